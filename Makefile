@@ -1,0 +1,68 @@
+# GNU make. `make help` lists the commands; each does its own set-up in .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# Tests of what users call, run again under each of the other backends.
+ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_estimator_checks.py
+
+SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
+	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
+
+.PHONY: help demo test bench lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo    train a sigmoid neuron on real data and print the result'
+	@echo 'make test    run all tests, with each backend'
+	@echo 'make bench   time the kernels against the NumPy loop'
+	@echo 'make lint    ruff, mypy and cython-lint'
+	@echo 'make clean   remove .venv and what builds and tools leave behind'
+	@echo 'PYTHON=...   the Python that makes .venv (now: $(PYTHON); 3.11 or newer)'
+
+demo: $(VENV)/cli.stamp
+	$(VENV)/bin/schuss train
+
+test: $(VENV)/test.stamp
+	SCHUSS_REQUIRE_EXT=1 $(PY) -m pytest -q -n 2 --dist loadgroup --doctest-glob=README.md --pyargs tests/ schuss README.md
+	SCHUSS_BACKEND=numba $(PY) -m pytest -q -n 2 --dist loadgroup $(ESTIMATOR_TESTS)
+	SCHUSS_BACKEND=numpy $(PY) -m pytest -q -n 2 --dist loadgroup $(ESTIMATOR_TESTS)
+
+bench: $(VENV)/bench.stamp
+	$(PY) -m bench.run
+	$(PY) -m pytest -q bench/test_kernels.py --benchmark-columns=min,median,iqr,rounds
+
+lint: $(VENV)/dev.stamp
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint ext
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f src/schuss/_ext/build_info.py src/schuss/_ext/*/*.so ext/*.c ext/*.html
+
+# The tests and benchmarks are worth nothing without the kernels; the demo runs without.
+$(VENV)/test.stamp $(VENV)/bench.stamp $(VENV)/dev.stamp: export SCHUSS_REQUIRE_EXT := 1
+
+# Installed from a wheel, so that what is tested is what users get. Modules of earlier
+# builds are removed first: setuptools would pack those that the sources no longer have.
+$(VENV)/%.stamp: $(VENV)/made.stamp $(SOURCES)
+	@echo 'Building schuss and installing what "$*" needs into $(VENV) (one to three minutes) ...'
+	@if [ -d build ]; then find build -path 'build/lib*' -name '*.py' -delete; fi
+	@$(PY) -m pip install --quiet '.[$*]'
+	@touch $@
+
+$(VENV)/made.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'schuss needs Python 3.11 or newer, but "$(PYTHON)" is' \
+	    "$$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version || echo missing)." \
+	    'Name another: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+	  rm -rf $(VENV); \
+	  echo '"$(PYTHON) -m venv" failed. On Debian and Ubuntu its second half is a package' \
+	    'of its own: apt install python3-venv. Then run make $(MAKECMDGOALS) again.' >&2; exit 1; }
+	@touch $@

@@ -1,0 +1,121 @@
+# The scalar formulas, each once, on a register of reals.
+#
+# Errors are bounded by bench/accuracy.py (all 2^32 floats, dense and random doubles) and by
+# tests/conformance. Polynomials: Chebyshev fits in 40-digit arithmetic of
+# (exp(r) - 1 - r) / r^2 on |r| <= log(2)/2 and of (atanh(s)/s - 1) / s^2 on s <= 1/3.
+
+
+cdef inline vreal exp_minus_abs(vreal z, vreal *rest) noexcept nogil:
+    """e^(-|z|) = result * (1 + rest), subnormal results included."""
+    cdef vreal a, n, half, r, p, one = v_set(1)
+    if REAL_SIZE == 4:
+        # Below -104 the result rounds to 0; the bound keeps 2^(n/2) representable.
+        a = v_at_least(v_minus_abs(z), -110)
+        n = v_round(a * v_set(<real>1.4426950408889634))
+        # log(2) in two parts, the first short enough for n times it to be exact.
+        r = a - n * v_set(<real>0.693145751953125) - n * v_set(<real>1.428606765330187e-06)
+        p = v_set(<real>0.00019891981313977690212)
+        p = p * r + v_set(<real>0.0013934541928270264477)
+        p = p * r + v_set(<real>0.0083333100242252924299)
+        p = p * r + v_set(<real>0.041666456809677876034)
+        p = p * r + v_set(<real>0.16666666682534356071)
+        p = p * r + v_set(<real>0.50000000142862234172)
+    else:
+        a = v_at_least(v_minus_abs(z), -750)
+        n = v_round(a * v_set(<real>1.4426950408889634))
+        r = a - n * v_set(<real>0.6931471803691238) - n * v_set(<real>1.9082149292705877e-10)
+        p = v_set(<real>2.0915442297780115216e-9)
+        p = p * r + v_set(<real>2.5106274733573294687e-8)
+        p = p * r + v_set(<real>2.7557271810219799569e-7)
+        p = p * r + v_set(<real>2.7557252833516909748e-6)
+        p = p * r + v_set(<real>0.000024801587327007186731)
+        p = p * r + v_set(<real>0.00019841269876864354929)
+        p = p * r + v_set(<real>0.0013888888888883326674)
+        p = p * r + v_set(<real>0.0083333333333255446996)
+        p = p * r + v_set(<real>0.041666666666666670074)
+        p = p * r + v_set(<real>0.16666666666666671438)
+        p = p * r + v_set(<real>0.5)
+    r = (p * r) * r + r
+    p = one + r
+    # What the sum rounded away, over p; 1 / p = 1 - r is near enough for a last half bit.
+    a = r - (p - one)
+    rest[0] = a - a * r
+    # Two factors, because 2^n itself may be below the smallest normal number.
+    half = v_round(n * v_set(<real>0.5))
+    return (p * v_exp2_whole(half)) * v_exp2_whole(n - half)
+
+
+cdef inline vreal log1p_unit(vreal e) noexcept nogil:
+    """log(1 + e) for 0 <= e <= 1, through 2 atanh(e / (2 + e))."""
+    cdef vreal s = e / (e + v_set(2))
+    cdef vreal u = s * s
+    cdef vreal q
+    if REAL_SIZE == 4:
+        q = v_set(<real>0.11615127803448179542)
+        q = q * u + v_set(<real>0.10852713536419283124)
+        q = q * u + v_set(<real>0.14296213037334131581)
+        q = q * u + v_set(<real>0.19999852539504327204)
+        q = q * u + v_set(<real>0.33333333661987504681)
+    else:
+        q = v_set(<real>0.08086486882582435819)
+        q = q * u + v_set(<real>0.043982635133370287926)
+        q = q * u + v_set(<real>0.060009487603518856891)
+        q = q * u + v_set(<real>0.066570287400614316425)
+        q = q * u + v_set(<real>0.076927876777579189876)
+        q = q * u + v_set(<real>0.090908946237957681686)
+        q = q * u + v_set(<real>0.11111111360589110707)
+        q = q * u + v_set(<real>0.14285714283535833874)
+        q = q * u + v_set(<real>0.20000000000007361312)
+        q = q * u + v_set(<real>0.33333333333333329238)
+    # 2s = e - e s exactly; in this form the leading term e is not rounded.
+    return e - s * (e - (u + u) * q)
+
+
+cdef inline void logistic_pair(
+    vreal z, vreal e, vreal rest, vreal *p, vreal *q
+) noexcept nogil:
+    """sigma(z) and sigma(-z) from e^(-|z|) = e (1 + rest), neither by subtraction from 1.
+
+    One Newton step mends the division and the rounding of 1 + e, so that each comes out
+    within about 1 ULP and their product, sigma', within 2.5.
+    """
+    cdef vreal one = v_set(1)
+    cdef vreal whole = one + e
+    cdef vreal missing = (e - (whole - one)) + e * rest
+    cdef vreal large = one / whole
+    cdef vreal small
+    large = large + large * ((one - whole * large) - missing * large)
+    small = e * large
+    small = small + small * rest
+    p[0] = v_where_negative(z, small, large)
+    q[0] = v_where_negative(z, large, small)
+
+
+cdef inline vreal log_logistic(vreal z) noexcept nogil:
+    """log sigma(z) = -log(1 + e^-z)."""
+    cdef vreal rest
+    return v_where_negative(z, z, v_set(0)) - log1p_unit(exp_minus_abs(z, &rest))
+
+
+cdef inline void cost(int loss, vreal z, vreal y, vreal *value, vreal *derivative) noexcept nogil:
+    """A cost c(z, y) and dc/dz; `loss` is a constant at every call."""
+    cdef vreal p, q, e, rest, residual
+    cdef vreal zero = v_set(0)
+    if loss == LOSS_QUADRATIC:
+        value[0] = z * z * v_set(<real>0.5)
+        derivative[0] = z
+        return
+    e = exp_minus_abs(z, &rest)
+    logistic_pair(z, e, rest, &p, &q)
+    # p - y with no digit lost where p rounds to 0 or 1 and y is 0 or 1.
+    residual = p * (v_set(1) - y) - q * y
+    if loss == LOSS_SQUARED_ERROR:
+        value[0] = residual * residual * v_set(<real>0.5)
+        derivative[0] = residual * (p * q)
+    else:
+        value[0] = (
+            log1p_unit(e)
+            + (v_set(1) - y) * v_where_negative(z, zero, z)
+            - y * v_where_negative(z, z, zero)
+        )
+        derivative[0] = residual

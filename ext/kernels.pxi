@@ -1,0 +1,56 @@
+# The kernels for one type `real`, which the including module defines with its register
+# type `vreal`. Written once, compiled for float and for double (single.pyx, double.pyx).
+
+cimport cython
+from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
+from libc.math cimport fabs, isfinite, sqrt, INFINITY
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+include "codes.pxi"
+
+cdef extern from "Python.h":
+    # Declared here without Cython's check: the exception is raised later, by `pending`.
+    int PyErr_CheckSignals()
+
+cdef extern from "vec.h" nogil:
+    const int LANES
+    const int REAL_SIZE
+    vreal v_load(const real *p)
+    void v_store(real *p, vreal v)
+    vreal v_set(real x)
+    vreal v_where_negative(vreal z, vreal a, vreal b)
+    vreal v_minus_abs(vreal v)
+    vreal v_at_least(vreal v, real bound)
+    vreal v_round(vreal v)
+    vreal v_exp2_whole(vreal n)
+    real v_sum(vreal v)
+    void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out)
+    void prefetch(const void *address)
+
+cdef extern from "convert.h" nogil:
+    void convert_line(real *target, const char *source, Py_ssize_t length, Py_ssize_t stride,
+                      char kind)
+
+cdef extern from "cpu.h" nogil:
+    int x86_64_level()
+
+cdef extern from "team.h" nogil:
+    int64_t atomic_read(int64_t *place)
+    void atomic_write(int64_t *place, int64_t value)
+    int64_t atomic_next(int64_t *place)
+    void wait_while(const int64_t *place, int64_t value)
+    void meet(int64_t *arrived, int64_t *round, int64_t size)
+
+include "formulas.pxi"
+include "lines.pxi"
+include "matrix.pxi"
+include "neuron.pxi"
+include "packed.pxi"
+include "descent.pxi"
+
+
+def processor_level():
+    """The x86-64 level (1, 3 or 4) that this machine supports; 0 on other architectures."""
+    return x86_64_level()

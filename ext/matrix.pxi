@@ -1,0 +1,169 @@
+# X as the kernels read it: where it lies, in which order, and in what blocks of rows.
+
+cdef enum Layout:
+    ROWS               # lines are rows of X itself
+    COLUMNS            # lines are columns of X itself
+    PACKED             # small X: panels that were packed once (packed.pxi)
+    CONVERTED_ROWS     # one block at a time becomes rows of reals
+    CONVERTED_COLUMNS  # one block at a time becomes columns of reals
+    SPARSE             # CSR
+
+cdef enum:
+    # A block is read twice, the second time from the cache. Rows: half of a 32 KiB L1, the
+    # other half takes in the next block. Columns: long enough lines for few page changes,
+    # within half of a 512 KiB L2.
+    ROWS_BLOCK_BYTES = 16384
+    COLUMNS_BLOCK_BYTES = 131072
+    # Packing pays where X stays in the L2 cache and is read many times.
+    PACKED_BYTES = 524288
+    PACKED_FEATURES = 256
+    PANEL = 4  # registers of rows in a panel: four independent chains of additions
+    SPARSE_BLOCK_ROWS = 128
+    # A chunk is what one thread takes at a time; its partial gradient is its own. The cut
+    # depends on the problem alone, so the sums are the same for every number of threads.
+    CHUNK_ELEMENTS = 65536
+    MOST_CHUNKS = 64
+
+
+cdef inline Py_ssize_t round_up(Py_ssize_t value, Py_ssize_t unit) noexcept nogil:
+    return (value + unit - 1) // unit * unit
+
+
+cdef inline Py_ssize_t between(Py_ssize_t low, Py_ssize_t value, Py_ssize_t high) noexcept nogil:
+    return low if value < low else (high if value > high else value)
+
+
+cdef struct Lines:
+    Layout layout
+    const char *base
+    Py_ssize_t n
+    Py_ssize_t d
+    Py_ssize_t row_stride     # bytes
+    Py_ssize_t column_stride  # bytes
+    char kind                 # NumPy's letter of the feature type
+    Py_ssize_t block          # rows in a block, a multiple of LANES
+    Py_ssize_t width          # d rounded up to whole registers
+    real *panels              # of a packed X
+    # CSR
+    const real *values
+    const void *indices
+    const void *indptr
+    int index_size
+
+
+cdef class Matrix:
+    """Rows as these kernels read them; keeps the arrays that it points into alive.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), any strides
+        Or, for CSR, None with the four arguments below.
+    kind : str
+        NumPy's one-letter code of the feature type.
+    values, indices, indptr : 1-D arrays of a CSR matrix, or None
+    shape : (int, int)
+    """
+
+    cdef Lines lines
+    cdef Lines packed
+    cdef Py_buffer view
+    cdef bint has_view
+    cdef object keep
+    cdef readonly tuple shape
+
+    def __cinit__(self, X, str kind, tuple shape, values=None, indices=None, indptr=None):
+        self.shape = shape
+        self.lines.n, self.lines.d = shape
+        self.lines.kind = <char>ord(kind)
+        self.lines.width = round_up(self.lines.d, LANES)
+        self.packed.panels = NULL
+        if X is None:
+            self._hold_sparse(values, indices, indptr)
+        else:
+            PyObject_GetBuffer(X, &self.view, PyBUF_STRIDES)
+            self.has_view = True
+            self.lines.base = <const char *>self.view.buf
+            self.lines.row_stride = self.view.strides[0]
+            self.lines.column_stride = self.view.strides[1]
+            self._choose_layout(self.view.itemsize)
+
+    def __dealloc__(self):
+        if self.has_view:
+            PyBuffer_Release(&self.view)
+        free(self.packed.panels)
+
+    cdef _hold_sparse(self, const real[::1] values, indices, indptr):
+        cdef const int32_t[::1] narrow, narrow_ptr
+        cdef const int64_t[::1] wide, wide_ptr
+        self.keep = (values, indices, indptr)
+        self.lines.layout = SPARSE
+        self.lines.block = SPARSE_BLOCK_ROWS
+        self.lines.index_size = indptr.itemsize
+        # An empty memoryview has no first element to point at.
+        self.lines.values = &values[0] if values.shape[0] else NULL
+        if self.lines.index_size == 4:
+            narrow, narrow_ptr = indices, indptr
+            self.lines.indices = &narrow[0] if narrow.shape[0] else NULL
+            self.lines.indptr = &narrow_ptr[0]
+        else:
+            wide, wide_ptr = indices, indptr
+            self.lines.indices = &wide[0] if wide.shape[0] else NULL
+            self.lines.indptr = &wide_ptr[0]
+
+    cdef _choose_layout(self, Py_ssize_t itemsize):
+        cdef Lines *x = &self.lines
+        cdef bint own = x.kind == (c"f" if REAL_SIZE == 4 else c"d")
+        cdef bint by_columns = x.row_stride == itemsize and (
+            x.column_stride != itemsize or x.d == 1
+        )
+        if by_columns:
+            x.layout = COLUMNS if own and x.n >= LANES else CONVERTED_COLUMNS
+            x.block = COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE)
+            x.block = between(32, x.block // 32 * 32, 1024)
+        else:
+            own = own and x.column_stride == REAL_SIZE and x.d >= LANES
+            x.layout = ROWS if own else CONVERTED_ROWS
+            x.block = ROWS_BLOCK_BYTES // (x.width * REAL_SIZE)
+            x.block = between(8, x.block // 8 * 8, 128)
+
+    cdef bint pack(self) except -1:
+        """Copy a small X into panels of registers of rows, at most once.
+
+        Returns whether `packed` holds such a copy.
+        """
+        cdef Lines *x = &self.packed
+        cdef Py_ssize_t registers = round_up(self.lines.n, LANES) // LANES
+        cdef Py_ssize_t whole = registers // PANEL * PANEL * LANES
+        cdef Py_ssize_t i, j, width, first
+        cdef real *line
+        if x.panels != NULL:
+            return True
+        if (
+            self.lines.layout == SPARSE or self.lines.d > PACKED_FEATURES
+            or registers > PACKED_BYTES // (LANES * REAL_SIZE) // self.lines.d
+        ):
+            return False
+        x.panels = <real *>calloc(registers * LANES * self.lines.d, REAL_SIZE)
+        line = <real *>malloc(self.lines.d * REAL_SIZE)
+        if x.panels == NULL or line == NULL:
+            free(line)
+            raise MemoryError()
+        with nogil:
+            for i in range(self.lines.n):
+                convert_line(line, self.lines.base + i * self.lines.row_stride, self.lines.d,
+                             self.lines.column_stride, self.lines.kind)
+                width = PANEL * LANES if i < whole else LANES
+                first = i // width * width
+                for j in range(self.lines.d):
+                    x.panels[first * self.lines.d + j * width + i - first] = line[j]
+            free(line)
+        line = x.panels
+        x[0] = self.lines
+        x.panels = line
+        x.layout = PACKED
+        return True
+
+
+def matrix(X, str kind, tuple shape, values=None, indices=None, indptr=None):
+    """Return a `Matrix`; see there."""
+    return Matrix(X, kind, shape, values, indices, indptr)

@@ -1,0 +1,105 @@
+# The fused pass over a small X that was packed once into panels.
+#
+# A panel holds the rows of PANEL registers, column by column: the loops over features then
+# have registers of rows as their only inner length, so no row length is a bad one, and the
+# scores of a panel never leave the registers. Rows that fill no panel come in panels of one
+# register; what pads the last of them weighs nothing.
+
+cdef inline vreal weighted_cost(
+    int loss, vreal z, const real *y, const real *s, vreal *value, vreal *bias
+) noexcept nogil:
+    """s dc/dz for a register of rows; adds to the value and to the intercept's gradient."""
+    cdef vreal c, g, weight = v_load(s)
+    cost(loss, z, v_load(y), &c, &g)
+    g = g * weight
+    value[0] = value[0] + c * weight
+    bias[0] = bias[0] + g
+    return g
+
+
+cdef inline double panels(
+    int loss, const real *x, Py_ssize_t registers, Py_ssize_t d, const real *y, const real *s,
+    const real *w, real intercept, real *sums,
+) noexcept nogil:
+    """Sum of the cost of one neuron; sums[j * LANES:] gets a register for each gradient.
+
+    The gradient of the intercept comes last, at j = d.
+    """
+    cdef Py_ssize_t j, i = 0
+    cdef double total = 0
+    cdef const real *column
+    cdef vreal z0, z1, z2, z3, f, value, bias = v_set(0), b = v_set(intercept)
+    for j in range(d):
+        v_store(sums + j * LANES, v_set(0))
+    while i + PANEL <= registers:
+        z0 = z1 = z2 = z3 = b
+        column = x
+        for j in range(d):
+            f = v_set(w[j])
+            z0 = z0 + f * v_load(column)
+            z1 = z1 + f * v_load(column + LANES)
+            z2 = z2 + f * v_load(column + 2 * LANES)
+            z3 = z3 + f * v_load(column + 3 * LANES)
+            column += PANEL * LANES
+        value = v_set(0)
+        z0 = weighted_cost(loss, z0, y, s, &value, &bias)
+        z1 = weighted_cost(loss, z1, y + LANES, s + LANES, &value, &bias)
+        z2 = weighted_cost(loss, z2, y + 2 * LANES, s + 2 * LANES, &value, &bias)
+        z3 = weighted_cost(loss, z3, y + 3 * LANES, s + 3 * LANES, &value, &bias)
+        total += v_sum(value)
+        for j in range(d):
+            f = v_load(sums + j * LANES) + z0 * v_load(x)
+            value = z1 * v_load(x + LANES)
+            f = f + z2 * v_load(x + 2 * LANES)
+            value = value + z3 * v_load(x + 3 * LANES)
+            v_store(sums + j * LANES, f + value)
+            x += PANEL * LANES
+        y += PANEL * LANES
+        s += PANEL * LANES
+        i += PANEL
+    while i < registers:
+        z0 = b
+        for j in range(d):
+            z0 = z0 + v_set(w[j]) * v_load(x + j * LANES)
+        value = v_set(0)
+        z0 = weighted_cost(loss, z0, y, s, &value, &bias)
+        total += v_sum(value)
+        for j in range(d):
+            v_store(sums + j * LANES, v_load(sums + j * LANES) + z0 * v_load(x))
+            x += LANES
+        y += LANES
+        s += LANES
+        i += 1
+    v_store(sums + d * LANES, bias)
+    return total
+
+
+cdef double packed_pass(
+    Problem *p, const real *coef, const real *intercept, double factor
+) noexcept nogil:
+    """Value; the gradient is left in `p.total`."""
+    cdef Py_ssize_t k, j, d = p.x.d, registers = p.padded_step // LANES
+    cdef const real *y
+    cdef const real *w
+    cdef real *sums = p.partial
+    cdef real *grad
+    cdef real scale = <real>factor
+    cdef double value = 0
+    for k in range(p.K):
+        y = p.padded_targets + k * p.padded_step
+        w = coef + k * d
+        # The loss is a constant in each call, so the loops hold no branch on it.
+        if p.loss == LOSS_SQUARED_ERROR:
+            value += panels(LOSS_SQUARED_ERROR, p.x.panels, registers, d, y, p.padded_weights,
+                            w, intercept[k], sums)
+        elif p.loss == LOSS_LOG_LOSS:
+            value += panels(LOSS_LOG_LOSS, p.x.panels, registers, d, y, p.padded_weights,
+                            w, intercept[k], sums)
+        else:
+            value += panels(LOSS_QUADRATIC, p.x.panels, registers, d, y, p.padded_weights,
+                            w, intercept[k], sums)
+        grad = p.total + k * p.span
+        for j in range(d):
+            grad[j] = v_sum(v_load(sums + j * LANES)) * scale
+        grad[p.span - LANES] = v_sum(v_load(sums + d * LANES)) * scale
+    return value * factor

@@ -1,0 +1,50 @@
+/* Where the threads of one call meet. The threads themselves are Python's: portable, and
+   nothing of them outlives the call, so a child of fork() finds nothing half-locked. */
+#ifndef SCHUSS_TEAM_H
+#define SCHUSS_TEAM_H
+
+#include <stdint.h>
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <windows.h>
+#include <intrin.h>
+#define atomic_read(p) ((int64_t)_InterlockedOr64((volatile __int64 *)(p), 0))
+#define atomic_write(p, value) ((void)_InterlockedExchange64((volatile __int64 *)(p), (value)))
+#define atomic_next(p) ((int64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), 1))
+#define cpu_relax() YieldProcessor()
+#define give_way() SwitchToThread()
+#else
+#include <sched.h>
+#define atomic_read(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define atomic_write(p, value) __atomic_store_n((p), (value), __ATOMIC_RELEASE)
+#define atomic_next(p) __atomic_fetch_add((p), 1, __ATOMIC_ACQ_REL)
+#if defined(__x86_64__) || defined(__i386__)
+#define cpu_relax() __builtin_ia32_pause()
+#else
+#define cpu_relax() ((void)0)
+#endif
+#define give_way() sched_yield()
+#endif
+
+/* Spins before the processor is offered to others; about 20 us on a 3 GHz machine. */
+#define SPINS 512
+
+static inline void wait_while(const int64_t *place, int64_t value) {
+    for (int spins = 0; atomic_read((int64_t *)place) == value; spins++) {
+        if (spins < SPINS) cpu_relax();
+        else give_way();
+    }
+}
+
+/* All `size` members arrive before any leaves. */
+static inline void meet(int64_t *arrived, int64_t *round, int64_t size) {
+    int64_t this_round = atomic_read(round);
+    if (atomic_next(arrived) == size - 1) {
+        atomic_write(arrived, 0);
+        atomic_write(round, this_round + 1);
+    } else {
+        wait_while(round, this_round);
+    }
+}
+
+#endif

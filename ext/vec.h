@@ -1,0 +1,154 @@
+/* A register of LANES reals, and the few operations on it that Cython cannot spell.
+ *
+ * GCC's and Clang's vector types keep their operators (+ - * /), so the formulas and loops
+ * stay in Cython, where `vreal` behaves like a number. Without them (MSVC) a register is one
+ * real and the same sources compile to scalar code.
+ *
+ * The including module defines SCHUSS_REAL_IS_DOUBLE as 0 or 1.
+ */
+#ifndef SCHUSS_VEC_H
+#define SCHUSS_VEC_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if SCHUSS_REAL_IS_DOUBLE
+typedef double real;
+typedef int64_t bits;
+#define REAL_SIZE 8
+#define EXPONENT_BIAS 1023
+#define MANTISSA_BITS 52
+#else
+typedef float real;
+typedef int32_t bits;
+#define REAL_SIZE 4
+#define EXPONENT_BIAS 127
+#define MANTISSA_BITS 23
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+/* 32 bytes also under AVX-512: at the row lengths of small problems 64 lost more in
+   remainders than they gained, and large problems wait for memory either way. */
+#if defined(__AVX__)
+#define VECTOR_BYTES 32
+#else
+#define VECTOR_BYTES 16
+#endif
+#define LANES (VECTOR_BYTES / REAL_SIZE)
+typedef real vreal __attribute__((vector_size(VECTOR_BYTES)));
+typedef bits vbits __attribute__((vector_size(VECTOR_BYTES)));
+#define VECTORISED 1
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define prefetch(address) __builtin_prefetch((const void *)(address), 0, 3)
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vbits){__VA_ARGS__})
+#endif
+#else
+#define LANES 1
+typedef real vreal;
+typedef bits vbits;
+#define VECTORISED 0
+#define ALWAYS_INLINE static __forceinline
+#define prefetch(address) ((void)(address))
+#endif
+
+/* Loads and stores go through memcpy: no alignment is assumed, none is needed. */
+ALWAYS_INLINE vreal v_load(const real *p) { vreal v; memcpy(&v, p, sizeof v); return v; }
+ALWAYS_INLINE void v_store(real *p, vreal v) { memcpy(p, &v, sizeof v); }
+ALWAYS_INLINE vreal v_set(real x) { return x - (vreal){0}; }
+ALWAYS_INLINE vbits v_as_bits(vreal v) { vbits b; memcpy(&b, &v, sizeof b); return b; }
+ALWAYS_INLINE vreal v_as_real(vbits b) { vreal v; memcpy(&v, &b, sizeof v); return v; }
+
+#if VECTORISED
+ALWAYS_INLINE vreal v_select(vbits mask, vreal a, vreal b) {
+    return v_as_real((mask & v_as_bits(a)) | (~mask & v_as_bits(b)));
+}
+#else
+ALWAYS_INLINE vreal v_select(vbits mask, vreal a, vreal b) { return mask ? a : b; }
+#endif
+
+/* a where z < 0, else b */
+ALWAYS_INLINE vreal v_where_negative(vreal z, vreal a, vreal b) {
+#if VECTORISED
+    return v_select((vbits)(z < 0), a, b);
+#else
+    return z < 0 ? a : b;
+#endif
+}
+
+ALWAYS_INLINE vreal v_minus_abs(vreal v) {
+    return v_as_real(v_as_bits(v) | ((vbits){0} + (bits)((bits)1 << (REAL_SIZE * 8 - 1))));
+}
+
+/* The larger of v and the bound; NaN stays NaN. */
+ALWAYS_INLINE vreal v_at_least(vreal v, real bound) {
+    vreal low = v_set(bound);
+#if VECTORISED
+    return v_select((vbits)(v < low), low, v);
+#else
+    return v < low ? low : v;
+#endif
+}
+
+/* 2^n for a vector of whole numbers |n| < EXPONENT_BIAS. Adding 1.5 * 2^MANTISSA_BITS puts
+   a whole number into the low bits of its own representation, so no conversion is needed. */
+#define ROUNDER ((real)1.5 * (real)((int64_t)1 << MANTISSA_BITS))
+ALWAYS_INLINE vreal v_round(vreal v) { return (v + v_set(ROUNDER)) - v_set(ROUNDER); }
+ALWAYS_INLINE vreal v_exp2_whole(vreal n) {
+    vbits shifted = v_as_bits(n + v_set(ROUNDER + (real)EXPONENT_BIAS));
+#if VECTORISED
+    return v_as_real(shifted << MANTISSA_BITS);
+#else
+    return v_as_real((bits)((REAL_SIZE == 8 ? (uint64_t)shifted : (uint32_t)shifted)
+                            << MANTISSA_BITS));
+#endif
+}
+
+ALWAYS_INLINE real v_sum(vreal v) {
+#if VECTORISED
+    real lanes[LANES], total;
+    memcpy(lanes, &v, sizeof v);
+#if LANES == 8
+    total = ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5]))
+          + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+#elif LANES == 4
+    total = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+#else
+    total = lanes[0] + lanes[1];
+#endif
+    return total;
+#else
+    return v;
+#endif
+}
+
+/* out[0:4] = sums of the lanes of a, b, c, d: three levels of pairs serve four registers. */
+ALWAYS_INLINE void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out) {
+#if VECTORISED && LANES == 8
+    typedef real vhalf __attribute__((vector_size(VECTOR_BYTES / 2)));
+    vreal ab = SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+    vreal cd = SHUFFLE(c, d, 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(c, d, 1, 9, 3, 11, 5, 13, 7, 15);
+    vreal abcd = SHUFFLE(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13)
+               + SHUFFLE(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+    vhalf low, high;
+    memcpy(&low, &abcd, sizeof low);
+    memcpy(&high, (const char *)&abcd + sizeof low, sizeof high);
+    low = low + high;
+    memcpy(out, &low, sizeof low);
+#elif VECTORISED && LANES == 4
+    vreal ab = SHUFFLE(a, b, 0, 4, 2, 6) + SHUFFLE(a, b, 1, 5, 3, 7);
+    vreal cd = SHUFFLE(c, d, 0, 4, 2, 6) + SHUFFLE(c, d, 1, 5, 3, 7);
+    vreal abcd = SHUFFLE(ab, cd, 0, 1, 4, 5) + SHUFFLE(ab, cd, 2, 3, 6, 7);
+    v_store(out, abcd);
+#else
+    out[0] = v_sum(a);
+    out[1] = v_sum(b);
+    out[2] = v_sum(c);
+    out[3] = v_sum(d);
+#endif
+}
+
+#endif

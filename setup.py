@@ -1,0 +1,185 @@
+"""Build of the compiled kernels; everything else about the package is in pyproject.toml.
+
+The Cython sources of ``ext/`` are compiled once for each instruction set, as
+``schuss._ext.<instruction set>.<module>``; `schuss.backends.cython_` picks one at import.
+Where they cannot be built the package is installed without them, unless
+``SCHUSS_REQUIRE_EXT=1`` asks for an error.
+"""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from setuptools import Extension, errors, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
+
+PACKAGE = "schuss._ext"
+MODULES = ("single", "double")
+
+# Never -ffast-math or -Ofast, here or for the linker: NaN and infinities must be seen, and
+# some compilers then switch the whole process to flush-to-zero.
+COMMON_FLAGS = {
+    "unix": [
+        "-O3",
+        "-ffp-contract=fast",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-Wno-psabi",
+    ],
+    "msvc": ["/O2"],
+}
+# 256-bit vectors also in x86-64-v4: 512-bit code from compilers is slower on short rows.
+ISA_FLAGS = {
+    "baseline": {"unix": [], "msvc": []},
+    "x86_64_v3": {"unix": ["-march=x86-64-v3"], "msvc": ["/arch:AVX2"]},
+    "x86_64_v4": {
+        "unix": ["-march=x86-64-v4", "-mprefer-vector-width=256"],
+        "msvc": ["/arch:AVX512"],
+    },
+}
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "binding": True,
+}
+BUILD_ERRORS = (errors.BaseError, errors.CCompilerError)
+
+
+def extensions():
+    # Relative paths, so that they enter the sdist; this file, because it holds the flags.
+    depends = [p.as_posix() for p in sorted(Path("ext").glob("*.*"))] + ["setup.py"]
+    return [
+        Extension(f"{PACKAGE}.{isa}.{module}", [f"ext/{module}.pyx"], depends=depends)
+        for isa in ISA_FLAGS
+        for module in MODULES
+    ]
+
+
+class BuildKernels(build_ext):
+    """Compile for each instruction set; leave out what cannot be compiled."""
+
+    def initialize_options(self):
+        super().initialize_options()
+        self.failures = {}
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+        # A fat macOS build compiles each file for two processors with the same flags.
+        several = self.plat_name.endswith("universal2") or "-arch arm64" in os.getenv(
+            "ARCHFLAGS", ""
+        )
+        if several or not self.plat_name.endswith(("x86_64", "amd64")):
+            self.extensions = [e for e in self.extensions if _isa(e) == "baseline"]
+
+    def build_extensions(self):
+        try:
+            # Its first use is not safe in the threads of a parallel build.
+            if self.compiler.compiler_type == "msvc" and not self.compiler.initialized:
+                self.compiler.initialize(self.plat_name)
+            self.check_compiler()
+            super().build_extensions()
+        except BUILD_ERRORS as error:
+            self.failures = {e.name: str(error) for e in self.extensions}
+        if self.failures:
+            if os.getenv("SCHUSS_REQUIRE_EXT", "0") not in ("", "0"):
+                raise errors.CompileError(self.failure_message("SCHUSS_REQUIRE_EXT is set."))
+            print(self.failure_message("Going on without them."), file=sys.stderr)
+        # A new list: the distribution keeps its own, which makes it a platform's package.
+        self.extensions = [e for e in self.extensions if e.name not in self.failures]
+        self.write_build_info()
+
+    def check_compiler(self):
+        """Fail before the long way where there is no compiler, or no Python.h."""
+        source = Path(self.build_temp, "check_compiler.c")
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text("#include <Python.h>\n", encoding="utf-8")
+        self.compiler.compile([str(source)], output_dir=self.build_temp)
+
+    def build_extension(self, ext):
+        path = Path(self.get_ext_fullpath(ext.name))
+        ext.extra_compile_args = self.flags(_isa(ext))
+        if not (self.force or newer_group([*ext.sources, *ext.depends], str(path))):
+            return
+        try:
+            self.translate(ext)
+            super().build_extension(ext)
+        except BUILD_ERRORS as error:
+            self.failures[ext.name] = str(error)
+            path.unlink(missing_ok=True)
+
+    def translate(self, ext):
+        """Generate C outside ext/, one file for each module name.
+
+        In a process of its own, because `Cython.Build.cythonize` shares state between threads.
+        """
+        (source,) = ext.sources
+        target = Path(self.build_temp, "cython", _isa(ext), Path(source).stem + ".c")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "cython", "--module-name", ext.name, "-o", str(target)]
+        for name, value in DIRECTIVES.items():
+            command += ["-X", f"{name}={value}"]
+        result = subprocess.run([*command, source], capture_output=True, text=True)
+        sys.stderr.write(result.stderr)
+        if result.returncode:
+            raise errors.CompileError(f"Cython could not translate {source}")
+        ext.sources = [str(target)]
+        ext.include_dirs = [*ext.include_dirs, "ext"]
+
+    def flags(self, isa):
+        family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
+        flags = COMMON_FLAGS[family] + ISA_FLAGS[isa][family]
+        # Python's own flags ask for debug information, four fifths of the size of a wheel.
+        if family == "unix" and "-g" not in os.getenv("CFLAGS", "").split():
+            flags.append("-g0")
+        return flags
+
+    def compiler_version(self):
+        if self.compiler.compiler_type != "unix":
+            return self.compiler.compiler_type
+        try:
+            result = subprocess.run(
+                [*self.compiler.compiler[:1], "--version"], capture_output=True, text=True
+            )
+        except OSError:
+            return "none"
+        return result.stdout.partition("\n")[0]
+
+    def write_build_info(self):
+        """Leave what `schuss.show_config` tells of the build next to the kernels."""
+        build = {
+            "cython": version("cython"),
+            "compiler": self.compiler_version(),
+            "flags": {_isa(e): " ".join(e.extra_compile_args) for e in self.extensions},
+            "failures": self.failures,
+        }
+        path = Path(self.get_ext_fullpath(f"{PACKAGE}.build_info")).with_name("build_info.py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'"""Written by setup.py."""\n\nBUILD = {build!r}\n', encoding="utf-8")
+
+    def failure_message(self, consequence):
+        return "\n".join(
+            [
+                "",
+                "schuss: these compiled kernels could not be built:",
+                *(f"    {name}" for name in sorted(self.failures)),
+                f"The first error: {next(iter(self.failures.values()))}",
+                "They need a C compiler and the header Python.h (Debian and Ubuntu: apt install",
+                "gcc python3-dev; Fedora: dnf install gcc python3-devel; macOS: xcode-select",
+                f"--install; Windows: Build Tools for Visual Studio). {consequence}",
+                "",
+            ]
+        )
+
+
+def _isa(ext):
+    return ext.name.split(".")[-2]
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})

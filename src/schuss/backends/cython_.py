@@ -1,0 +1,126 @@
+"""The kernel contract in compiled code: choice of instruction set and type, and threads.
+
+``schuss._ext`` holds the same two modules (one for each type of weights) once for each
+instruction set. `ISA` is the one in use, `BUILD` says how they were compiled; `contract`
+says what each function takes and returns.
+"""
+
+import os
+import threading
+from contextlib import suppress
+from importlib import import_module
+
+import numpy as np
+import scipy.sparse as sp
+
+NAME = "cython"
+
+# Folder of `schuss._ext` and the x86-64 level it needs, best first.
+_FOLDERS = {
+    "x86-64-v4": ("x86_64_v4", 4),
+    "x86-64-v3": ("x86_64_v3", 3),
+    "baseline": ("baseline", 0),
+}
+
+
+def _load():
+    """Import the modules for the best or the forced instruction set."""
+    forced = os.environ.get("SCHUSS_ISA", "").strip() or "auto"
+    if forced not in ("auto", *_FOLDERS):
+        raise ValueError(f"SCHUSS_ISA={forced!r}: expected one of {['auto', *_FOLDERS]}")
+    level = import_module("schuss._ext.baseline.single").processor_level()
+    for isa, (folder, needed) in _FOLDERS.items():
+        if forced not in ("auto", isa):
+            continue
+        if level < needed:
+            if forced == isa:
+                raise ImportError(
+                    f"SCHUSS_ISA={forced}, but this processor does not support it; "
+                    "unset SCHUSS_ISA to use the best that it has"
+                )
+            continue
+        try:
+            modules = [import_module(f"schuss._ext.{folder}.{m}") for m in ("single", "double")]
+        except ImportError as error:
+            if forced == isa:
+                raise ImportError(
+                    f"SCHUSS_ISA={forced}, but this build of schuss has no such extension; "
+                    "unset SCHUSS_ISA, or reinstall with a compiler that knows it"
+                ) from error
+            continue
+        return isa, *modules
+    raise ImportError("schuss has no usable compiled extension")
+
+
+ISA, _single, _double = _load()
+try:
+    from schuss._ext.build_info import BUILD
+except ImportError:
+    BUILD = {}
+
+
+def _module(dtype):
+    return _double if dtype == np.float64 else _single
+
+
+def prepare(X):
+    if sp.issparse(X):
+        return _module(X.dtype).matrix(None, X.dtype.char, X.shape, X.data, X.indices, X.indptr)
+    return _module(X.dtype).matrix(X, X.dtype.char, X.shape)
+
+
+def pointwise(z, y, loss, value, derivative):
+    _module(z.dtype).pointwise(z, y, loss, value, derivative)
+
+
+def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    job = _module(coef.dtype).Gradient(
+        data, loss, coef, intercept, coef_grad, intercept_grad, n_threads
+    )
+    return _run(job, n_threads)
+
+
+def descend(data, state, rule, order, history, n_threads):
+    job = _module(state.coef.dtype).Descent(data, state, rule, order, history, n_threads)
+    return _run(job, n_threads)
+
+
+def predict(X, coef, intercept, activation, out, n_threads):
+    job = _module(coef.dtype).Prediction(X, coef, intercept, activation, out, n_threads)
+    return _run(job, n_threads)
+
+
+def _run(job, n_threads):
+    """Lead a job whose other members are threads of Python's."""
+    if n_threads == 1:
+        return job.lead()
+    members = [
+        threading.Thread(target=job.follow, args=(i,), daemon=True) for i in range(1, n_threads)
+    ]
+    started = []
+    try:
+        # Where the system grants fewer threads, the job runs with those.
+        with suppress(RuntimeError):
+            for member in members:
+                member.start()
+                started.append(member)
+    finally:
+        # Whatever happened, members that wait for the job get one to finish.
+        job.begin(len(started) + 1)
+        try:
+            result = job.lead()
+        finally:
+            for member in started:
+                member.join()
+    return result
+
+
+def read_once(buffer, n_threads):
+    """Read a contiguous array from end to end, once: the yardstick for a pass over X."""
+    parts = np.array_split(buffer.reshape(-1).view(np.uint8), n_threads)
+    members = [threading.Thread(target=_single.read_once, args=(p,)) for p in parts[1:]]
+    for member in members:
+        member.start()
+    _single.read_once(parts[0])
+    for member in members:
+        member.join()

@@ -1,0 +1,805 @@
+"""The kernel contract in Numba: short loops, compiled when they are first called.
+
+`contract` says what each function takes and returns, `numpy_` what it computes. Rows are
+taken in tiles small enough to stay in the cache between the dot products and the
+gradient, so X comes from memory once a pass. Rows that lie as real numbers in C order are
+read in place; other types and strides are converted one tile at a time.
+
+Everything runs on one thread, so ``n_threads`` cannot change a result. Compiled code is
+kept on disk and loaded again by later processes.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import scipy.sparse as sp
+from numba import types
+from numba.extending import overload, register_jitable
+
+from schuss.backends.contract import Rule, State
+from schuss.constants import (
+    HISTORY_COLUMNS,
+    N_COUNTERS,
+    REAL_TYPE,
+    Activation,
+    Counter,
+    Loss,
+    Solver,
+    Status,
+)
+
+NAME = "numba"
+
+# Compiled code keeps the values that these had, and Numba's cache watches this file alone.
+_SQUARED_ERROR, _LOG_LOSS = int(Loss.SQUARED_ERROR), int(Loss.LOG_LOSS)
+_GD, _MOMENTUM, _NESTEROV, _ADAM = (
+    int(s) for s in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV, Solver.ADAM)
+)
+_LOGISTIC, _LOG_LOGISTIC = int(Activation.LOGISTIC), int(Activation.LOG_LOGISTIC)
+_RAN, _CONVERGED, _NONFINITE = int(Status.RAN), int(Status.CONVERGED), int(Status.NONFINITE)
+_STEPS, _STEP, _RATIO, _EPOCHS = (
+    int(c) for c in (Counter.STEPS, Counter.STEP, Counter.RATIO, Counter.EPOCHS)
+)
+
+# Rows of a tile: as many as stay in the cache, in multiples of the four that the inner loops
+# take at a time. Columns are read in pieces of a tile's length, which must not be short.
+_TILE_ROWS = 256
+_TILE_BYTES = 64 * 1024
+_TILE_LEAST_ROWS, _TILE_LEAST_COLUMNS = 4, 64
+# X of at most so many bytes is kept in column order and in the weights' type: both loops of
+# a pass then run along rows, whatever the number of features.
+_SMALL_BYTES = 1024 * 1024
+# Partial gradients in the weights' precision are added up in float64 after so many rows.
+_FLUSH_ROWS = 1024
+
+
+def _can_cache():
+    try:
+        numba.njit(cache=True)(lambda: None)
+    except RuntimeError:  # no folder can be written: neither here nor in the user's home
+        return False
+    return True
+
+
+_OPTIONS = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}
+# Sums may be reordered; NaN and infinities must still be seen.
+_SUMS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+_sums = numba.njit(**{**_OPTIONS, **_SUMS})
+# Compensated steps may not be.
+_exact = numba.njit(fastmath={"contract"}, **_OPTIONS)
+
+
+_RULE_TYPES = tuple(Rule.__annotations__.values())
+_ANY_GRADIENT = Rule(
+    loss=0, solver=_GD, learning_rate=0.0, momentum=0.0, beta_1=0.0, beta_2=0.0, epsilon=0.0,
+    l2=0.0, l1=0.0, tol=math.inf, fit_intercept=True, batch_size=1,
+)  # fmt: skip
+
+
+class Rows(NamedTuple):
+    """X as the kernels take it."""
+
+    shape: tuple
+    real: np.dtype
+    values: np.ndarray  # (n, d), float16 as its bits in uint16; CSR: (nnz,)
+    indices: np.ndarray | None
+    indptr: np.ndarray | None
+    in_place: bool  # rows (or columns, in F order) are read where they lie
+    half: bool
+
+
+def prepare(X):
+    if sp.issparse(X):
+        real = X.data.dtype
+        return Rows(X.shape, real, X.data, X.indices, X.indptr, True, False)
+    X = np.asarray(X)
+    real = REAL_TYPE[X.dtype]
+    if X.size * real.itemsize <= _SMALL_BYTES:
+        X = np.require(X, real, ["F", "A"])
+    half = X.dtype == np.float16
+    in_place = X.dtype == real and X.flags.forc and X.flags.aligned
+    return Rows(X.shape, real, X.view(np.uint16) if half else X, None, None, in_place, half)
+
+
+def pointwise(z, y, loss, value, derivative):
+    _compiled(_pointwise, z.dtype)(z, y, int(loss), value, derivative)
+
+
+def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    if data.X.shape[0] == 0:
+        coef_grad[...] = intercept_grad[...] = 0
+        return 0.0
+    # The first epoch of a run that is content with any gradient ends before its step. One
+    # function less to compile saves the user seconds.
+    real, n_outputs, d = data.X.real, *coef.shape
+    no_slots = np.empty((0, n_outputs, d + 1), real)
+    state = State(np.array(coef), np.array(intercept), no_slots, np.zeros(N_COUNTERS))
+    rule = _ANY_GRADIENT._replace(loss=loss, batch_size=data.X.shape[0])
+    history = np.empty((1, len(HISTORY_COLUMNS)))
+    grad, _, _ = _run(data, state, rule, None, history)
+    coef_grad[...] = grad[:, :-1]
+    intercept_grad[...] = grad[:, -1]
+    return float(history[0, 0])
+
+
+def descend(data, state, rule, order, history, n_threads):
+    _, epochs, status = _run(data, state, rule, order, history)
+    return epochs, Status(status)
+
+
+def predict(X, coef, intercept, activation, out, n_threads):
+    _compiled(_predict, *_kind(X))(*_arguments(X), coef, intercept, int(activation), out)
+
+
+def _run(data, state, rule, order, history):
+    rule = Rule(*(to(value) for to, value in zip(_RULE_TYPES, rule, strict=True)))
+    if order is None:
+        order = np.empty((0, 0), dtype=np.int32)
+    grad = np.empty((state.coef.shape[0], state.coef.shape[1] + 1), state.coef.dtype)
+    compiled = _compiled(_descend, *_kind(data.X))
+    run = compiled(*_arguments(data.X), *_learnt(data), *state, rule, order, history, grad)
+    return grad, *run
+
+
+# ---------------------------------------------------------------------------
+# Types of the compiled functions, written out so that their number is bounded: for each
+# feature type one for rows in place and one for any strides, and CSR.
+
+
+def _kind(X):
+    index = None if X.indices is None else X.indices.dtype
+    layout = "F" if X.values.flags.f_contiguous else "C"
+    return X.real, X.values.dtype, index, layout if X.in_place else "A", X.half
+
+
+def _array(dtype, ndim, layout="C", **flags):
+    return types.Array(numba.from_dtype(dtype), ndim, layout, **flags)
+
+
+def _given(dtype, ndim, layout="C", **flags):
+    return _array(dtype, ndim, layout, readonly=True, **flags)
+
+
+def _rows_types(real, stored, index, layout, half):
+    scratch = half_type = types.none
+    indices = indptr = types.none
+    if index is not None:
+        values, indices, indptr = _given(real, 1), _given(index, 1), _given(index, 1)
+    elif layout != "A":
+        values = _given(real, 2, layout)
+    else:
+        values, scratch = _given(stored, 2, layout, aligned=False), _array(real, 2)
+        half_type = types.boolean if half else types.none
+    return types.int64, values, indices, indptr, scratch, half_type
+
+
+def _arguments(X):
+    scratch = None
+    if not X.in_place:
+        rows = _tile_rows(X.shape[1], X.real.itemsize, _TILE_LEAST_ROWS)
+        scratch = np.empty((rows, X.shape[1]), dtype=X.real)
+    return X.shape[0], X.values, X.indices, X.indptr, scratch, True if X.half else None
+
+
+def _learnt_types(real):
+    return (
+        _given(real, 2), _given(np.uint8, 1), _given(np.int32, 1), _given(real, 1), types.float64
+    )  # fmt: skip
+
+
+def _learnt(data):
+    """Targets in the one of three arrays that fits, weights (empty for ones), scale."""
+    real = data.X.real
+    soft, small, wide = np.empty((0, 0), real), np.empty(0, np.uint8), np.empty(0, np.int32)
+    if data.y.ndim == 2:
+        soft = data.y
+    elif data.y.dtype == np.uint8:
+        small = data.y
+    else:
+        wide = data.y
+    weight = np.empty(0, real) if data.sample_weight is None else data.sample_weight
+    return soft, small, wide, weight, float(data.scale)
+
+
+@functools.cache
+def _compiled(function, real, *kind):
+    """One compiled function; arrays of other layouts are not recompiled for but refused."""
+    if function is _pointwise:
+        given, out = _given(real, 1, "A", aligned=False), _array(real, 1, "A", aligned=False)
+        signature = given, given, types.int64, out, out
+    elif function is _descend:
+        numbers = {int: types.int64, float: types.float64, bool: types.boolean}
+        signature = (
+            *_rows_types(real, *kind), *_learnt_types(real),
+            _array(real, 2), _array(real, 1), _array(real, 3), _array(np.float64, 1),
+            types.NamedTuple([numbers[t] for t in _RULE_TYPES], Rule),
+            _given(np.int32, 2), _array(np.float64, 2), _array(real, 2),
+        )  # fmt: skip
+    else:
+        parameters = _given(real, 2), _given(real, 1)
+        signature = *_rows_types(real, *kind), *parameters, types.int64, _array(real, 2)
+    return numba.njit(signature, **_OPTIONS)(function)
+
+
+# ---------------------------------------------------------------------------
+# Scalar formulas, in float64 for both real types.
+
+_LOG2_E = 1 / math.log(2)
+# log(2) = high + low; the high part has 21 trailing zero bits: its product with k is exact.
+_LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
+_LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
+# Adding 1.5 * 2**52 rounds to an integer and leaves it in the lowest bits.
+_ROUNDER = 1.5 * 2.0**52
+_BIAS = np.uint64(2 * 1023)
+_ROUNDER_BITS = np.float64(_ROUNDER).view(np.uint64)
+_ONE, _EXPONENT = np.uint64(1), np.uint64(52)
+
+
+@_exact
+def _exp(x):
+    """e**x for x <= 0, exact zeros and subnormals, NaN for NaN; under 1 ULP."""
+    if x < -760.0:
+        x = -760.0
+    rounded = x * _LOG2_E + _ROUNDER
+    k = rounded - _ROUNDER
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    # Chebyshev fit of (e**r - 1 - r) / r**2 on |r| <= log(2)/2; its error is below 2e-19.
+    s = 2.0915442297780115e-9
+    s = s * r + 2.510627457332947e-8
+    s = s * r + 2.75572718102198e-7
+    s = s * r + 2.755725283351691e-6
+    s = s * r + 2.4801587327007187e-5
+    s = s * r + 1.9841269876864355e-4
+    s = s * r + 1.3888888888883327e-3
+    s = s * r + 8.333333333325545e-3
+    s = s * r + 4.166666666666667e-2
+    s = s * r + 0.16666666666666671
+    s = s * r + 0.5
+    power = 1.0 + (r + r * r * s)
+    # 2**k as a product of two normal numbers, so that subnormal results round once.
+    exponent = np.float64(rounded).view(np.uint64) - _ROUNDER_BITS + _BIAS
+    half = exponent >> _ONE
+    rest = exponent - half
+    first = np.uint64(half << _EXPONENT).view(np.float64)
+    second = np.uint64(rest << _EXPONENT).view(np.float64)
+    return power * first * second
+
+
+@_exact
+def _log1p(t):
+    """log(1 + t) for 0 <= t <= 1; about 1 ULP."""
+    s = t / (2.0 + t)
+    u = s * s
+    # Chebyshev fit of (atanh(s)/s - 1) / u on u <= 1/9; its error is below 2e-17.
+    p = 0.08086486882582436
+    p = p * u + 0.04398263513337029
+    p = p * u + 0.06000948760351886
+    p = p * u + 0.06657028740061432
+    p = p * u + 0.07692787677757919
+    p = p * u + 0.09090894623795768
+    p = p * u + 0.11111111360589111
+    p = p * u + 0.14285714283535834
+    p = p * u + 0.20000000000007361
+    p = p * u + 0.3333333333333333
+    return t - s * (t - 2.0 * u * p)
+
+
+@_exact
+def _sigmoids(z):
+    """sigma(z) and sigma(-z), each to its last digits, and e**-|z|."""
+    t = _exp(-abs(z))
+    large, small = 1.0 / (1.0 + t), t / (1.0 + t)
+    return (large, small, t) if z >= 0 else (small, large, t)
+
+
+@_exact
+def _costs(loss, m, z, y, value, derivative):
+    """Cost and derivative of m scores, with no digit lost where sigma rounds to 0 or 1."""
+    if loss == _LOG_LOSS:
+        for i in range(m):
+            p, q, t = _sigmoids(z[i])
+            above, below = max(z[i], 0.0), max(-z[i], 0.0)
+            value[i] = _log1p(t) + (1.0 - y[i]) * above + y[i] * below
+            derivative[i] = p * (1.0 - y[i]) - q * y[i]
+    elif loss == _SQUARED_ERROR:
+        for i in range(m):
+            p, q, t = _sigmoids(z[i])
+            residual = p * (1.0 - y[i]) - q * y[i]
+            value[i] = residual * residual / 2.0
+            derivative[i] = residual * p * q
+    else:
+        for i in range(m):
+            value[i] = z[i] * z[i] / 2.0
+            derivative[i] = z[i]
+
+
+def _pointwise(z, y, loss, value, derivative):
+    wide = np.empty((4, _TILE_ROWS))
+    for first in range(0, len(z), _TILE_ROWS):
+        m = min(_TILE_ROWS, len(z) - first)
+        for i in range(m):
+            wide[0, i] = z[first + i]
+            wide[1, i] = y[first + i]
+        _costs(loss, m, wide[0], wide[1], wide[2], wide[3])
+        for i in range(m):
+            value[first + i] = wide[2, i]
+            derivative[first + i] = wide[3, i]
+
+
+# ---------------------------------------------------------------------------
+# Tiles of rows.
+
+
+@register_jitable
+def _tile_rows(d, itemsize, least):
+    fitting = _TILE_BYTES // max(d * itemsize, 1)
+    return min(max(fitting - fitting % 4, least), _TILE_ROWS)
+
+
+def _least(values):
+    """Shortest useful tile for this kind of X."""
+
+
+@overload(_least)
+def _choose_least(values):
+    least = _TILE_LEAST_COLUMNS if values.layout == "F" and values.ndim == 2 else _TILE_LEAST_ROWS
+    return lambda values: least
+
+
+@_exact
+def _from_half(bits):
+    """float32 from the bits of a float16."""
+    # The exponent's bias differs by 112; infinities and NaN keep the highest exponent.
+    magnitude = np.uint32(bits & 0x7FFF) << np.uint32(13)
+    scaled = np.uint32(magnitude).view(np.float32) * np.float32(2.0**112)
+    wide = np.float32(scaled).view(np.uint32)
+    if bits & 0x7C00 == 0x7C00:
+        wide |= np.uint32(0x7F800000)
+    sign = np.uint32(bits & 0x8000) << np.uint32(16)
+    return np.uint32(wide | sign).view(np.float32)
+
+
+@_exact
+def _fetch(values, half, rows, m, tile):
+    """Convert m rows into the tile, in the direction in which they lie in memory."""
+    d = values.shape[1]
+    if abs(values.strides[0]) >= abs(values.strides[1]):
+        for r in range(m):
+            for j in range(d):
+                if half is None:
+                    tile[r, j] = values[rows[r], j]
+                else:
+                    tile[r, j] = _from_half(values[rows[r], j])
+    else:
+        for j in range(d):
+            for r in range(m):
+                if half is None:
+                    tile[r, j] = values[rows[r], j]
+                else:
+                    tile[r, j] = _from_half(values[rows[r], j])
+
+
+def _in_place(values, indices, indptr, scratch, half, rows, m, own):
+    return values, rows
+
+
+def _converted(values, indices, indptr, scratch, half, rows, m, own):
+    _fetch(values, half, rows, m, scratch)
+    return scratch, own
+
+
+def _sparse(values, indices, indptr, scratch, half, rows, m, own):
+    return (values, indices, indptr), rows
+
+
+def _tile(values, indices, indptr, scratch, half, rows, m, own):
+    """An array (or the three of CSR) with m rows as real numbers, and their places in it."""
+
+
+@overload(_tile)
+def _choose_tile(values, indices, indptr, scratch, half, rows, m, own):
+    if isinstance(indptr, types.Array):
+        return _sparse
+    return _converted if isinstance(scratch, types.Array) else _in_place
+
+
+def _dots_rows(tile, rows, ordered, m, w, bias, work, z):
+    d = len(w)
+    last = m - m % 4
+    for r in range(0, last, 4):
+        i0, i1, i2, i3 = rows[r], rows[r + 1], rows[r + 2], rows[r + 3]
+        z0 = z1 = z2 = z3 = bias - bias
+        for j in range(d):
+            z0 += tile[i0, j] * w[j]
+            z1 += tile[i1, j] * w[j]
+            z2 += tile[i2, j] * w[j]
+            z3 += tile[i3, j] * w[j]
+        z[r], z[r + 1], z[r + 2], z[r + 3] = z0 + bias, z1 + bias, z2 + bias, z3 + bias
+    for r in range(last, m):
+        z0 = bias - bias
+        for j in range(d):
+            z0 += tile[rows[r], j] * w[j]
+        z[r] = z0 + bias
+
+
+def _dots_columns(tile, rows, ordered, m, w, bias, work, z):
+    d = len(w)
+    first = rows[0]
+    for r in range(m):
+        work[r] = bias
+    last = 0 if ordered else d - d % 4
+    for j in range(0, last, 4):
+        w0, w1, w2, w3 = w[j], w[j + 1], w[j + 2], w[j + 3]
+        for r in range(m):
+            i = first + r
+            work[r] += w0 * tile[i, j] + w1 * tile[i, j + 1] + (
+                w2 * tile[i, j + 2] + w3 * tile[i, j + 3]
+            )  # fmt: skip
+    for j in range(last, d):
+        w0 = w[j]
+        for r in range(m):
+            work[r] += w0 * tile[rows[r], j]
+    for r in range(m):
+        z[r] = work[r]
+
+
+def _dots_sparse(tile, rows, ordered, m, w, bias, work, z):
+    values, indices, indptr = tile
+    for r in range(m):
+        total = bias - bias
+        for p in range(indptr[rows[r]], indptr[rows[r] + 1]):
+            total += values[p] * w[indices[p]]
+        z[r] = total + bias
+
+
+def _dots(tile, rows, ordered, m, w, bias, work, z):
+    """z[r] = tile[rows[r]] @ w + bias; dense: four rows (columns) share a read of w (z)."""
+
+
+@overload(_dots, jit_options=_SUMS)
+def _choose_dots(tile, rows, ordered, m, w, bias, work, z):
+    if not isinstance(tile, types.Array):
+        return _dots_sparse
+    return _dots_columns if tile.layout == "F" else _dots_rows
+
+
+def _pull_rows(tile, rows, ordered, m, e, g):
+    d = len(g)
+    last = m - m % 4
+    for r in range(0, last, 4):
+        i0, i1, i2, i3 = rows[r], rows[r + 1], rows[r + 2], rows[r + 3]
+        e0, e1, e2, e3 = e[r], e[r + 1], e[r + 2], e[r + 3]
+        for j in range(d):
+            g[j] += e0 * tile[i0, j] + e1 * tile[i1, j] + (e2 * tile[i2, j] + e3 * tile[i3, j])
+    for r in range(last, m):
+        for j in range(d):
+            g[j] += e[r] * tile[rows[r], j]
+
+
+def _pull_columns(tile, rows, ordered, m, e, g):
+    d = len(g)
+    first = rows[0]
+    last = 0 if ordered else d - d % 4
+    for j in range(0, last, 4):
+        g0 = g1 = g2 = g3 = g[j] - g[j]
+        for r in range(m):
+            i = first + r
+            g0 += e[r] * tile[i, j]
+            g1 += e[r] * tile[i, j + 1]
+            g2 += e[r] * tile[i, j + 2]
+            g3 += e[r] * tile[i, j + 3]
+        g[j], g[j + 1], g[j + 2], g[j + 3] = g[j] + g0, g[j + 1] + g1, g[j + 2] + g2, g[j + 3] + g3
+    for j in range(last, d):
+        g0 = g[j] - g[j]
+        for r in range(m):
+            g0 += e[r] * tile[rows[r], j]
+        g[j] += g0
+
+
+def _pull_sparse(tile, rows, ordered, m, e, g):
+    values, indices, indptr = tile
+    for r in range(m):
+        for p in range(indptr[rows[r]], indptr[rows[r] + 1]):
+            g[indices[p]] += e[r] * values[p]
+
+
+def _pull(tile, rows, ordered, m, e, g):
+    """g += sum_r e[r] * tile[rows[r]]; dense: four rows (columns) share a read of g (e)."""
+
+
+@overload(_pull, jit_options=_SUMS)
+def _choose_pull(tile, rows, ordered, m, e, g):
+    if not isinstance(tile, types.Array):
+        return _pull_sparse
+    return _pull_columns if tile.layout == "F" else _pull_rows
+
+
+@_exact
+def _targets(soft, small, wide, n_outputs, k, rows, m, y):
+    if len(soft):
+        for r in range(m):
+            y[r] = soft[k, rows[r]]
+        return
+    code = 1 if n_outputs == 1 else k
+    if len(small):
+        for r in range(m):
+            y[r] = small[rows[r]] == code
+    else:
+        for r in range(m):
+            y[r] = wide[rows[r]] == code
+
+
+@_sums
+def _flush(partial, total):
+    for k in range(partial.shape[0]):
+        for j in range(partial.shape[1]):
+            total[k, j] += partial[k, j]
+            partial[k, j] = 0
+
+
+@_sums
+def _pass(
+    values, indices, indptr, scratch, half, soft, small, wide, weight, scale,
+    loss, coef, intercept, order, start, stop, grad,
+):  # fmt: skip
+    """Value and gradient, shape (K, d + 1), of `scale` times the cost's sum over some rows.
+
+    Rows start to stop, of `order` where it is not empty.
+    """
+    n_outputs, d = coef.shape
+    block = _tile_rows(d, coef.itemsize, _least(values))
+    rows, own = np.empty(block, np.int64), np.arange(block)
+    z, y, cost, slope = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
+    e = np.empty(block, coef.dtype)
+    # At least d rows, so that a flush never costs more than what it follows, even for CSR.
+    flush_rows = max(_FLUSH_ROWS, d)
+    partial = np.zeros((n_outputs, d), coef.dtype)
+    total = np.zeros((n_outputs, d))
+    slopes = np.zeros(n_outputs)
+    value = 0.0
+    since_flush = 0
+    ordered = len(order) > 0
+    for first in range(start, stop, block):
+        m = min(block, stop - first)
+        for r in range(m):
+            rows[r] = order[first + r] if ordered else first + r
+        tile, lines = _tile(values, indices, indptr, scratch, half, rows, m, own)
+        for k in range(n_outputs):
+            _dots(tile, lines, ordered, m, coef[k], intercept[k], e, z)
+            _targets(soft, small, wide, n_outputs, k, rows, m, y)
+            _costs(loss, m, z, y, cost, slope)
+            if len(weight):
+                for r in range(m):
+                    cost[r] *= weight[rows[r]]
+                    slope[r] *= weight[rows[r]]
+            slope_sum = 0.0
+            for r in range(m):
+                value += cost[r]
+                slope_sum += slope[r]
+                e[r] = slope[r]
+            slopes[k] += slope_sum
+            _pull(tile, lines, ordered, m, e, partial[k])
+        since_flush += m
+        if since_flush >= flush_rows or first + block >= stop:
+            _flush(partial, total)
+            since_flush = 0
+    for k in range(n_outputs):
+        for j in range(d):
+            grad[k, j] = total[k, j] * scale
+        grad[k, d] = slopes[k] * scale
+    return value * scale
+
+
+def _predict(n, values, indices, indptr, scratch, half, coef, intercept, activation, out):
+    n_outputs, d = coef.shape
+    block = _tile_rows(d, coef.itemsize, _least(values))
+    rows, own = np.empty(block, np.int64), np.arange(block)
+    z, work = np.empty(block), np.empty(block, coef.dtype)
+    for first in range(0, n, block):
+        m = min(block, n - first)
+        for r in range(m):
+            rows[r] = first + r
+        tile, lines = _tile(values, indices, indptr, scratch, half, rows, m, own)
+        for k in range(n_outputs):
+            _dots(tile, lines, False, m, coef[k], intercept[k], work, z)
+            _activate(activation, m, z)
+            for r in range(m):
+                out[first + r, k] = z[r]
+
+
+@_exact
+def _activate(activation, m, z):
+    if activation == _LOGISTIC:
+        for i in range(m):
+            z[i] = _sigmoids(z[i])[0]
+    elif activation == _LOG_LOGISTIC:
+        for i in range(m):
+            z[i] = -(_log1p(_exp(-abs(z[i]))) + max(-z[i], 0.0))
+
+
+# ---------------------------------------------------------------------------
+# Runs.
+
+
+def _descend(
+    n, values, indices, indptr, scratch, half, soft, small, wide, weight, scale,
+    coef, intercept, slots, counters, rule, order, history, grad,
+):  # fmt: skip
+    """A run; `grad` is left with the last gradient or point."""
+    full = rule.batch_size >= n
+    own_order = np.empty(0, np.int32)
+    counters[_EPOCHS] = 0
+    for epoch in range(len(history)):
+        rows = own_order if full or len(order) == 0 else order[epoch]
+        mean = 0.0
+        for start in range(0, n, rule.batch_size):
+            stop = min(start + rule.batch_size, n)
+            share = (stop - start) / n
+            value = _pass(
+                values, indices, indptr, scratch, half, soft, small, wide, weight, scale / share,
+                rule.loss, coef, intercept, rows, start, stop, grad,
+            )  # fmt: skip
+            norm, penalty = _add_penalty(coef, rule, grad)
+            mean += value * share
+            last = stop == n
+            if last:
+                mean += penalty
+            history[epoch, 0] = mean
+            history[epoch, 1] = norm
+            history[epoch, 2] = counters[_STEP]
+            if not (math.isfinite(mean) and (not last or math.isfinite(norm))):
+                return epoch, _NONFINITE
+            if full and norm <= rule.tol:
+                return epoch, _CONVERGED
+            _step(coef, intercept, slots, counters, rule, full, grad)
+            history[epoch, 2] = counters[_STEP]
+        counters[_EPOCHS] = epoch + 1
+    return len(history), _RAN
+
+
+@_exact
+def _add_penalty(coef, rule, grad):
+    """Add the l2 term; return the largest entry of the smallest subgradient, and the penalty."""
+    n_outputs, d = coef.shape
+    norm = squares = absolutes = 0.0
+    for k in range(n_outputs):
+        if not rule.fit_intercept:
+            grad[k, d] = 0
+        norm = _larger(norm, abs(grad[k, d]))
+        for j in range(d):
+            w = float(coef[k, j])
+            if rule.l2 > 0:
+                grad[k, j] += rule.l2 * w
+            if w > 0:
+                smallest = abs(grad[k, j] + rule.l1)
+            elif w < 0:
+                smallest = abs(grad[k, j] - rule.l1)
+            else:
+                smallest = max(abs(grad[k, j]) - rule.l1, 0.0)
+            norm = _larger(norm, smallest)
+            squares += w * w
+            absolutes += abs(w)
+    penalty = 0.0
+    # The squares of large weights overflow, and 0 * inf would be NaN.
+    if rule.l2 > 0:
+        penalty += rule.l2 / 2 * squares
+    if rule.l1 > 0:
+        penalty += rule.l1 * absolutes
+    return norm, penalty
+
+
+@_exact
+def _larger(a, b):
+    """The larger one, or NaN if there is one."""
+    return a if a >= b or a != a else b
+
+
+@_exact
+def _step(coef, intercept, slots, counters, rule, full, grad):
+    """Move the parameters against the gradient as the rule says."""
+    n_outputs, d = coef.shape
+    steps = counters[_STEPS]
+    step = rule.learning_rate
+    if rule.solver == _ADAM:
+        correction_1 = 1 - rule.beta_1 ** (steps + 1)
+        correction_2 = 1 - rule.beta_2 ** (steps + 1)
+    elif rule.solver == _NESTEROV:
+        # The parameters are the extrapolated point y_k, the slot is x_k.
+        if steps == 0:
+            counters[_RATIO] = 1.0
+            for k in range(n_outputs):
+                for j in range(d + 1):
+                    slots[0, k, j] = intercept[k] if j == d else coef[k, j]
+    elif rule.solver != _GD and rule.solver != _MOMENTUM:
+        step = _adaptive_step(coef, intercept, slots, counters, rule, grad)
+
+    # From here on `grad` becomes the next point.
+    uphill = 0.0
+    for k in range(n_outputs):
+        for j in range(d + 1):
+            theta = float(intercept[k] if j == d else coef[k, j])
+            g = float(grad[k, j])
+            threshold = step * rule.l1
+            if rule.solver == _MOMENTUM:
+                slots[0, k, j] = rule.momentum * slots[0, k, j] - step * g
+                new = theta + slots[0, k, j]
+            elif rule.solver == _ADAM:
+                slots[0, k, j] = rule.beta_1 * slots[0, k, j] + (1 - rule.beta_1) * g
+                slots[1, k, j] = rule.beta_2 * slots[1, k, j] + (1 - rule.beta_2) * g * g
+                root = math.sqrt(slots[1, k, j] / correction_2)
+                rate = step / correction_1 / (root + rule.epsilon)
+                new = theta - rate * slots[0, k, j]
+                threshold = rule.l1 * correction_1 * rate
+            else:
+                new = theta - step * g
+            if j < d and threshold > 0:
+                new = _shrink(new, threshold)
+            grad[k, j] = new
+            if rule.solver == _NESTEROV:
+                uphill += g * (new - slots[0, k, j])
+
+    if rule.solver == _NESTEROV:
+        _extrapolate(slots[0], counters, rule, full, uphill, grad)
+    for k in range(n_outputs):
+        for j in range(d):
+            coef[k, j] = grad[k, j]
+        if rule.fit_intercept:
+            intercept[k] = grad[k, d]
+    counters[_STEPS] = steps + 1
+    counters[_STEP] = step
+
+
+@_exact
+def _shrink(w, threshold):
+    """Proximal operator of threshold * |w|."""
+    if w > threshold:
+        return w - threshold
+    if w < -threshold:
+        return w + threshold
+    return w - w
+
+
+@_exact
+def _adaptive_step(coef, intercept, slots, counters, rule, grad):
+    """Malitsky & Mishchenko, arXiv 1910.09529, algorithm 1: no line search."""
+    n_outputs, d = coef.shape
+    moved = turned = 0.0
+    for k in range(n_outputs):
+        for j in range(d + 1):
+            theta = intercept[k] if j == d else coef[k, j]
+            moved += float(theta - slots[0, k, j]) ** 2
+            turned += float(grad[k, j] - slots[1, k, j]) ** 2
+            slots[0, k, j] = theta
+            slots[1, k, j] = grad[k, j]
+    if counters[_STEPS] == 0:
+        counters[_RATIO] = np.inf
+        return rule.learning_rate
+    last = counters[_STEP]
+    step = math.sqrt(1 + counters[_RATIO]) * last
+    if turned > 0:
+        step = min(step, math.sqrt(moved) / (2 * math.sqrt(turned)))
+    if not math.isfinite(step):
+        step = last
+    counters[_RATIO] = step / last
+    return step
+
+
+@_exact
+def _extrapolate(previous, counters, rule, full, uphill, point):
+    """Nesterov's next point in place of `point`; `numpy_` names the sources."""
+    t = counters[_RATIO]
+    if full and uphill > 0:
+        t = 1.0
+    t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
+    factor = (t - 1) / t_next
+    if not full:
+        factor = min(factor, rule.momentum)
+    for k in range(point.shape[0]):
+        for j in range(point.shape[1]):
+            new = point[k, j]
+            point[k, j] = new + factor * (new - previous[k, j])
+            previous[k, j] = new
+    counters[_RATIO] = t_next

@@ -1,0 +1,247 @@
+"""The kernel contract in plain NumPy: the reference for the other backends.
+
+Written to be read next to the formulas, not to be fast; `contract` says what each
+function takes and returns.
+"""
+
+import math
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import expit
+
+from schuss.constants import REAL_TYPE, Activation, Counter, Loss, Solver, Status
+
+NAME = "numpy"
+
+# Rows converted at a time where X is not of the weights' type: bounds the copy.
+_BLOCK_ROWS = 4096
+
+
+def prepare(X):
+    return X
+
+
+def pointwise(z, y, loss, value, derivative):
+    value[...], derivative[...] = _cost(z, y, loss)
+
+
+def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    n = data.X.shape[0]
+    return _rows_gradient(data, loss, coef, intercept, None, 0, n, 1.0, coef_grad, intercept_grad)
+
+
+def descend(data, state, rule, order, history, n_threads):
+    n = data.X.shape[0]
+    state.counters[Counter.EPOCHS] = 0
+    grad = np.empty_like(state.coef), np.empty_like(state.intercept)
+    full = rule.batch_size >= n
+    for epoch in range(len(history)):
+        rows = None if full or order is None else order[epoch]
+        total = 0.0
+        for start in range(0, n, rule.batch_size):
+            stop = min(start + rule.batch_size, n)
+            with np.errstate(over="ignore", invalid="ignore"):
+                value = _rows_gradient(
+                    data, rule.loss, state.coef, state.intercept,
+                    rows, start, stop, n / (stop - start), *grad,
+                )  # fmt: skip
+                norm, penalty = _add_penalty(state, rule, *grad)
+            total += value * (stop - start) / n
+            if stop == n:
+                total += penalty
+                history[epoch] = total, norm, state.counters[Counter.STEP]
+            if not (math.isfinite(total) and (stop < n or math.isfinite(norm))):
+                history[epoch] = total, norm, state.counters[Counter.STEP]
+                return epoch, Status.NONFINITE
+            if full and norm <= rule.tol:
+                return epoch, Status.CONVERGED
+            with np.errstate(over="ignore", invalid="ignore"):
+                _step(state, rule, full, *grad)
+            history[epoch, 2] = state.counters[Counter.STEP]
+        state.counters[Counter.EPOCHS] = epoch + 1
+    return len(history), Status.RAN
+
+
+def predict(X, coef, intercept, activation, out, n_threads):
+    for rows in _blocks(0, X.shape[0]):
+        z = _read(X, rows) @ coef.T + intercept
+        if activation == Activation.LOGISTIC:
+            z = expit(z)
+        elif activation == Activation.LOG_LOGISTIC:
+            z = -_log1pexp(-z)
+        out[rows] = z
+
+
+def _log1pexp(z):
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def _cost(z, y, loss):
+    """Cost and derivative, with no digit lost where sigma(z) rounds to 0 or 1."""
+    if loss == Loss.QUADRATIC:
+        return z * z / 2, z
+    p, q = expit(z), expit(-z)
+    residual = p * (1 - y) - q * y
+    if loss == Loss.SQUARED_ERROR:
+        return residual * residual / 2, residual * p * q
+    tail = np.log1p(np.exp(-np.abs(z)))
+    return tail + (1 - y) * np.maximum(z, 0) + y * np.maximum(-z, 0), residual
+
+
+def _blocks(start, stop):
+    for first in range(start, stop, _BLOCK_ROWS):
+        yield slice(first, min(first + _BLOCK_ROWS, stop))
+
+
+def _read(X, rows):
+    if sp.issparse(X):
+        return X[rows]
+    return X[rows].astype(REAL_TYPE[X.dtype.newbyteorder("=")], copy=False)
+
+
+def _targets(y, n_outputs, rows):
+    if y.ndim == 2:
+        return y[:, rows].T
+    codes = y[rows]
+    if n_outputs == 1:
+        return (codes == 1)[:, None]
+    return codes[:, None] == np.arange(n_outputs)
+
+
+def _rows_gradient(
+    data, loss, coef, intercept, order, start, stop, factor, coef_grad, intercept_grad
+):
+    """Value and gradient of the mean cost over rows start to stop of an order."""
+    coef_grad[...] = 0
+    intercept_grad[...] = 0
+    value = 0.0
+    for block in _blocks(start, stop):
+        rows = block if order is None else order[block]
+        X = _read(data.X, rows)
+        y = _targets(data.y, len(coef), rows).astype(coef.dtype, copy=False)
+        cost, derivative = _cost(X @ coef.T + intercept, y, loss)
+        if data.sample_weight is not None:
+            weight = data.sample_weight[rows, None]
+            cost, derivative = weight * cost, weight * derivative
+        value += cost.sum(dtype=np.float64)
+        coef_grad += (X.T @ derivative).T
+        intercept_grad += derivative.sum(axis=0)
+    factor *= data.scale
+    coef_grad *= factor
+    intercept_grad *= factor
+    return float(value * factor)
+
+
+def _add_penalty(state, rule, coef_grad, intercept_grad):
+    """Add the l2 term; return the largest entry of the smallest subgradient, and the penalty."""
+    coef = state.coef
+    coef_grad += rule.l2 * coef
+    if not rule.fit_intercept:
+        intercept_grad[...] = 0
+    smallest = np.where(
+        coef != 0,
+        coef_grad + rule.l1 * np.sign(coef),
+        np.maximum(np.abs(coef_grad) - rule.l1, 0),
+    )
+    norm = max(np.abs(smallest).max(initial=0), np.abs(intercept_grad).max(initial=0))
+    wide = coef.astype(np.float64)
+    penalty = rule.l2 / 2 * (wide**2).sum() + rule.l1 * np.abs(wide).sum()
+    return float(norm), float(penalty)
+
+
+def _shrink(coef, threshold):
+    """Proximal operator of threshold * |w|."""
+    return np.sign(coef) * np.maximum(np.abs(coef) - threshold, 0)
+
+
+def _step(state, rule, full, coef_grad, intercept_grad):
+    """Move the parameters against the gradient as the rule says."""
+    real = state.coef.dtype
+    theta = np.concatenate([state.coef, state.intercept[:, None]], axis=1)
+    grad = np.concatenate([coef_grad, intercept_grad[:, None]], axis=1)
+    counters = state.counters
+    steps = counters[Counter.STEPS]
+    step = rule.learning_rate
+    threshold = rule.l1 * step
+
+    if rule.solver == Solver.GD:
+        new = theta - real.type(step) * grad
+    elif rule.solver == Solver.MOMENTUM:
+        velocity = state.slots[0]
+        velocity[...] = real.type(rule.momentum) * velocity - real.type(step) * grad
+        new = theta + velocity
+    elif rule.solver == Solver.NESTEROV:
+        # The parameters are the extrapolated point y_k, the slot is x_k.
+        if steps == 0:
+            state.slots[0] = theta
+            counters[Counter.RATIO] = 1.0
+        new = theta - real.type(step) * grad
+    elif rule.solver == Solver.ADAM:
+        mean, square = state.slots
+        mean[...] = real.type(rule.beta_1) * mean + real.type(1 - rule.beta_1) * grad
+        square[...] = real.type(rule.beta_2) * square + real.type(1 - rule.beta_2) * grad * grad
+        correction_1 = 1 - rule.beta_1 ** (steps + 1)
+        correction_2 = 1 - rule.beta_2 ** (steps + 1)
+        rate = real.type(step / correction_1) / (
+            np.sqrt(square / real.type(correction_2)) + real.type(rule.epsilon)
+        )
+        new = theta - rate * mean
+        threshold = rule.l1 * correction_1 * rate[:, :-1]
+    else:
+        step = _adaptive_step(state, rule, theta, grad)
+        threshold = rule.l1 * step
+        new = theta - real.type(step) * grad
+
+    if rule.l1:
+        new[:, :-1] = _shrink(new[:, :-1], np.asarray(threshold, dtype=real))
+    if rule.solver == Solver.NESTEROV:
+        new = _extrapolate(state, rule, full, new, grad)
+    state.coef[...] = new[:, :-1]
+    if rule.fit_intercept:
+        state.intercept[...] = new[:, -1]
+    counters[Counter.STEPS] = steps + 1
+    counters[Counter.STEP] = step
+
+
+def _adaptive_step(state, rule, theta, grad):
+    """Malitsky & Mishchenko, arXiv 1910.09529, algorithm 1: no line search."""
+    previous_theta, previous_grad = state.slots
+    counters = state.counters
+    if counters[Counter.STEPS] == 0:
+        step = rule.learning_rate
+        counters[Counter.RATIO] = np.inf
+    else:
+        moved = np.linalg.norm((theta - previous_theta).astype(np.float64))
+        turned = np.linalg.norm((grad - previous_grad).astype(np.float64))
+        last = counters[Counter.STEP]
+        step = math.sqrt(1 + counters[Counter.RATIO]) * last
+        if turned > 0:
+            step = min(step, moved / (2 * turned))
+        if not math.isfinite(step):
+            step = last
+        counters[Counter.RATIO] = step / last
+    previous_theta[...] = theta
+    previous_grad[...] = grad
+    return step
+
+
+def _extrapolate(state, rule, full, new, grad):
+    """Nesterov's next point; the momentum is dropped where it points uphill.
+
+    The sequence t_k is that of Beck & Teboulle (FISTA, 2009), the restart the gradient
+    scheme of O'Donoghue & Candes, arXiv 1204.3982. With batches the gradient is noisy,
+    so the factor is held at ``rule.momentum`` at the most.
+    """
+    previous = state.slots[0]
+    moved = new - previous
+    t = state.counters[Counter.RATIO]
+    if full and np.sum(grad.astype(np.float64) * moved) > 0:
+        t = 1.0
+    t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
+    factor = (t - 1) / t_next
+    if not full:
+        factor = min(factor, rule.momentum)
+    previous[...] = new
+    state.counters[Counter.RATIO] = t_next
+    return new + new.dtype.type(factor) * moved
