@@ -1,0 +1,815 @@
+"""The commands of the console script ``schuss``.
+
+Results go to stdout; notes, progress and errors to stderr. What takes long to import is
+imported by the commands that need it, so that ``schuss --help`` is quick.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+INTERRUPTED = 130  # what shells report for Ctrl-C
+BAD_INPUT = 2
+
+MODEL_SUFFIX = ".schuss.safetensors"
+DATA_SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
+
+SAMPLE = "breast_cancer"
+SAMPLE_TARGET = "diagnosis"
+
+
+class Loss(StrEnum):
+    """Costs to choose from on the command line."""
+
+    log_loss = "log_loss"
+    squared_error = "squared_error"
+
+
+class _Commands(typer.core.TyperGroup):
+    """Turns errors of use into one message and an exit code, without a traceback."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # Who reads has had enough, as `head` does. Python would complain at its exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except (ValueError, OSError, ImportError, ArithmeticError) as error:
+            _note("error", _message(error), "bold red")
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            _note("error", "interrupted", "bold red")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train sigmoid neurons by gradient descent, and use them.",
+)
+
+# ----- options that several commands have ----------------------------------------------
+
+ModelFile = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A model that [bold]schuss train[/] saved.")
+]
+DataFile = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="CSV (also .csv.gz) or Parquet, with a header line."),
+]
+
+
+def _check_delimiter(text):
+    if text in ("tab", r"\t"):
+        return "\t"
+    if text is not None and (len(text) != 1 or not text.isascii() or text in '"\r\n'):
+        raise typer.BadParameter(f"{text!r}; expected one character, or tab")
+    return text
+
+
+_DELIMITER_HELP = "Between the fields of a CSV file. [dim]\\[default: comma; tab for .tsv][/]"
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CHAR", help=_DELIMITER_HELP, show_default=False, callback=_check_delimiter
+    ),
+]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+_DATA = "Data"
+_NEURON = "The neuron and its training"
+_OUTPUT = "Output"
+
+
+def _option(panel, help, *names, **settings):
+    return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
+
+
+def _print_version(value):
+    if value:
+        from schuss import __version__
+
+        typer.echo(f"schuss {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _start(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+):
+    pass
+
+
+# ----- commands -----------------------------------------------------------------------
+
+
+@app.command()
+def train(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV (also .csv.gz) or Parquet, with a header line. Without one: the breast "
+            "cancer data that scikit-learn ships.",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        _option(
+            _DATA,
+            "Column to learn: classes (text or whole numbers), or fractions within 0 and 1. Rows "
+            "without a value in it are left out.",
+            metavar="COLUMN",
+        ),
+    ] = None,
+    features: Annotated[
+        list[str] | None,
+        _option(
+            _DATA,
+            "Columns to learn from, a,b,c. [dim]\\[default: all others][/]",
+            metavar="COLUMNS",
+            show_default=False,
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        _option(_DATA, "Columns not to learn from, a,b,c.", metavar="COLUMNS"),
+    ] = None,
+    categorical: Annotated[
+        list[str] | None,
+        _option(_DATA, "Columns of numbers that are really names, a,b,c.", metavar="COLUMNS"),
+    ] = None,
+    max_levels: Annotated[
+        int,
+        _option(_DATA, "Refuse text with more different values.", metavar="N", min=2),
+    ] = 1000,
+    delimiter: Annotated[
+        str | None,
+        _option(
+            _DATA,
+            _DELIMITER_HELP,
+            metavar="CHAR",
+            show_default=False,
+            callback=_check_delimiter,
+        ),
+    ] = None,
+    test_size: Annotated[
+        float,
+        _option(
+            _DATA,
+            "Share of the rows held out to measure the model; 0: none.",
+            metavar="SHARE",
+            min=0,
+            max=0.99,
+        ),
+    ] = 0.2,
+    seed: Annotated[
+        int,
+        _option(_DATA, "Of the random split, and of shuffling.", metavar="N", min=0, max=2**32 - 1),
+    ] = 0,
+    loss: Annotated[
+        Loss, _option(_NEURON, "log_loss or squared_error.", metavar="COST")
+    ] = Loss.log_loss,
+    solver: Annotated[
+        str,
+        _option(
+            _NEURON,
+            "gd, momentum, nesterov or adaptive (all rows a step); sgd or adam (batches).",
+            metavar="NAME",
+        ),
+    ] = "nesterov",
+    learning_rate: Annotated[
+        str,
+        _option(_NEURON, "Step size, or auto: from the data.", metavar="NUMBER"),
+    ] = "auto",
+    max_iter: Annotated[int, _option(_NEURON, "Epochs at the most.", metavar="N", min=1)] = 1000,
+    tol: Annotated[
+        float | None,
+        _option(
+            _NEURON,
+            "All rows a step: stop where no gradient entry is larger. Batches: stop where the "
+            "cost falls by less. [dim]\\[default: the estimator's][/]",
+            metavar="NUMBER",
+            show_default=False,
+            min=0,
+        ),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        _option(
+            _NEURON,
+            "Strength of the penalty on the weights. [dim]\\[default: 1 / rows, like C=1 of "
+            "scikit-learn][/]",
+            metavar="NUMBER",
+            show_default=False,
+            min=0,
+        ),
+    ] = None,
+    l1_ratio: Annotated[
+        float,
+        _option(_NEURON, "Share of the penalty that is L1, not L2.", metavar="SHARE", min=0, max=1),
+    ] = 0,
+    batch_size: Annotated[
+        int | None,
+        _option(
+            _NEURON,
+            "Rows a step. [dim]\\[default: all; 32 for sgd and adam][/]",
+            metavar="N",
+            show_default=False,
+            min=1,
+        ),
+    ] = None,
+    early_stopping: Annotated[
+        bool,
+        _option(
+            _NEURON,
+            "Stop when the cost of a tenth of the training rows, kept apart, falls no more.",
+            "--early-stopping",
+        ),
+    ] = False,
+    n_jobs: Annotated[
+        int | None,
+        _option(
+            _NEURON,
+            "Threads; -1: all. [dim]\\[default: as many as help][/]",
+            metavar="N",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        _option(
+            _OUTPUT,
+            f"Where to save the model. [dim]\\[default: the data's name with {MODEL_SUFFIX}, in "
+            "this folder][/]",
+            metavar="MODEL",
+            show_default=False,
+        ),
+    ] = None,
+    no_save: Annotated[bool, _option(_OUTPUT, "Save no model.", "--no-save")] = False,
+    force: Annotated[
+        bool,
+        _option(_OUTPUT, "Overwrite a file that is not a model of schuss.", "--force"),
+    ] = False,
+    as_json: Annotated[bool, _option(_OUTPUT, "Print JSON for programs.", "--json")] = False,
+    quiet: Annotated[
+        bool, _option(_OUTPUT, "No progress, no notes and no table.", "--quiet", "-q")
+    ] = False,
+):
+    """Train a neuron on a table, measure it on rows held out, and save it.
+
+    Numbers are standardised, and a missing one becomes the column's median;
+    text is one-hot encoded, and a missing one is a value of its own.
+    One neuron learns two classes; for several, each has a neuron.
+
+    Ctrl-C ends the training early, with what was reached by then.
+
+    [bold]Examples[/]
+
+    schuss train
+
+    schuss train flights.csv --target late --out late.schuss.safetensors
+    """
+    from schuss import persistence
+    from schuss.report import TrainingReport
+
+    step = _learning_rate(learning_rate)
+    name = file or Path(SAMPLE)
+    out = None if no_save else _model_path(out, name, force)
+
+    started = time.perf_counter()
+    table, target = _training_table(file, target, _names(categorical), delimiter, quiet)
+    labels, rows, held_out = _split(table, target, name, test_size, seed)
+    is_classes = labels.dtype.kind != "f"
+    n_missing = table.num_rows - len(labels)
+    table = table.take(rows)
+    with _naming(name):
+        preprocessor, X, X_held_out = _features(
+            table, held_out, target, _names(features), _names(drop), _names(categorical), max_levels
+        )
+    seconds_reading = time.perf_counter() - started
+
+    estimator = _estimator(
+        is_classes,
+        loss=loss.value,
+        solver=solver,
+        learning_rate=step,
+        max_iter=max_iter,
+        tol=tol,
+        alpha=1 / X.shape[0] if alpha is None else alpha,
+        l1_ratio=l1_ratio,
+        batch_size=batch_size,
+        early_stopping=early_stopping,
+        random_state=seed,
+        n_jobs=n_jobs,
+    )
+    started = time.perf_counter()
+    with _warnings_as_notes(quiet), _progress(max_iter, quiet) as callbacks:
+        estimator.fit(X, labels[~held_out], callbacks=callbacks)
+    seconds_training = time.perf_counter() - started
+
+    if out:
+        from sklearn.pipeline import make_pipeline
+
+        persistence.save(make_pipeline(preprocessor, estimator), out)
+
+    measured = held_out if held_out.any() else ~held_out
+    scores = _scores(estimator, X_held_out if held_out.any() else X, labels[measured])
+    report = TrainingReport(
+        file=str(name),
+        target=target,
+        classes=estimator.classes_.tolist() if is_classes else None,
+        rows_trained=int((~held_out).sum()),
+        rows_held_out=int(held_out.sum()),
+        rows_without_target=n_missing,
+        columns_numeric=len(preprocessor.numeric_columns_),
+        columns_categorical=len(preprocessor.categorical_columns_),
+        columns_left_out=preprocessor.left_out_,
+        features=preprocessor.n_features_out_,
+        estimator=type(estimator).__name__,
+        loss=loss.value,
+        solver=solver,
+        learning_rate=float(estimator.learning_rate_),
+        alpha=float(estimator.alpha),
+        l1_ratio=l1_ratio,
+        epochs=int(estimator.n_iter_),
+        stop_reason=estimator.stop_reason_,
+        converged=bool(estimator.converged_),
+        cost_after=float(estimator.loss_),
+        seconds_reading=seconds_reading,
+        seconds_training=seconds_training,
+        epochs_per_second=estimator.n_iter_ / seconds_training,
+        **_circumstances(estimator, X, labels[~held_out]),
+        model=str(out) if out else None,
+        scores=scores,
+    )
+    _print_report(report, as_json, quiet)
+
+
+@app.command()
+def predict(
+    model: ModelFile,
+    file: DataFile,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where to write, .csv or .parquet. [dim]\\[default: CSV to stdout][/]",
+            show_default=False,
+        ),
+    ] = None,
+    proba: Annotated[
+        bool, typer.Option("--proba/--no-proba", help="Write each class's probability, too.")
+    ] = True,
+    delimiter: Delimiter = None,
+    as_json: AsJSON = False,
+):
+    """Apply a model to the rows of a table.
+
+    Columns are found by name, in any order; others are passed over.
+
+    [bold]Example[/]
+
+    schuss predict late.schuss.safetensors tomorrow.csv --out predictions.csv
+    """
+    from schuss.files import check_writable
+
+    if out:
+        _check_output_suffix(out)
+        check_writable(out)
+    preprocessor, estimator = _load_pipeline(model)
+    table = _read_for(preprocessor, file, delimiter)
+    with _naming(file):
+        X = preprocessor.transform(table)
+    columns = {"prediction": estimator.predict(X)}
+    classes = getattr(estimator, "classes_", None)
+    if proba and classes is not None:
+        for label, column in zip(classes, estimator.predict_proba(X).T, strict=True):
+            columns[f"probability_{label}"] = column
+    if as_json:
+        document = {"model": str(model), "file": str(file), "rows": X.shape[0]}
+        _print_json(document | {key: column.tolist() for key, column in columns.items()})
+    if out or not as_json:
+        _write_table(columns, out)
+
+
+@app.command()
+def evaluate(
+    model: ModelFile,
+    file: DataFile,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column to compare with. [dim]\\[default: the one that was learnt][/]",
+            show_default=False,
+        ),
+    ] = None,
+    delimiter: Delimiter = None,
+    as_json: AsJSON = False,
+):
+    """Score a model on the rows of a table that has the target.
+
+    [bold]Example[/]
+
+    schuss evaluate late.schuss.safetensors january.csv
+    """
+    from schuss.report import EvaluationReport
+
+    preprocessor, estimator = _load_pipeline(model)
+    target = target or preprocessor.target
+    classes = getattr(estimator, "classes_", None)
+    text = [target] if classes is not None and classes.dtype.kind in "UO" else []
+    table = _read_for(preprocessor, file, delimiter, text)
+    values, rows = _known_targets(table, target, classes, file, delimiter)
+    with _naming(file):
+        X = preprocessor.transform(table.take(rows))
+    report = EvaluationReport(
+        model=str(model),
+        file=str(file),
+        target=target,
+        classes=None if classes is None else classes.tolist(),
+        rows_without_target=table.num_rows - len(rows),
+        scores=_scores(estimator, X, values),
+    )
+    _print_report(report, as_json)
+
+
+@app.command()
+def info(as_json: AsJSON = False):
+    """Show version, backend, instruction set and threads."""
+    from schuss import show_config
+
+    with _warnings_as_notes():
+        config = show_config()
+    if as_json:
+        _print_json(config)
+        return
+    from rich.box import ROUNDED
+    from rich.table import Table
+
+    table = Table(title="schuss info", box=ROUNDED, show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for key, value in config.items():
+        table.add_row(key, _shown(value))
+    _console().print(table)
+
+
+# ----- data ---------------------------------------------------------------------------
+
+
+def _names(options):
+    """Take ``a,b`` and repeated options apart; None where the option is not there."""
+    if options is None:
+        return None
+    return [name.strip() for option in options for name in option.split(",") if name.strip()]
+
+
+def _training_table(file, target, categorical, delimiter, quiet):
+    """Return the table to learn from and the name of its target."""
+    from schuss.tables import TableError, read_table
+
+    if file is None:
+        if not quiet:
+            _note(
+                "note",
+                "no FILE given: learning from the breast cancer data that scikit-learn ships, "
+                f"target {SAMPLE_TARGET}",
+            )
+        return _sample_table(), target or SAMPLE_TARGET
+    table = read_table(file, text=categorical or (), delimiter=delimiter)
+    if target is None:
+        raise TableError(
+            f"{file}: which column is to be learnt? Name it with --target. "
+            f"Columns: {', '.join(table.column_names)}"
+        )
+    return table, target
+
+
+def _sample_table():
+    import pyarrow as pa
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    columns = dict(zip(data.feature_names.tolist(), data.data.T, strict=True))
+    return pa.table(columns | {SAMPLE_TARGET: data.target_names[data.target].tolist()})
+
+
+def _split(table, target, source, test_size, seed):
+    """Return the targets, the rows that have one, and a mask of those held out."""
+    import numpy as np
+    from sklearn.model_selection import train_test_split
+
+    from schuss.tables import TableError, target_values
+
+    values, rows = target_values(table, target, source)
+    is_classes = values.dtype.kind != "f"
+    if is_classes:
+        classes, counts = np.unique(values, return_counts=True)
+        if len(classes) < 2:
+            raise TableError(
+                f"{source}: the target {target!r} has one class only, {classes[0].item()!r} in "
+                f"{len(values):,} rows; expected at least two"
+            )
+        if test_size and counts.min() < 2:
+            raise TableError(
+                f"{source}: class {classes[counts.argmin()].item()!r} of the target {target!r} is "
+                "in one row only; expected at least two, one to learn from and one to hold out. "
+                "Add rows, leave that one out, or hold nothing out (--test-size 0)"
+            )
+    held_out = np.zeros(len(values), dtype=bool)
+    if test_size:
+        try:
+            _, places = train_test_split(
+                np.arange(len(values)),
+                test_size=test_size,
+                random_state=seed,
+                stratify=values if is_classes else None,
+            )
+        except ValueError as error:
+            raise TableError(
+                f"{source}: {len(values)} rows cannot be split with --test-size {test_size:g} so "
+                f"that both parts have every class ({error})"
+            ) from None
+        held_out[places] = True
+    return values, rows, held_out
+
+
+def _features(table, held_out, target, features, drop, categorical, max_levels):
+    import numpy as np
+
+    from schuss.tables import TablePreprocessor
+
+    preprocessor = TablePreprocessor(target, features, drop, categorical, max_levels)
+    X = preprocessor.fit_transform(table.take(np.flatnonzero(~held_out)))
+    return preprocessor, X, preprocessor.transform(table.take(np.flatnonzero(held_out)))
+
+
+@contextlib.contextmanager
+def _naming(file):
+    """Put the file's name before what a preprocessor, which knows no files, complains of."""
+    from schuss.tables import TableError
+
+    try:
+        yield
+    except TableError as error:
+        raise TableError(f"{file}: {error}") from None
+
+
+def _load_pipeline(path):
+    """Return preprocessor and estimator of a model file."""
+    from schuss.persistence import ModelFileError, load
+
+    model = load(path)
+    if not hasattr(model, "steps"):
+        raise ModelFileError(
+            f"{path}: a {type(model).__name__} without the preprocessing of a table; expected a "
+            "model that schuss train saved. Use schuss.load in Python for this one"
+        )
+    return [step for _, step in model.steps]
+
+
+def _read_for(preprocessor, file, delimiter, text=()):
+    from schuss.tables import read_table
+
+    return read_table(
+        file,
+        text=[*preprocessor.categorical_columns_, *text],
+        numbers=preprocessor.numeric_columns_,
+        delimiter=delimiter,
+    )
+
+
+def _known_targets(table, target, classes, file, delimiter):
+    """Return the targets and their rows, all among the classes that were learnt."""
+    import numpy as np
+
+    from schuss.tables import TableError, locate, target_values
+
+    values, rows = target_values(table, target, file)
+    if classes is None:
+        if values.dtype.kind == "U" or values.min() < 0 or values.max() > 1:
+            raise TableError(
+                f"{file}: the target {target!r} is not fractions within [0, 1], which this model "
+                "has learnt"
+            )
+        return values.astype(np.float64), rows
+    unknown = np.flatnonzero(~np.isin(values, classes))
+    if len(unknown):
+        first = unknown[0]
+        raise TableError(
+            f"{locate(file, rows[first], delimiter=delimiter)}: class {values[first].item()!r} of "
+            f"the target {target!r} is not one that the model has learnt ("
+            f"{', '.join(map(repr, classes.tolist()[:20]))}); {len(unknown):,} of {len(values):,} "
+            "rows are of such classes. Leave them out, or train with rows of them"
+        )
+    return values, rows
+
+
+# ----- training -----------------------------------------------------------------------
+
+
+def _learning_rate(text):
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r}; expected a number, or auto", param_hint="'--learning-rate'"
+        ) from None
+
+
+def _estimator(is_classes, **parameters):
+    from schuss import SigmoidClassifier, SigmoidRegressor
+
+    # What is not given has the estimator's own default.
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return (SigmoidClassifier if is_classes else SigmoidRegressor)(**given)
+
+
+@contextlib.contextmanager
+def _progress(max_iter, quiet):
+    """Yield the callbacks that draw a line of progress, where somebody looks at it."""
+    console = _console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("epoch {task.completed:,.0f} of at most {task.total:,.0f}"),
+        TextColumn("cost {task.fields[cost]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        task = progress.add_task("training", total=max_iter, cost="")
+
+        def show(info):
+            progress.update(task, completed=info.n_iter, cost=f"{info.loss:.6f}")
+
+        yield [show]
+
+
+def _circumstances(estimator, X, y):
+    """Return what the estimator does not keep: the cost before the first step, and on what it ran.
+
+    Mini-batches do not record that cost.
+    """
+    import numpy as np
+
+    from schuss import backends, data, show_config, threads, validation
+    from schuss.objective import Objective
+    from schuss.solvers.first_order import METHODS
+
+    y = validation.check_labels(y, len(y))[1] if hasattr(estimator, "classes_") else y
+    coef = np.zeros_like(np.atleast_2d(estimator.coef_))
+    objective = Objective(
+        backends.current(),
+        X,
+        y if y.dtype.kind != "f" else y.astype(data.real_type(X)),
+        None,
+        estimator.loss,
+        n_outputs=len(coef),
+        n_threads=threads.available(estimator.n_jobs),
+    )
+    config = show_config()
+    batch_size = estimator.batch_size or METHODS[estimator.solver].batch_size
+    return {
+        "cost_before": float(objective.value(coef, coef[:, 0].copy())),
+        "threads": objective.n_threads(batch_size),
+        "backend": config["backend"],
+        "isa": config["isa"],
+        "version": config["version"],
+    }
+
+
+def _scores(estimator, X, y):
+    from schuss.report import score_classes, score_fractions
+
+    if hasattr(estimator, "classes_"):
+        return score_classes(y, estimator.predict_proba(X), estimator.classes_)
+    return score_fractions(y, estimator.predict(X))
+
+
+# ----- output -------------------------------------------------------------------------
+
+
+def _model_path(out, data, force):
+    """Where to save, after a look at whether that will be possible."""
+    from schuss.files import check_writable
+    from schuss.persistence import is_model_file
+
+    if out is None:
+        stem = data.name
+        while Path(stem).suffix in DATA_SUFFIXES:
+            stem = Path(stem).stem
+        out = Path(stem + MODEL_SUFFIX)
+    check_writable(out)
+    if out.is_file() and out.stat().st_size and not force and not is_model_file(out):
+        raise FileExistsError(
+            f"{out}: exists and is not a model of schuss; choose another --out, or --force"
+        )
+    return out
+
+
+def _check_output_suffix(out):
+    if out.exists() and not out.is_file():
+        return
+    if out.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--out {out}: expected a name that ends in .csv or .parquet")
+
+
+def _write_table(columns, out):
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    from schuss.files import write_whole
+
+    table = pa.table(columns)
+    if out is None:
+        sys.stdout.flush()
+        _write_csv(table, sys.stdout.buffer)
+    else:
+        with write_whole(out) as file:
+            if out.suffix == ".parquet":
+                pa.parquet.write_table(table, file)
+            else:
+                _write_csv(table, file)
+
+
+def _write_csv(table, file):
+    import pyarrow as pa
+
+    pa.csv.write_csv(table, file, pa.csv.WriteOptions(quoting_style="needed"))
+
+
+def _print_report(report, as_json, quiet=False):
+    if as_json:
+        _print_json(report.to_dict())
+    elif not quiet:
+        _console().print(report.table())
+
+
+def _print_json(values):
+    typer.echo(json.dumps(values, indent=2, ensure_ascii=False, default=str))
+
+
+def _console(**settings):
+    from rich.console import Console
+
+    return Console(highlight=False, **settings)
+
+
+def _note(kind, text, style="bold yellow"):
+    from rich.text import Text
+
+    line = Text.assemble(("schuss: ", "bold"), (f"{kind}: ", style), text)
+    _console(stderr=True).print(line, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _warnings_as_notes(quiet=False):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if quiet else "default")
+        warnings.showwarning = lambda message, *_: _note("warning", _message(message))
+        yield
+
+
+def _message(error):
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _shown(value):
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value)

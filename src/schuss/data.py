@@ -1,0 +1,115 @@
+"""X as the kernels read it: as it lies wherever they can, never copied without need."""
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from schuss.backends.contract import Data
+from schuss.constants import REAL_TYPE
+
+# Bytes of X, as float64, that are looked at in one go outside the kernels.
+_BLOCK_BYTES = 1 << 22
+
+
+def check_features(X, *, estimator=None, reset=True):
+    """Return X as an array or CSR matrix that a backend can prepare.
+
+    Dense arrays of the types in `constants.REAL_TYPE` pass unchanged, in any order;
+    everything else numeric becomes float64. Other sparse formats become CSR, and sparse
+    matrices other than float32 and float64 become float64.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or data frame of shape (n, d)
+    estimator : estimator or None
+        Whose number and names of features are set (`reset`) or compared.
+    """
+    finite = False
+    if type(X) is np.ndarray and X.dtype.newbyteorder("=") in REAL_TYPE:
+        if not X.dtype.isnative:
+            X = X.astype(X.dtype.newbyteorder("="))
+        if not X.flags.aligned:
+            X = np.require(X, requirements="A")
+        finite = _is_finite(X)
+        if finite and _is_plain(X, estimator, reset):
+            return X
+    options = {
+        "accept_sparse": "csr",
+        "dtype": list(REAL_TYPE),
+        "ensure_all_finite": not finite,
+    }
+    if estimator is None:
+        X = check_array(X, input_name="X", **options)
+    else:
+        X = validate_data(estimator, X, reset=reset, **options)
+    return _check_sparse(X) if sp.issparse(X) else X
+
+
+def real_type(X):
+    """Type of the weights that X trains."""
+    return REAL_TYPE[X.dtype]
+
+
+def size(X):
+    """Elements that one pass reads."""
+    return X.nnz if sp.issparse(X) else X.size
+
+
+def bind(backend, X, y, sample_weight):
+    """What the contract calls `Data`.
+
+    Parameters
+    ----------
+    X : from `check_features`
+    y : codes of shape (n,), or real targets of shape (n,) or (n, K)
+    sample_weight : ndarray of shape (n,) or None
+    """
+    if y.dtype.kind == "f":
+        y = np.ascontiguousarray(np.atleast_2d(y.T))
+    total = X.shape[0] if sample_weight is None else sample_weight.sum(dtype=np.float64)
+    return Data(backend.prepare(X), y, sample_weight, 1.0 / float(total))
+
+
+def largest_row(X, sample_weight, add):
+    """Largest ``s_i * (||x_i||^2 + add)`` over the rows, a block of rows at a time."""
+    n, d = X.shape
+    rows = max(1, _BLOCK_BYTES // (8 * max(d, 1)))
+    largest = 0.0
+    for start in range(0, n, rows):
+        block = X[start : start + rows].astype(np.float64)
+        if sp.issparse(block):
+            norms = np.asarray(block.multiply(block).sum(axis=1)).ravel()
+        else:
+            norms = np.einsum("ij,ij->i", block, block)
+        norms += add
+        if sample_weight is not None:
+            norms *= sample_weight[start : start + rows]
+        largest = max(largest, float(norms.max()))
+    return largest
+
+
+def _is_plain(X, estimator, reset):
+    """Whether nothing is left for scikit-learn to check, which saves its fixed cost."""
+    if X.ndim != 2 or 0 in X.shape:
+        return False
+    if estimator is None:
+        return True
+    known = not reset and not hasattr(estimator, "feature_names_in_")
+    return known and X.shape[1] == estimator.n_features_in_
+
+
+def _is_finite(X):
+    """True where X surely is finite; an overflowing sum of finite entries says False."""
+    if X.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(X.sum(dtype=REAL_TYPE[X.dtype])))
+
+
+def _check_sparse(X):
+    # Kernels trust the indices: one out of range would read outside the weights.
+    X.check_format(full_check=True)
+    if X.indices.dtype != X.indptr.dtype:
+        X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+    return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)

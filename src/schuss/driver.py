@@ -1,0 +1,317 @@
+"""The one loop of chunks, for every solver.
+
+Between chunks of iterations, which run compiled and take about 50 ms each, this module
+does what Python should: callbacks, history, stopping rules, Ctrl-C. What stops a run is
+decided on the history, row by row, never on where a chunk happened to end.
+
+A run is an object with
+
+``advance(k)``
+    up to k iterations; returns rows of `constants.HISTORY_COLUMNS` and, where it cannot
+    go on, a reason;
+``snapshot()``, ``restore(snapshot)``
+    all that it changes, random state included;
+``value()``, ``constant()``, ``is_finite()``, ``is_saturated(value)``
+    the objective where it stands, and what tells a useless end from a good one;
+``state``, ``stochastic``, ``watched``, ``longest``, ``seconds_estimate``
+    as `solvers.first_order` describes them.
+"""
+
+import math
+import warnings
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from schuss.constants import HISTORY_COLUMNS
+
+_FIRST_CHUNK_SECONDS = 0.01
+_CHUNK_SECONDS = 0.05
+# Timing a chunk of microseconds says little; grow towards the target in steps.
+_CHUNK_GROWTH = 10
+_LONGEST_CHUNK = 100_000
+
+# A run diverges where its cost is above the reference for this many iterations in a row,
+# or once above this many times the reference.
+_ROWS_ABOVE = 20
+_GROWTH = 1e3
+# How far above the reference counts: rounding for whole gradients, noise for batches.
+_MARGIN = 1.01
+_MARGIN_STOCHASTIC = 1.5
+
+
+class Outcome(NamedTuple):
+    """How a run went; the final weights are in its state."""
+
+    history: dict[str, np.ndarray]
+    loss: float
+    stop_reason: str
+
+    @property
+    def n_iter(self):
+        return len(self.history["loss"])
+
+
+class Info:
+    """What a callback is told.
+
+    Attributes
+    ----------
+    n_iter, max_iter : int
+        Iterations done, and the most there will be.
+    loss, gradient_norm, step : float
+        Of the last iteration.
+    seconds : float
+        Since the run began.
+    validation_loss : float or None
+    coef, intercept : ndarray
+        Copies of the weights, of shapes (K, d) and (K,).
+    history : dict of ndarray
+        All iterations so far.
+    """
+
+    def __init__(self, run, log, max_iter):
+        self._run = run
+        self._log = log
+        self.n_iter = log.n_rows
+        self.max_iter = max_iter
+        last = log.blocks[-1][-1]
+        self.loss, self.gradient_norm, self.step, self.seconds = map(float, last[:4])
+        self.validation_loss = float(last[4]) if log.validated else None
+
+    @property
+    def coef(self):
+        return self._run.state.coef.copy()
+
+    @property
+    def intercept(self):
+        return self._run.state.intercept.copy()
+
+    @property
+    def history(self):
+        return self._log.columns()
+
+
+class Plateau:
+    """Stop where the best value has not improved by `tol` for `patience` iterations."""
+
+    def __init__(self, tol, patience):
+        self._tol = tol
+        self._patience = patience
+        self._best = math.inf
+        self._waited = 0
+
+    def find(self, values):
+        """Index of the value at which to stop, or None."""
+        for i, value in enumerate(values.tolist()):
+            self._waited = self._waited + 1 if value > self._best - self._tol else 0
+            self._best = min(self._best, value)
+            if self._waited >= self._patience:
+                return i
+        return None
+
+
+def run(
+    solver, *, max_iter, plateau=None, validate=None, early_stopping=False, callbacks=(),
+    checkpoint=None,
+):  # fmt: skip
+    """Advance a run until something stops it.
+
+    Parameters
+    ----------
+    solver : object
+        As the module describes it.
+    max_iter : int
+    plateau : Plateau or None
+        Looks at the validation loss with `early_stopping`, else at the training loss.
+    validate : callable or None
+        Returns the validation loss at the weights of the moment; called after each
+        iteration.
+    early_stopping : bool
+        Whether the weights with the best validation loss are kept.
+    callbacks : sequence of callables
+        ``f(info)``, with an `Info`, after each chunk; with an integer attribute
+        ``every``, whenever that many iterations are done. True stops the run.
+    checkpoint : object or None
+        ``resume(solver)`` returns the history rows done before, or None, and whether the
+        run had converged; ``save(solver, rows, final, converged)`` is called after each
+        chunk.
+
+    Returns
+    -------
+    Outcome
+    """
+    begin = solver.snapshot()
+    log = _Log(validated=validate is not None)
+    watch = _Watch(solver, max_iter) if solver.watched else None
+    reason = None
+    if checkpoint is not None:
+        rows, converged = checkpoint.resume(solver)
+        log.resume(rows)
+        reason = "converged" if converged else None
+        for stopper in (watch, plateau):
+            if stopper is not None:
+                stopper.find(log.columns()["loss"])
+    best = (math.inf, None)
+    chunk = max(1.0, _FIRST_CHUNK_SECONDS / solver.seconds_estimate)
+    try:
+        while reason is None and log.n_rows < max_iter:
+            epochs = _chunk_length(chunk, solver, log.n_rows, max_iter, callbacks, validate)
+            before = solver.snapshot() if plateau is not None else None
+            rows, reason = solver.advance(epochs)
+            losses = rows[:, 0]
+            if watch is not None and (stop := watch.find(losses)) is not None:
+                reason, rows = "diverged", rows[: stop + 1]
+            if plateau is not None and not early_stopping:
+                stop = plateau.find(losses[: len(rows)])
+                if stop is not None:
+                    reason = "converged"
+                    if stop + 1 < epochs:
+                        rows = rows[: stop + 1]
+                        solver.restore(before)
+                        solver.advance(stop + 1)
+            validation = None
+            if validate is not None and len(rows):
+                validation = validate()
+                if early_stopping:
+                    if validation < best[0]:
+                        best = validation, solver.snapshot()
+                    if plateau.find(np.array([validation])) is not None and reason is None:
+                        reason = "early_stopping"
+            seconds = log.add(rows, validation)
+            if len(rows) and reason != "diverged":
+                info = Info(solver, log, max_iter) if callbacks else None
+                if _call(callbacks, info, chunked=reason is not None) and reason is None:
+                    reason = "callback"
+                if checkpoint is not None and reason != "interrupted":
+                    final = reason is not None or log.n_rows == max_iter
+                    checkpoint.save(solver, log.rows, final, reason == "converged")
+            if seconds > 0:
+                wanted = _CHUNK_SECONDS * epochs / seconds
+                chunk = min(max(wanted, 1.0), _CHUNK_GROWTH * epochs, _LONGEST_CHUNK)
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    if reason == "interrupted":
+        warnings.warn(
+            f"Training interrupted after {log.n_rows} of {max_iter} iterations; "
+            "the weights reached are kept.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return _finish(solver, log, reason or "max_iter", begin, best[1])
+
+
+def _chunk_length(chunk, solver, done, max_iter, callbacks, validate):
+    if validate is not None:
+        return 1
+    epochs = min(int(chunk), max_iter - done, solver.longest)
+    for callback in callbacks:
+        every = getattr(callback, "every", None)
+        if every:
+            epochs = min(epochs, every - done % every)
+    return max(epochs, 1)
+
+
+def _call(callbacks, info, chunked):
+    """Call those that are due; whether one of them wants to stop."""
+    stop = False
+    for callback in callbacks:
+        every = getattr(callback, "every", None)
+        if every and info.n_iter % every and not chunked:
+            continue
+        stop = bool(callback(info)) or stop
+    return stop
+
+
+def _finish(solver, log, reason, begin, best):
+    """Leave finite weights in the state, the best ones where they were kept."""
+    if reason == "diverged":
+        solver.restore(begin)
+    elif best is not None:
+        solver.restore(best)
+    loss = solver.value()
+    diverged = not (math.isfinite(loss) and solver.is_finite())
+    if diverged or (reason == "converged" and solver.is_saturated(loss)):
+        reason = "diverged"
+        solver.restore(begin)
+        loss = solver.value()
+    return Outcome(log.columns(), loss, reason)
+
+
+class _Watch:
+    """Tells a run that its step makes diverge.
+
+    The reference is the cost at the start, or that of the best constant prediction where
+    that is larger: a run that begins at an optimum may well rise a little.
+    """
+
+    def __init__(self, solver, max_iter):
+        self._solver = solver
+        self._first = None
+        self._reference = None
+        self._above = 0
+        self._margin = _MARGIN_STOCHASTIC if solver.stochastic else _MARGIN
+        if solver.stochastic and max_iter > 1:
+            # The mean cost of the first epoch already is that of moving weights.
+            self._first = solver.value()
+
+    def find(self, losses):
+        """Index of the row at which the run has diverged, or None."""
+        if not len(losses):
+            return None
+        if self._first is None:
+            self._first = float(losses[0])
+        if losses.max() <= self._margin * self._first:
+            self._above = 0
+            return None
+        if self._reference is None:
+            self._reference = max(self._first, self._solver.constant())
+        limit = self._margin * self._reference
+        for i, loss in enumerate(losses.tolist()):
+            self._above = self._above + 1 if loss > limit else 0
+            if self._above >= _ROWS_ABOVE or loss > _GROWTH * self._reference:
+                return i
+        return None
+
+
+class _Log:
+    """History in blocks: columns of the kernels, seconds, validation loss."""
+
+    def __init__(self, validated):
+        self.validated = validated
+        self.blocks = []
+        self.n_rows = 0
+        self._width = len(HISTORY_COLUMNS) + 1 + validated
+        self._begin = self._last = perf_counter()
+
+    def resume(self, rows):
+        if rows is not None and len(rows):
+            self.blocks.append(rows)
+            self.n_rows = len(rows)
+            # The clock goes on from where it stood.
+            self._begin -= float(rows[-1, len(HISTORY_COLUMNS)])
+
+    def add(self, rows, validation):
+        """Append a chunk; its rows are taken to have lasted equally long."""
+        now = perf_counter()
+        took, m = now - self._last, len(rows)
+        if m:
+            block = np.empty((m, self._width))
+            block[:, : len(HISTORY_COLUMNS)] = rows
+            block[:, len(HISTORY_COLUMNS)] = (
+                self._last - self._begin + np.arange(1, m + 1) * (took / m)
+            )
+            if self.validated:
+                block[:, -1] = validation
+            self.blocks.append(block)
+            self.n_rows += m
+        self._last = now
+        return took
+
+    def rows(self):
+        return np.concatenate(self.blocks) if self.blocks else np.empty((0, self._width))
+
+    def columns(self):
+        names = (*HISTORY_COLUMNS, "seconds", "validation_loss")[: self._width]
+        return dict(zip(names, np.ascontiguousarray(self.rows().T), strict=True))

@@ -1,0 +1,785 @@
+"""One sigmoid neuron, or one for each class: `train` and the estimators."""
+
+import warnings
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from schuss import backends, data, driver, solvers, threads, validation
+from schuss import callbacks as _callbacks
+from schuss.checkpoint import Checkpoint
+from schuss.constants import LOSSES, Activation
+from schuss.objective import Objective
+
+_SHARED_CONSTRAINTS = {
+    "loss": [StrOptions(set(LOSSES))],
+    "solver": [StrOptions(set(solvers.SOLVERS))],
+    "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+    "alpha": [Interval(Real, 0, None, closed="left")],
+    "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+    "fit_intercept": ["boolean"],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+    "shuffle": ["boolean"],
+    "random_state": ["random_state"],
+    "n_jobs": [Integral, None],
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What `train` returns.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (d,), or (K, d) for targets of shape (n, K)
+    intercept : float, or ndarray of shape (K,)
+    n_iter : int
+        Iterations run: rows of the history.
+    loss : float
+        Objective at the weights returned.
+    history : dict of ndarray of shape (n_iter,)
+        For each iteration the objective before its step (mini-batches: its mean over the
+        epoch), the largest entry of the gradient, the step, and the seconds since the
+        start: ``loss``, ``gradient_norm``, ``step``, ``seconds``.
+    stop_reason : str
+        "converged", "max_iter", "callback" or "interrupted".
+    converged : bool
+    """
+
+    coef: np.ndarray = field(repr=False)
+    intercept: float | np.ndarray = field(repr=False)
+    n_iter: int
+    loss: float
+    history: dict[str, np.ndarray] = field(repr=False)
+    stop_reason: str
+    converged: bool
+
+
+def train(
+    X, y, *, loss="squared_error", solver="gd", learning_rate="auto", epochs=1000, alpha=0.0,
+    l1_ratio=0.0, fit_intercept=True, sample_weight=None, coef_init=None, intercept_init=None,
+    tol=0.0, batch_size=None, shuffle=True, random_state=None, n_jobs=None, callbacks=None,
+    checkpoint=None,
+):  # fmt: skip
+    """Train sigmoid neurons by gradient descent: the loop over epochs as one call.
+
+    Parameters
+    ----------
+    X : array-like, CSR matrix or data frame of shape (n, d)
+        Read as it lies, without a copy, where it is of type float64, float32, float16,
+        uint8 or int8, in any memory order; CSR of float64 or float32. The last three
+        types and float32 train float32 weights.
+    y : array-like of shape (n,) or (n, K)
+        Labels 0 and 1 or soft labels between; K columns train K neurons at once.
+    loss : {"squared_error", "log_loss"}
+        ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``.
+    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd"}
+    learning_rate : float or "auto"
+        "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
+        twice that of their expected cost); for "adam" 0.01.
+    epochs : int
+    alpha, l1_ratio : float
+        Penalty ``alpha * ((1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1)``.
+    fit_intercept : bool
+    sample_weight : array-like of shape (n,), optional
+    coef_init, intercept_init : array-like, optional
+        Weights to start from; zeros by default.
+    tol : float
+        Stop where no entry of the gradient is larger (mini-batches: where the mean cost
+        of an epoch has not improved by more for 10 epochs). 0 runs all epochs.
+    batch_size : int, optional
+        Rows a step; by default all, for "adam" and "sgd" 32.
+    shuffle : bool
+        Take the rows of each epoch in a new random order (mini-batches only).
+    random_state : int, RandomState or None
+    n_jobs : int, optional
+        Threads, -1 for all; by default ``SCHUSS_NUM_THREADS``, else all that the process
+        may use. The result does not depend on it.
+    callbacks : callable or list of callables, optional
+        See `schuss.callbacks`.
+    checkpoint : str or path, optional
+        File to which the state is written every minute and at the end. Where it exists
+        and belongs to the same call, training goes on from it, and ends at the same bits
+        as without the interruption.
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    DivergenceError
+        Where the step is too large for the data.
+
+    Examples
+    --------
+    >>> import schuss
+    >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> result = schuss.train(X, [0, 0, 0, 1], learning_rate=1.0, epochs=2000)
+    >>> result.n_iter
+    2000
+    >>> (result.coef > 0).all() and result.intercept < 0
+    True
+    """
+    parameters = {
+        "loss": loss, "solver": solver, "learning_rate": learning_rate, "alpha": alpha,
+        "l1_ratio": l1_ratio, "fit_intercept": fit_intercept, "tol": tol,
+        "batch_size": batch_size, "shuffle": shuffle, "random_state": random_state,
+        "n_jobs": n_jobs,
+    }  # fmt: skip
+    validate_parameter_constraints(
+        _TRAIN_CONSTRAINTS, {**parameters, "epochs": epochs}, caller_name="train"
+    )
+    X = data.check_features(X)
+    dtype = data.real_type(X)
+    y = validation.check_targets(y, X.shape[0], dtype, several=True)
+    validation.check_unit_interval(y, loss)
+    n_outputs = y.shape[1] if y.ndim == 2 else 1
+    n_features = X.shape[1]
+    run = _Run(
+        X, y, validation.check_weights(sample_weight, X, dtype), parameters,
+        coef=validation.check_start(coef_init, (n_outputs, n_features), dtype, "coef_init"),
+        intercept=validation.check_start(intercept_init, (n_outputs,), dtype, "intercept_init"),
+    )  # fmt: skip
+    outcome = run.advance(
+        epochs,
+        patience=_PATIENCE if tol > 0 else None,
+        callbacks=validation.check_callbacks(callbacks),
+        checkpoint=None if checkpoint is None else Checkpoint(checkpoint, parameters),
+    )
+    coef, intercept = run.coef, run.intercept
+    if y.ndim == 1:
+        coef, intercept = coef[0], float(intercept[0])
+    result = TrainResult(
+        coef, intercept, outcome.n_iter, outcome.loss, outcome.history, outcome.stop_reason,
+        outcome.stop_reason == "converged",
+    )  # fmt: skip
+    if outcome.stop_reason == "diverged":
+        error = run.solver.divergence_error()
+        error.result = result
+        raise error
+    return result
+
+
+_TRAIN_CONSTRAINTS = {
+    **_SHARED_CONSTRAINTS,
+    "epochs": [Interval(Integral, 1, None, closed="left")],
+}
+
+# Epochs without improvement after which mini-batches have converged.
+_PATIENCE = 10
+
+
+class _Run:
+    """Objective and solver of one fit.
+
+    Parameters
+    ----------
+    X, y, sample_weight : checked
+    parameters : mapping
+        Of the names in `_SHARED_CONSTRAINTS`.
+    coef, intercept : ndarray
+        Where to start; changed in place.
+    memory : object or None
+        Of the solver of an earlier run.
+    """
+
+    def __init__(self, X, y, sample_weight, parameters, *, coef, intercept, memory=None):
+        self._backend = backends.current()
+        self._shared = {
+            "loss": parameters["loss"],
+            "n_outputs": len(coef),
+            "n_threads": threads.available(parameters["n_jobs"]),
+        }
+        objective = Objective(
+            self._backend, X, y, sample_weight,
+            alpha=parameters["alpha"], l1_ratio=parameters["l1_ratio"],
+            fit_intercept=parameters["fit_intercept"], **self._shared,
+        )  # fmt: skip
+        self.coef, self.intercept = coef, intercept
+        self.tol = parameters["tol"]
+        self.solver = solvers.start(
+            parameters["solver"], objective, coef, intercept,
+            learning_rate=parameters["learning_rate"], batch_size=parameters["batch_size"],
+            shuffle=parameters["shuffle"], tol=parameters["tol"],
+            random_state=check_random_state(parameters["random_state"]), memory=memory,
+        )  # fmt: skip
+
+    def advance(
+        self, max_iter, *, patience=None, held_out=None, early_stopping=False, callbacks=(),
+        checkpoint=None,
+    ):  # fmt: skip
+        """Run the driver; `held_out` is (X, y, sample_weight), `patience` in iterations."""
+        validate = None
+        if held_out is not None:
+            objective = Objective(self._backend, *held_out, **self._shared)
+
+            def validate():
+                return float(objective.value(self.coef, self.intercept))
+
+        plateau = None
+        if patience is not None and (early_stopping or self.solver.stochastic):
+            plateau = driver.Plateau(self.tol, patience)
+        return driver.run(
+            self.solver, max_iter=max_iter, plateau=plateau, validate=validate,
+            early_stopping=early_stopping, callbacks=callbacks, checkpoint=checkpoint,
+        )  # fmt: skip
+
+
+class _SigmoidNeuron(BaseEstimator):
+    """What the two estimators share: all but the meaning of y."""
+
+    _parameter_constraints: dict = {
+        **_SHARED_CONSTRAINTS,
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self, loss="squared_error", solver="gd", learning_rate="auto", alpha=0.0, l1_ratio=0.0,
+        fit_intercept=True, max_iter=1000, tol=1e-4, batch_size=None, shuffle=True,
+        random_state=None, warm_start=False, early_stopping=False, validation_fraction=0.1,
+        n_iter_no_change=10, n_jobs=None, verbose=0,
+    ):  # fmt: skip
+        self.loss = loss
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _fit(self, X, y, sample_weight, *, eval_set=None, callbacks=None):
+        """Train from the start, or from the last weights with ``warm_start``."""
+        callbacks = validation.check_callbacks(callbacks)
+        again = self.warm_start and hasattr(self, "coef_")
+        X, y, weights = self._check_input(X, y, sample_weight, known=again)
+        held_out = None
+        if eval_set is not None:
+            held_out = self._check_eval_set(eval_set, data.real_type(X))
+        elif self.early_stopping:
+            X, y, weights, held_out = self._hold_out(X, y, weights)
+        if self.verbose:
+            callbacks = (*callbacks, _callbacks.Print(1.0 / self.verbose))
+        run = self._start(X, y, weights, again)
+        outcome = run.advance(
+            self.max_iter,
+            patience=self.n_iter_no_change if self.tol > 0 or self.early_stopping else None,
+            held_out=held_out,
+            early_stopping=self.early_stopping,
+            callbacks=callbacks,
+        )
+        self._store(run, outcome, outcome.history)
+        if outcome.stop_reason == "max_iter" and self.tol > 0 and not self.early_stopping:
+            last = [self.history_[name][-1] for name in ("loss", "gradient_norm", "step")]
+            warnings.warn(
+                f"Not converged after max_iter={self.max_iter} iterations: "
+                f"{run.solver.unconverged(last)}",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _partial_fit(self, X, y, sample_weight):
+        """One more epoch, over these rows."""
+        again = hasattr(self, "coef_")
+        X, y, weights = self._check_input(X, y, sample_weight, known=True, reset=not again)
+        earlier = self.history_ if again else None
+        # Whatever the gradient, an epoch takes its step.
+        run = self._start(X, y, weights, again, memory=getattr(self, "_memory", None), tol=0.0)
+        outcome = run.advance(1)
+        history = outcome.history
+        if earlier is not None:
+            if len(earlier["seconds"]):
+                history["seconds"] = history["seconds"] + earlier["seconds"][-1]
+            history = {
+                name: np.concatenate([earlier[name], column]) for name, column in history.items()
+            }
+        self._store(run, outcome, history)
+        self._memory = run.solver.memory()
+        return self
+
+    def _check_input(self, X, y, sample_weight, *, known, reset=True):
+        """X, y as codes or targets, and weights; `known`: whether the classes are."""
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target "
+                "y is None."
+            )
+        X = data.check_features(X, estimator=self, reset=reset)
+        weights = validation.check_weights(sample_weight, X, data.real_type(X))
+        return X, *self._check_y(X, y, weights, known)
+
+    def _start(self, X, y, weights, again, *, memory=None, **others):
+        dtype = data.real_type(X)
+        shape = (self._n_outputs(), X.shape[1])
+        coef = intercept = None
+        if again:
+            coef, intercept = self._weights()
+            if coef.shape != shape:
+                raise ValueError(
+                    f"warm_start=True: the fitted weights have shape {coef.shape} (neurons, "
+                    f"features), this data need {shape}. Fit data of the same shape, or set "
+                    "warm_start=False."
+                )
+        run = _Run(
+            X, y, weights, {**self.get_params(deep=False), **others},
+            coef=validation.check_start(coef, shape, dtype, "coef_"),
+            intercept=validation.check_start(intercept, shape[:1], dtype, "intercept_"),
+            memory=memory,
+        )  # fmt: skip
+        self._memory = None
+        return run
+
+    def _store(self, run, outcome, history):
+        self._store_weights(run.coef, run.intercept)
+        self.history_ = history
+        self.n_iter_ = len(history["loss"])
+        self.loss_ = outcome.loss
+        self.stop_reason_ = outcome.stop_reason
+        self.converged_ = outcome.stop_reason in ("converged", "early_stopping")
+        self.learning_rate_ = run.solver.learning_rate
+        if outcome.stop_reason == "diverged":
+            raise run.solver.divergence_error()
+
+    def _hold_out(self, X, y, weights):
+        """Keep a part of the rows, in the proportions of the classes, for validation."""
+        rows, kept = train_test_split(
+            np.arange(X.shape[0]),
+            test_size=self.validation_fraction,
+            random_state=check_random_state(self.random_state),
+            stratify=y if y.dtype.kind != "f" else None,
+        )
+        parts = [
+            (X[part], y[part], None if weights is None else weights[part]) for part in (rows, kept)
+        ]
+        for name, part in zip(("fitted", "held-out"), parts, strict=True):
+            if part[2] is not None and not part[2].any():
+                raise ValueError(
+                    f"sample_weight is 0 in every {name} row, with early_stopping=True. Weigh "
+                    "more rows, or pass eval_set."
+                )
+        return *parts[0], parts[1]
+
+    def _check_eval_set(self, eval_set, dtype):
+        try:
+            X, y = eval_set
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"eval_set: got {type(eval_set).__name__}, expected a pair (X, y)."
+            ) from None
+        try:
+            X = data.check_features(X, estimator=self, reset=False)
+        except ValueError as error:
+            raise ValueError(f"eval_set: {error}") from error
+        if data.real_type(X) != dtype:
+            X = X.astype(dtype)
+        return X, self._check_eval_y(X, y), None
+
+    def _apply(self, X, activation, mirrored=False):
+        """Scores of shape (n, K) through an activation.
+
+        `mirrored` puts the scores of the opposite neurons, -z, in front: one read of X then
+        gives both probabilities of two classes, neither by a subtraction.
+        """
+        check_is_fitted(self, "coef_")
+        X = data.check_features(X, estimator=self, reset=False)
+        dtype = data.real_type(X)
+        coef, intercept = self._weights()
+        if mirrored:
+            coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
+        out = np.empty((X.shape[0], len(coef)), dtype)
+        backend = backends.current()
+        n_threads = threads.useful(threads.available(self.n_jobs), data.size(X) * len(coef))
+        with np.errstate(over="ignore", invalid="ignore"):
+            backend.predict(
+                backend.prepare(X),
+                np.ascontiguousarray(coef, dtype),
+                np.ascontiguousarray(intercept, dtype),
+                activation,
+                out,
+                n_threads,
+            )
+        return out
+
+
+class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
+    """A sigmoid neuron that tells two classes apart; one neuron a class for several.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "log_loss"}, default="squared_error"
+        ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``; summed over
+        the neurons.
+    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd"}, default="gd"
+        "adaptive" finds its step from successive gradients (Malitsky & Mishchenko, arXiv
+        1910.09529); "sgd" is "gd" on mini-batches.
+    learning_rate : float or "auto", default="auto"
+        "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
+        twice that of their expected cost, Gower et al., arXiv 1901.09401); for "adam" 0.01.
+    alpha : float, default=0.0
+        Strength of the penalty
+        ``alpha * ((1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1)``.
+    l1_ratio : float, default=0.0
+    fit_intercept : bool, default=True
+    max_iter : int, default=1000
+        Iterations; one goes through all rows once.
+    tol : float, default=1e-4
+        Converged where no entry of the gradient is larger (mini-batches, early stopping:
+        where `n_iter_no_change` iterations brought no improvement by more).
+    batch_size : int, default=None
+        Rows a step; None: all, for "adam" and "sgd" 32.
+    shuffle : bool, default=True
+        Take the rows of each epoch in a new random order (mini-batches only).
+    random_state : int, RandomState or None, default=None
+        Order of the rows, and which are held out.
+    warm_start : bool, default=False
+        ``fit`` starts from the last weights.
+    early_stopping : bool, default=False
+        Stop where the loss on held-out rows no longer improves; the weights that were
+        best there are kept.
+    validation_fraction : float, default=0.1
+        Rows held out, where ``fit`` gets no `eval_set`.
+    n_iter_no_change : int, default=10
+    class_weight : dict, "balanced" or None, default=None
+        Factors of the sample weights.
+    n_jobs : int, default=None
+        Threads, -1 for all; None: ``SCHUSS_NUM_THREADS``, else all that the process may
+        use. The result does not depend on it.
+    verbose : int, default=0
+        Lines of progress a second.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (1, d) for two classes, else (n_classes, d)
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    n_iter_ : int
+        Iterations run: rows of the history.
+    loss_ : float
+        Objective at the final weights.
+    history_ : dict of ndarray of shape (n_iter_,)
+        For each iteration the objective before its step (mini-batches: its mean over the
+        epoch), the largest entry of the gradient, the step, and the seconds since the
+        start: ``loss``, ``gradient_norm``, ``step``, ``seconds``; ``validation_loss``,
+        after the step, where rows are held out.
+    stop_reason_ : str
+        "converged", "max_iter", "early_stopping", "callback", "interrupted" (Ctrl-C), or
+        "diverged".
+    converged_ : bool
+    learning_rate_ : float
+        The step used; the last one for "adaptive".
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,), for data frames
+
+    Examples
+    --------
+    >>> from schuss import SigmoidClassifier
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X = StandardScaler().fit_transform(X)
+    >>> model = SigmoidClassifier(solver="nesterov").fit(X, y)
+    >>> model.score(X, y) > 0.98
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **_SigmoidNeuron._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self, loss="squared_error", solver="gd", learning_rate="auto", alpha=0.0, l1_ratio=0.0,
+        fit_intercept=True, max_iter=1000, tol=1e-4, batch_size=None, shuffle=True,
+        random_state=None, warm_start=False, early_stopping=False, validation_fraction=0.1,
+        n_iter_no_change=10, class_weight=None, n_jobs=None, verbose=0,
+    ):  # fmt: skip
+        super().__init__(
+            loss, solver, learning_rate, alpha, l1_ratio, fit_intercept, max_iter, tol,
+            batch_size, shuffle, random_state, warm_start, early_stopping,
+            validation_fraction, n_iter_no_change, n_jobs, verbose,
+        )  # fmt: skip
+        self.class_weight = class_weight
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, eval_set=None, callbacks=None):
+        """Train on labelled rows.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+            Read as it lies, without a copy, where it is of type float64, float32,
+            float16, uint8 or int8, in any memory order; CSR of float64 or float32.
+        y : array-like of shape (n,)
+            Labels of at least two classes.
+        sample_weight : array-like of shape (n,), optional
+            Not negative.
+        eval_set : (X, y), optional
+            Rows whose loss is recorded after each iteration; with ``early_stopping`` they
+            decide when to stop.
+        callbacks : callable or list of callables, optional
+            See `schuss.callbacks`.
+
+        Returns
+        -------
+        SigmoidClassifier
+            The estimator itself.
+        """
+        return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Run one epoch over these rows, going on where the last call stopped.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+        y : array-like of shape (n,)
+        classes : array-like of shape (n_classes,), optional
+            All labels that will come; needed in the first call.
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        SigmoidClassifier
+            The estimator itself.
+        """
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once, which partial_fit does not "
+                "have. Compute the weights with sklearn.utils.compute_class_weight and pass "
+                "them as a dict."
+            )
+        fitted = hasattr(self, "classes_")
+        if classes is None and not fitted:
+            raise ValueError(
+                "classes must be passed on the first call to partial_fit: all labels that will "
+                "come, for example classes=numpy.unique(y)."
+            )
+        if classes is not None:
+            classes = np.unique(classes)
+            validation.check_classes(classes, "classes")
+            if fitted and not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    f"classes={classes!r} is not the same as on the last call to partial_fit "
+                    f"({self.classes_!r}). Pass the same ones, or fit a new estimator."
+                )
+            self.classes_ = classes
+        return self._partial_fit(X, y, sample_weight)
+
+    def decision_function(self, X):
+        """Scores z; a row is of the second class, or of the class of the largest score, at z > 0.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, n_classes) for several classes
+        """
+        z = self._apply(X, Activation.IDENTITY)
+        return z[:, 0] if z.shape[1] == 1 else z
+
+    def predict(self, X):
+        """Labels of the classes that are most probable.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        z = self._apply(X, Activation.IDENTITY)
+        return self.classes_[z.argmax(axis=1) if z.shape[1] > 1 else (z[:, 0] > 0).astype(int)]
+
+    def predict_proba(self, X):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            For several classes the answers of their neurons, divided by their sum.
+        """
+        check_is_fitted(self, "coef_")
+        if self._n_outputs() == 1:
+            return self._apply(X, Activation.LOGISTIC, mirrored=True)
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X):
+        """Logarithms of the probabilities, finite where the probabilities round to 0.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+        """
+        check_is_fitted(self, "coef_")
+        if self._n_outputs() == 1:
+            return self._apply(X, Activation.LOG_LOGISTIC, mirrored=True)
+        logs = self._apply(X, Activation.LOG_LOGISTIC)
+        return logs - logsumexp(logs, axis=1, keepdims=True)
+
+    def _n_outputs(self):
+        return 1 if len(self.classes_) == 2 else len(self.classes_)
+
+    def _check_y(self, X, y, weights, known):
+        classes, codes = validation.check_labels(y, X.shape[0], self.classes_ if known else None)
+        validation.check_classes(classes, "y")
+        self.classes_ = classes
+        if self.class_weight is not None:
+            factors = compute_class_weight(
+                self.class_weight, classes=classes, y=classes[codes], sample_weight=weights
+            )
+            factors = factors[codes]
+            combined = factors if weights is None else factors * weights
+            weights = validation.check_weights(combined, X, data.real_type(X))
+        return codes, weights
+
+    def _check_eval_y(self, X, y):
+        return validation.check_labels(y, X.shape[0], self.classes_, "eval_set: y")[1]
+
+    def _weights(self):
+        return self.coef_, self.intercept_
+
+    def _store_weights(self, coef, intercept):
+        self.coef_, self.intercept_ = coef, intercept
+
+
+class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
+    """A sigmoid neuron for targets anywhere in [0, 1]: soft labels, rates, fractions.
+
+    Its parameters and attributes are those of `SigmoidClassifier`, without
+    ``class_weight`` and ``classes_``; ``coef_`` has the shape (d,) and ``intercept_`` is
+    a float. ``squared_error`` takes targets outside [0, 1], with a warning that the
+    neuron cannot reach them; ``log_loss`` refuses them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from schuss import SigmoidRegressor
+    >>> x = np.linspace(-3, 3, 50)
+    >>> rate = 1 / (1 + np.exp(-2 * x + 1))
+    >>> model = SigmoidRegressor(loss="log_loss", solver="nesterov", tol=1e-8)
+    >>> model = model.fit(x[:, None], rate)
+    >>> model.coef_.round(3), round(model.intercept_, 3)
+    (array([2.]), -1.0)
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, eval_set=None, callbacks=None):
+        """Train on rows with targets.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+            As in `SigmoidClassifier.fit`.
+        y : array-like of shape (n,)
+            Targets in [0, 1].
+        sample_weight : array-like of shape (n,), optional
+        eval_set : (X, y), optional
+        callbacks : callable or list of callables, optional
+
+        Returns
+        -------
+        SigmoidRegressor
+            The estimator itself.
+        """
+        return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Run one epoch over these rows, going on where the last call stopped.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        SigmoidRegressor
+            The estimator itself.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X):
+        """Answers of the neuron, in (0, 1).
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        return self._apply(X, Activation.LOGISTIC)[:, 0]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Targets outside [0, 1] are out of its reach.
+        tags.regressor_tags.poor_score = True
+        return tags
+
+    def _n_outputs(self):
+        return 1
+
+    def _check_y(self, X, y, weights, known):
+        y = validation.check_targets(y, X.shape[0], data.real_type(X))
+        validation.check_unit_interval(y, self.loss)
+        return y, weights
+
+    def _check_eval_y(self, X, y):
+        y = validation.check_targets(y, X.shape[0], data.real_type(X), "eval_set: y")
+        validation.check_unit_interval(y, self.loss, "eval_set: y")
+        return y
+
+    def _weights(self):
+        return self.coef_[None], np.atleast_1d(np.asarray(self.intercept_, self.coef_.dtype))
+
+    def _store_weights(self, coef, intercept):
+        self.coef_, self.intercept_ = coef[0], float(intercept[0])

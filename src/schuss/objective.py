@@ -1,0 +1,190 @@
+"""Cost plus penalty over the data: values, and bounds on the curvature."""
+
+import math
+
+import numpy as np
+
+from schuss import data, threads
+from schuss.constants import CURVATURE_BOUND, LOSSES, Loss
+
+# |sigma''| <= 1 / (6 sqrt(3)): what a target outside [0, 1] adds to the curvature of the
+# squared cost, for each unit that it lies outside.
+_SIGMA_SECOND_BOUND = 1 / (6 * math.sqrt(3))
+
+# Relative accuracy of the largest eigenvalue, and passes over X spent on it at the most.
+_EIGENVALUE_TOL = 1e-2
+_EIGENVALUE_PASSES = 100
+
+# Beyond this score sigma is 0 or 1 to the last digit of a float32.
+_SATURATED = 20.0
+
+
+class Objective:
+    """A cost and its penalty on one set of rows, evaluated by one backend.
+
+    Parameters
+    ----------
+    backend : module
+    X : from `data.check_features`
+    y : codes of shape (n,), or real targets of shape (n,) or (n, K)
+    sample_weight : ndarray of shape (n,) or None
+    loss : key of `constants.LOSSES`
+    n_outputs : int
+        Neurons; codes do not tell.
+    alpha, l1_ratio : float
+        ``alpha * ((1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1)``, never on b.
+    n_threads : int
+        Threads that may be used; as many are as the size is worth.
+    """
+
+    def __init__(
+        self, backend, X, y, sample_weight, loss, *,
+        n_outputs=1, alpha=0.0, l1_ratio=0.0, fit_intercept=True, n_threads=1,
+    ):  # fmt: skip
+        self.backend = backend
+        self.data = data.bind(backend, X, y, sample_weight)
+        self.loss = LOSSES[loss]
+        self.n_rows, self.n_features = X.shape
+        self.n_outputs = n_outputs
+        self.dtype = data.real_type(X)
+        self.size = data.size(X)
+        self.l2 = alpha * (1 - l1_ratio)
+        self.l1 = alpha * l1_ratio
+        self.fit_intercept = fit_intercept
+        self._threads = n_threads
+        self._X = X
+        self._curvature = {}  # by batch size
+
+    def n_threads(self, batch_size=None):
+        """Threads worth using for a pass over a batch (None: all rows)."""
+        share = 1 if batch_size is None else min(1, batch_size / self.n_rows)
+        return threads.useful(self._threads, int(self.size * self.n_outputs * share))
+
+    def value(self, coef, intercept):
+        """Mean cost plus penalty."""
+        gradients = np.empty_like(coef), np.empty_like(intercept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            cost = self.backend.gradient(
+                self.data, self.loss, coef, intercept, *gradients, self.n_threads()
+            )
+            wide = coef.astype(np.float64)
+            return cost + self.l2 / 2 * np.sum(wide * wide) + self.l1 * np.sum(np.abs(wide))
+
+    def gradient(self, coef, intercept):
+        """Gradient of the mean cost, without penalties: weights and then intercepts."""
+        gradients = np.empty_like(coef), np.empty_like(intercept)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.backend.gradient(
+                self.data, self.loss, coef, intercept, *gradients, self.n_threads()
+            )
+        return np.concatenate([part.ravel() for part in gradients])
+
+    def constant(self):
+        """Value of the best prediction that is the same for all rows."""
+        intercept = np.zeros(self.n_outputs, dtype=self.dtype)
+        if self.fit_intercept:
+            mean = self._mean_targets()
+            with np.errstate(divide="ignore"):
+                logit = np.log(mean) - np.log1p(-mean)
+            intercept[:] = np.clip(logit, -_SATURATED, _SATURATED)
+        return self.value(np.zeros((self.n_outputs, self.n_features), self.dtype), intercept)
+
+    def curvature(self, batch_size=None):
+        """Bound L on the curvature of the smooth part; 1/L is a safe step.
+
+        Parameters
+        ----------
+        batch_size : int or None
+            For gradients of batches drawn without replacement the bound is the expected
+            smoothness of Gower et al., arXiv 1901.09401, proposition 3.8.
+
+        Raises
+        ------
+        ValueError
+            Where the squares of the features overflow.
+        """
+        if batch_size not in self._curvature:
+            self._curvature[batch_size] = self._compute_curvature(batch_size)
+        return self._curvature[batch_size]
+
+    def _compute_curvature(self, batch_size):
+        bound = CURVATURE_BOUND[self.loss]
+        if self.loss == Loss.SQUARED_ERROR and self.data.y.dtype.kind == "f":
+            outside = max(-float(self.data.y.min()), float(self.data.y.max()) - 1, 0.0)
+            bound += _SIGMA_SECOND_BOUND * outside
+        with np.errstate(over="ignore", invalid="ignore"):
+            if batch_size is None or batch_size >= self.n_rows:
+                curvature = bound * self._largest_eigenvalue() + self.l2
+            else:
+                n, b = self.n_rows, batch_size
+                row = data.largest_row(self._X, self.data.sample_weight, int(self.fit_intercept))
+                row = bound * row * n * self.data.scale + self.l2
+                whole = self.curvature() if b > 1 else 0.0
+                curvature = (n * (b - 1) * whole + (n - b) * row) / (b * (n - 1))
+        finfo = np.finfo(self.dtype)
+        if not curvature < finfo.max:
+            values = self._X.data if hasattr(self._X, "indptr") else self._X
+            largest = max(abs(float(values.min())), abs(float(values.max())))
+            raise ValueError(
+                f"X: features as large as {largest:.3g} are beyond what gradient descent can "
+                f"take in {self.dtype} (their squares overflow). Scale them, for example by "
+                "sklearn.preprocessing.MaxAbsScaler, or leave out the columns that hold "
+                "placeholders for missing values."
+            )
+        # Features of nearly nothing: keep 1 / L finite.
+        return max(curvature, float(finfo.tiny))
+
+    def _largest_eigenvalue(self):
+        """Largest eigenvalue of [X 1]^T S [X 1], from slightly above.
+
+        Lanczos' method with full reorthogonalisation, each product one pass over X. It
+        needs a fraction of the passes of power iteration and its residual comes for free;
+        adding the residual makes the estimate safe.
+        """
+        size = self.n_features + int(self.fit_intercept)
+        basis = np.empty((min(size, _EIGENVALUE_PASSES), size))
+        tridiagonal = np.zeros((len(basis), len(basis)))
+        start = np.random.default_rng(0).standard_normal(size)
+        basis[0] = start / np.linalg.norm(start)
+        largest = residual = 0.0
+        for k in range(len(basis)):
+            product = self._gram_product(basis[k])
+            tridiagonal[k, k] = product @ basis[k]
+            if not np.isfinite(product).all() or not math.isfinite(tridiagonal[k, k]):
+                return math.inf
+            for _ in range(2):
+                product -= basis[: k + 1].T @ (basis[: k + 1] @ product)
+            norm = float(np.linalg.norm(product))
+            values, vectors = np.linalg.eigh(tridiagonal[: k + 1, : k + 1])
+            largest, residual = float(values[-1]), norm * abs(float(vectors[-1, -1]))
+            if residual <= _EIGENVALUE_TOL * largest or k + 1 == len(basis):
+                break
+            tridiagonal[k, k + 1] = tridiagonal[k + 1, k] = norm
+            basis[k + 1] = product / norm
+        return max(largest, 0.0) + residual
+
+    def _gram_product(self, vector):
+        """[X 1]^T S [X 1] v, as the gradient of the cost z^2 / 2."""
+        d = self.n_features
+        coef = vector[:d].astype(self.dtype)[None]
+        intercept = np.zeros(1, self.dtype)
+        if self.fit_intercept:
+            intercept[0] = vector[d]
+        coef_grad, intercept_grad = np.empty_like(coef), np.empty_like(intercept)
+        y = self.data.y[:1] if self.data.y.ndim == 2 else self.data.y
+        self.backend.gradient(
+            self.data._replace(y=y), Loss.QUADRATIC, coef, intercept, coef_grad, intercept_grad,
+            self.n_threads(),
+        )  # fmt: skip
+        parts = (coef_grad[0], intercept_grad) if self.fit_intercept else (coef_grad[0],)
+        return np.concatenate(parts, dtype=np.float64)
+
+    def _mean_targets(self):
+        y, weight = self.data.y, self.data.sample_weight
+        if y.ndim == 1:
+            counts = np.bincount(y, weights=weight, minlength=max(2, self.n_outputs))
+            mean = counts * self.data.scale
+            mean = mean[1:2] if self.n_outputs == 1 else mean
+        else:
+            mean = np.average(y.astype(np.float64), axis=1, weights=weight)
+        return np.clip(mean, 0.0, 1.0)

@@ -1,0 +1,251 @@
+"""What a training run or an evaluation came to: figures for programs, one table for people."""
+
+import math
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
+
+__all__ = ["EvaluationReport", "Scores", "TrainingReport", "score_classes", "score_fractions"]
+
+# Names that people read.
+_LABELS = {
+    "accuracy": "accuracy",
+    "log_loss": "log-loss",
+    "roc_auc": "ROC AUC",
+    "mean_absolute_error": "mean absolute error",
+    "root_mean_squared_error": "root mean squared error",
+    "r2": "R squared",
+}
+_STOP_REASONS = {
+    "max_iter": "stopped at --max-iter",
+    "early_stopping": "stopped early, validation loss no better",
+    "interrupted": "interrupted, as far as it came",
+}
+
+
+@dataclass
+class Scores:
+    """Metrics of a model, and those of the best constant answer, on the same rows."""
+
+    n_rows: int
+    metrics: dict[str, float | None]  # None where a metric is not defined for these rows
+    baseline: dict[str, float | None]
+    baseline_name: str
+
+
+def score_classes(y, probabilities, classes):
+    """Score class probabilities beside those of the majority class.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        True labels, all among `classes`.
+    probabilities : ndarray of shape (n, n_classes)
+    classes : ndarray of shape (n_classes,), sorted
+
+    Returns
+    -------
+    Scores
+        The baseline gives every row the shares of the classes in `y`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from schuss.report import score_classes
+    >>> p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+    >>> scores = score_classes(np.array([0, 1, 1]), p, np.array([0, 1]))
+    >>> round(scores.metrics["accuracy"], 3), round(scores.baseline["log_loss"], 3)
+    (0.667, 0.637)
+    """
+    codes = np.searchsorted(classes, y)
+    shares = np.bincount(codes, minlength=len(classes)) / len(codes)
+    constant = np.broadcast_to(shares, (len(codes), len(classes)))
+    return Scores(
+        n_rows=len(codes),
+        metrics=_class_metrics(codes, np.asarray(probabilities, dtype=np.float64)),
+        baseline=_class_metrics(codes, constant),
+        baseline_name="majority class",
+    )
+
+
+def _class_metrics(codes, probabilities):
+    n_classes = probabilities.shape[1]
+    # A sum off by float32's rounding is no reason for a warning.
+    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+    auc = None
+    if len(np.unique(codes)) == n_classes:
+        score = probabilities[:, 1] if n_classes == 2 else probabilities
+        auc = float(roc_auc_score(codes, score, multi_class="ovr", labels=np.arange(n_classes)))
+    return {
+        "accuracy": float(accuracy_score(codes, probabilities.argmax(axis=1))),
+        "log_loss": float(log_loss(codes, probabilities, labels=np.arange(n_classes))),
+        "roc_auc": auc,
+    }
+
+
+def score_fractions(y, prediction):
+    """Score estimated fractions beside their mean.
+
+    Parameters
+    ----------
+    y, prediction : ndarray of shape (n,)
+
+    Returns
+    -------
+    Scores
+    """
+    return Scores(
+        n_rows=len(y),
+        metrics=_fraction_metrics(y, np.asarray(prediction, dtype=np.float64)),
+        baseline=_fraction_metrics(y, np.full(len(y), y.mean())),
+        baseline_name="mean",
+    )
+
+
+def _fraction_metrics(y, prediction):
+    return {
+        "mean_absolute_error": float(mean_absolute_error(y, prediction)),
+        "root_mean_squared_error": math.sqrt(np.mean((y - prediction) ** 2)),
+        "r2": float(r2_score(y, prediction)) if len(y) > 1 else None,
+    }
+
+
+@dataclass
+class EvaluationReport:
+    """How a model does on the rows of a file."""
+
+    model: str
+    file: str
+    target: str
+    classes: list | None
+    rows_without_target: int
+    scores: Scores
+
+    def to_dict(self):
+        """Return plain values for JSON."""
+        return _flat(asdict(self))
+
+    def table(self):
+        """Return a `rich.table.Table`."""
+        table = _new_table(f"{self.model} on {self.file}")
+        table.add_row("rows", f"{self.scores.n_rows:,}", _without_target(self.rows_without_target))
+        _add_target(table, self)
+        _add_scores(table, self.scores, "this model")
+        return table
+
+
+@dataclass
+class TrainingReport:
+    """How a model was trained, and how it does on the rows held out."""
+
+    file: str
+    target: str
+    classes: list | None
+    rows_trained: int
+    rows_held_out: int
+    rows_without_target: int
+    columns_numeric: int
+    columns_categorical: int
+    columns_left_out: dict[str, str]
+    features: int
+    estimator: str
+    loss: str
+    solver: str
+    learning_rate: float
+    alpha: float
+    l1_ratio: float
+    epochs: int
+    stop_reason: str
+    converged: bool
+    cost_before: float
+    cost_after: float
+    seconds_reading: float
+    seconds_training: float
+    epochs_per_second: float
+    backend: str
+    isa: str | None
+    threads: int
+    version: str
+    model: str | None
+    scores: Scores = field(repr=False)
+
+    def to_dict(self):
+        """Return plain values for JSON."""
+        return _flat(asdict(self))
+
+    def table(self):
+        """Return a `rich.table.Table`."""
+        table = _new_table(f"schuss train: {self.file}")
+        held_out = f"and {self.rows_held_out:,} held out" if self.rows_held_out else ""
+        table.add_row("rows", f"{self.rows_trained:,}", held_out)
+        if self.rows_without_target:
+            table.add_row("", "", _without_target(self.rows_without_target))
+        columns = f"from {self.columns_numeric} numeric"
+        if self.columns_categorical:
+            columns += f", {self.columns_categorical} categorical columns"
+        else:
+            columns += " columns"
+        table.add_row("features", f"{self.features:,}", columns)
+        if self.columns_left_out:
+            left_out = ", ".join(f"{name} ({why})" for name, why in self.columns_left_out.items())
+            table.add_row("", "", f"left out: {left_out}")
+        _add_target(table, self)
+        table.add_row("solver", self.solver, f"step {self.learning_rate:.4g}")
+        if self.alpha:
+            kind = {0: "L2", 1: "L1"}.get(self.l1_ratio, f"{self.l1_ratio:.3g} of it L1, else L2")
+            table.add_row("penalty", f"{self.alpha:.4g}", kind)
+        reason = _STOP_REASONS.get(self.stop_reason, self.stop_reason)
+        table.add_row("epochs", f"{self.epochs:,}", reason)
+        table.add_row("cost before", f"{self.cost_before:.6f}", self.loss)
+        table.add_row("cost after", f"{self.cost_after:.6f}", "")
+        rate = f"{self.epochs_per_second:,.4g} epochs a second"
+        table.add_row("time", f"{self.seconds_training:.3g} s", rate)
+        threads = f"{self.threads} thread" + "s" * (self.threads != 1)
+        table.add_row("backend", self.backend, f"{self.isa}, {threads}" if self.isa else threads)
+        rows = "held-out rows" if self.rows_held_out else "training rows"
+        _add_scores(table, self.scores, rows)
+        if self.model:
+            table.caption = f"saved: {self.model}"
+        return table
+
+
+def _flat(report):
+    scores = report.pop("scores")
+    return report | {"metrics": scores["metrics"], "baseline": scores["baseline"]}
+
+
+def _new_table(title):
+    from rich.box import ROUNDED
+    from rich.table import Table
+
+    table = Table(
+        title=title, box=ROUNDED, show_header=False, title_justify="left", caption_justify="left"
+    )
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(justify="right")
+    table.add_column()
+    return table
+
+
+def _without_target(n_rows):
+    return f"{n_rows:,} without a target left out" if n_rows else ""
+
+
+def _add_target(table, report):
+    if report.classes is None:
+        table.add_row("target", report.target, "fractions within [0, 1]")
+    else:
+        shown = ", ".join(map(str, report.classes[:5])) + ", ..." * (len(report.classes) > 5)
+        table.add_row("target", report.target, f"{len(report.classes)} classes: {shown}")
+
+
+def _add_scores(table, scores, of_model):
+    table.add_section()
+    table.add_row("", of_model, scores.baseline_name, style="bold")
+    for name, value in scores.metrics.items():
+        table.add_row(_LABELS[name], _figure(value), _figure(scores.baseline[name]))
+
+
+def _figure(value):
+    return "not defined" if value is None else f"{value:.4f}"

@@ -1,0 +1,305 @@
+"""Gradient descent and its relatives, over all rows or mini-batches of them.
+
+How a gradient becomes a step is the backends' business; here a rule gets its numbers,
+the rows get their order, and a state is advanced, copied and restored.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from schuss.backends.contract import Rule, State
+from schuss.constants import (
+    ADAM_BETA_1,
+    ADAM_BETA_2,
+    ADAM_EPSILON,
+    HISTORY_COLUMNS,
+    MOMENTUM,
+    N_COUNTERS,
+    N_SLOTS,
+    Counter,
+    Solver,
+    Status,
+)
+from schuss.errors import DivergenceError
+
+# Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
+_ORDER_ENTRIES = 1_000_000
+
+# A mean cost this much above that of the constant prediction is not the optimum; the
+# second number is for batches, whose noise keeps good runs above the optimum as well.
+_CONSTANT_MARGIN = 1e-3
+_NOISE_MARGIN = 0.5
+
+
+class Method(NamedTuple):
+    """A solver as users know it."""
+
+    rule: Solver
+    batch_size: int | None = None  # where none is given; None: all rows
+    takes_batches: bool = True
+    # What learning_rate="auto" means; None: the inverse of the curvature's bound.
+    learning_rate: float | None = None
+    # Whether the step stays what it was at the start.
+    fixed_step: bool = True
+    # Steps converge below this, times the inverse of the curvature's bound.
+    stable: float = 2.0
+
+
+METHODS = {
+    "gd": Method(Solver.GD),
+    "momentum": Method(Solver.MOMENTUM),
+    # At the momentum of its late steps: 2 (1 + beta) / (1 + 2 beta), beta = 1.
+    "nesterov": Method(Solver.NESTEROV, stable=4 / 3),
+    "adaptive": Method(Solver.ADAPTIVE, takes_batches=False, fixed_step=False),
+    "adam": Method(Solver.ADAM, batch_size=32, learning_rate=0.01),
+    "sgd": Method(Solver.GD, batch_size=32),
+}
+
+
+class Snapshot(NamedTuple):
+    """All that a run changes."""
+
+    state: State
+    generator: dict | None  # state of the bit generator behind the rows' order
+
+
+class Memory(NamedTuple):
+    """What an optimiser keeps from one call of ``partial_fit`` to the next."""
+
+    snapshot: Snapshot
+    curvature: float
+
+
+class Progress(NamedTuple):
+    """What `advance` brought."""
+
+    rows: np.ndarray  # (m, 3) history, one row for each iteration
+    reason: str | None  # why it cannot go on
+
+
+class FirstOrder:
+    """A run of a first-order rule.
+
+    Parameters
+    ----------
+    name : key of `METHODS`
+    objective : Objective
+    coef, intercept : ndarrays, changed in place
+    learning_rate : float or "auto"
+    batch_size : int or None
+    shuffle : bool
+        Whether each epoch takes the rows in a new random order (mini-batches only).
+    tol : float
+        Full batch: stop where no entry of the smallest subgradient is larger.
+    random_state : numpy.random.RandomState
+    memory : Memory or None
+        Of an earlier run, to go on where it stopped.
+    """
+
+    def __init__(
+        self, name, objective, coef, intercept, *,
+        learning_rate="auto", batch_size=None, shuffle=True, tol=0.0, random_state=None,
+        memory=None,
+    ):  # fmt: skip
+        self.method = METHODS[name]
+        self.objective = objective
+        if batch_size is None:
+            batch_size = self.method.batch_size
+        elif not self.method.takes_batches:
+            raise ValueError(
+                f"batch_size={batch_size} with solver={name!r}: this solver takes all rows at "
+                "once, as it compares whole gradients. Leave batch_size=None, or choose "
+                "solver='sgd'."
+            )
+        self.stochastic = batch_size is not None and batch_size < objective.n_rows
+        self._batch_size = batch_size if self.stochastic else None
+        self.automatic = learning_rate == "auto"
+        self._seen_curvature = memory.curvature if memory else 0.0
+        if self.automatic:
+            learning_rate = self.method.learning_rate or 1 / self._curvature()
+        self.rule = Rule(
+            objective.loss, self.method.rule, float(learning_rate), MOMENTUM,
+            ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON, objective.l2, objective.l1, float(tol),
+            objective.fit_intercept, self._batch_size or max(objective.n_rows, 1),
+        )  # fmt: skip
+        k, d = coef.shape
+        slots = np.zeros((N_SLOTS[self.method.rule], k, d + 1), coef.dtype)
+        self.state = State(coef, intercept, slots, np.zeros(N_COUNTERS))
+        self.state.counters[Counter.STEP] = self.rule.learning_rate
+        self._last_norm = math.inf
+        self._generator = None
+        if self.stochastic and shuffle:
+            seed = random_state.randint(np.iinfo(np.int32).max)
+            self._generator = np.random.default_rng(seed)
+        if memory is not None and memory.snapshot.state.slots.shape == slots.shape:
+            self._recall(memory.snapshot)
+
+    @property
+    def longest(self):
+        """Epochs that one `advance` should take at the most."""
+        if self._generator is None:
+            return 1 << 30
+        return max(1, _ORDER_ENTRIES // self.objective.n_rows)
+
+    @property
+    def seconds_estimate(self):
+        """Rough duration of one iteration, to choose the length of the first chunk."""
+        objective = self.objective
+        steps = math.ceil(objective.n_rows / self.rule.batch_size)
+        return 1e-9 * objective.size * objective.n_outputs + 3e-7 * steps
+
+    @property
+    def watched(self):
+        """Whether the size of the step was the user's choice."""
+        return self.method.fixed_step and not self.automatic
+
+    @property
+    def learning_rate(self):
+        """Step in force."""
+        return float(self.state.counters[Counter.STEP])
+
+    def advance(self, epochs):
+        """Go on for some epochs.
+
+        Returns
+        -------
+        Progress
+            Its reason is "converged", "diverged" (something is not finite; that epoch
+            has no row), "interrupted" (Ctrl-C inside the kernel), or None.
+        """
+        before = self._generator_state()
+        order = self._order(epochs)
+        history = np.empty((epochs, len(HISTORY_COLUMNS)))
+        counters = self.state.counters
+        counters[Counter.EPOCHS] = 0
+        n_threads = self.objective.n_threads(self._batch_size)
+        try:
+            done, status = self.objective.backend.descend(
+                self.objective.data, self.state, self.rule, order, history, n_threads
+            )
+        except KeyboardInterrupt:
+            done = int(counters[Counter.EPOCHS])
+            if self._generator is not None:
+                self._generator.bit_generator.state = before
+                self._order(done)
+            return Progress(history[:done], "interrupted")
+        if done:
+            self._last_norm = float(history[done - 1, HISTORY_COLUMNS.index("gradient_norm")])
+        if status == Status.CONVERGED:
+            return Progress(history[: done + 1], "converged")
+        return Progress(history[:done], "diverged" if status == Status.NONFINITE else None)
+
+    def value(self):
+        """Objective at the weights as they are."""
+        return float(self.objective.value(self.state.coef, self.state.intercept))
+
+    def gradient(self):
+        """Gradient of the cost at the weights as they are, all in one row."""
+        return self.objective.gradient(self.state.coef, self.state.intercept)
+
+    def constant(self):
+        """Objective of the best constant prediction."""
+        return float(self.objective.constant())
+
+    def is_finite(self):
+        return bool(np.isfinite(self.state.coef).all() and np.isfinite(self.state.intercept).all())
+
+    def is_saturated(self, value):
+        """Whether a stationary point of this value is one that too large a step fell into.
+
+        Where sigma is 0 or 1 in every row the gradient vanishes, although the neuron says
+        no more than a constant does.
+        """
+        noisy = self.stochastic and self._last_norm > self.rule.tol
+        margin = _NOISE_MARGIN if noisy else _CONSTANT_MARGIN
+        if not self.watched or value <= (1 + margin) * self.constant():
+            return False
+        try:
+            return self.rule.learning_rate > self.method.stable / self._curvature()
+        except ValueError:  # the curvature overflows: no step is safe
+            return True
+
+    def snapshot(self):
+        return Snapshot(State(*(array.copy() for array in self.state)), self._generator_state())
+
+    def restore(self, snapshot):
+        for mine, theirs in zip(self.state, snapshot.state, strict=True):
+            mine[...] = theirs
+        if self._generator is not None:
+            self._generator.bit_generator.state = snapshot.generator
+
+    def memory(self):
+        return Memory(self.snapshot(), self._seen_curvature)
+
+    def divergence_error(self):
+        """The error to raise for a run that diverged."""
+        step = self.rule.learning_rate
+        text = (
+            f"Gradient descent diverged: learning_rate={step:.6g} is too large a step for "
+            "this data. "
+        )
+        safe = None
+        if self.method.learning_rate is not None:
+            text += f"learning_rate='auto' takes {self.method.learning_rate:.6g}"
+        else:
+            try:
+                curvature = self._curvature()
+            except ValueError as error:
+                text = f"Gradient descent diverged with the step {step:.6g}. {error}"
+                return DivergenceError(text, step, 0.0)
+            safe = self.method.stable / curvature
+            text += (
+                f"The largest safe step is {safe:.6g} ({self.method.stable:.3g} / L, "
+                f"L = {curvature:.6g} bounding the curvature of the cost); "
+                f"learning_rate='auto' takes 1 / L = {1 / curvature:.6g}"
+            )
+        text += (
+            ". Use that, or a smaller number, or scale the features, for example with "
+            "sklearn.preprocessing.StandardScaler."
+        )
+        return DivergenceError(text, step, safe)
+
+    def unconverged(self, row):
+        """What to say where the last iteration, `row`, was not the end."""
+        _, norm, step = row
+        if self.stochastic:
+            reached = "the mean cost of an epoch still improved by more than"
+        else:
+            reached = f"the largest entry of the gradient is {norm:.3g}, above"
+        faster = "" if self.rule.solver == Solver.NESTEROV else ", or choose solver='nesterov'"
+        return (
+            f"{reached} tol={self.rule.tol:.3g} (step {step:.3g}). Raise max_iter or tol, scale "
+            f"the features if they are not (sklearn.preprocessing.StandardScaler){faster}."
+        )
+
+    def _curvature(self):
+        """L for this data and, in ``partial_fit``, all data before it.
+
+        Twice the expected smoothness for batches: there, steps converge up to half of the
+        length that they may have for whole gradients (Gower et al., theorem 3.1).
+        """
+        now = (1 + self.stochastic) * self.objective.curvature(self._batch_size)
+        self._seen_curvature = max(self._seen_curvature, now)
+        return self._seen_curvature
+
+    def _recall(self, snapshot):
+        self.state.slots[...] = snapshot.state.slots
+        step = self.state.counters[Counter.STEP]
+        self.state.counters[...] = snapshot.state.counters
+        if self.method.fixed_step:
+            self.state.counters[Counter.STEP] = step
+        if self._generator is not None and snapshot.generator is not None:
+            self._generator.bit_generator.state = snapshot.generator
+
+    def _order(self, epochs):
+        """Rows in the order in which each epoch takes them: int32, (epochs, n)."""
+        if self._generator is None:
+            return None
+        rows = np.arange(self.objective.n_rows, dtype=np.int32)
+        order = np.tile(rows, (epochs, 1))
+        return self._generator.permuted(order, axis=1, out=order)
+
+    def _generator_state(self):
+        return None if self._generator is None else self._generator.bit_generator.state

@@ -1,0 +1,647 @@
+"""Tables on their way into a matrix: reading CSV and Parquet, and `TablePreprocessor`.
+
+A table is a `pyarrow.Table` whose columns are *plain*: numbers (integer, float or
+boolean) or text, missing values null. `read_table` makes one of a file and says in which
+line of it something is wrong; `TablePreprocessor` also takes any data frame that narwhals
+knows (pandas, Polars, ...) and makes it plain first.
+"""
+
+import csv
+import difflib
+import io
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+try:
+    import narwhals as nw
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+    import pyarrow.parquet
+except ImportError as error:
+    raise ImportError(
+        f'schuss.tables needs pyarrow and narwhals: pip install "schuss[files]" ({error})'
+    ) from error
+
+__all__ = ["TableError", "TablePreprocessor", "locate", "read_table", "target_values"]
+
+# What stands for "no value" in a file, whatever the column.
+MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null")
+MISSING_LEVEL = "(missing)"
+
+# Larger numbers overflow when they are squared, as standard deviations do.
+MAX_NUMBER = 1e150
+
+# Above this share of numbers, a column's other texts are taken for mistakes, not for names.
+NUMBERS_SHARE = 0.5
+
+PARQUET_MAGIC = b"PAR1"
+
+MAX_LEVELS = 1000
+MAX_CLASSES = 1000
+
+# With a smaller share of non-zeros the matrix is CSR.
+SPARSE_DENSITY = 0.1
+
+_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|Inf|infinity|Infinity)$"
+
+
+class TableError(ValueError):
+    """A table that cannot be used as it is; the message says where and why."""
+
+
+# ----- reading ----------------------------------------------------------------------
+
+
+def read_table(path, *, text=(), numbers=(), delimiter=None):
+    """Read a CSV or Parquet file as a table of plain columns.
+
+    Parameters
+    ----------
+    path : str or path-like
+        CSV (UTF-8, one header line; also compressed with gzip) or Parquet, told apart by
+        their first bytes.
+    text : collection of str
+        Columns that are text whatever they look like.
+    numbers : collection of str
+        Columns in which anything but a number is an error. The others are numbers where
+        all their values are.
+    delimiter : str, optional
+        Between the fields of a CSV file; a comma, or a tab where the name says ``.tsv``.
+
+    Returns
+    -------
+    pyarrow.Table
+
+    Raises
+    ------
+    TableError
+        Names the file and line, what was found and what was expected.
+    """
+    path = Path(path)
+    magic = _first_bytes(path)
+    if magic == PARQUET_MAGIC:
+        try:
+            table = pa.parquet.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
+        _refuse_duplicates(path, table.column_names)
+        _refuse_no_rows(path, table)
+        return _plain_table(table, text, numbers, partial(_where_in_parquet, path))
+    return _read_csv(_CSVFile(path, magic, delimiter), text, numbers)
+
+
+def _first_bytes(path):
+    if path.is_dir():
+        raise TableError(f"{path}: a folder; expected a CSV or Parquet file")
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(4)
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
+        hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
+        raise TableError(f"{path}: no such file{hint}") from None
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror})") from None
+    if not magic:
+        raise TableError(f"{path}: the file is empty; expected a header line and rows")
+    return magic
+
+
+def _names_beside(path):
+    try:
+        return [other.name for other in path.parent.iterdir() if other.is_file()]
+    except OSError:
+        return []
+
+
+class _CSVFile:
+    """A CSV file that can be read again, line by line, to say where a fault lies."""
+
+    def __init__(self, path, magic, delimiter):
+        self.path = path
+        self.compression = "gzip" if magic.startswith(b"\x1f\x8b") else None
+        self.delimiter = delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+
+    def open(self):
+        return pa.input_stream(str(self.path), compression=self.compression)
+
+    def lines(self):
+        """Yield the decoded lines; bytes that are not UTF-8 are an error that says where."""
+        with self.open() as stream:
+            for number, line in enumerate(io.BufferedReader(stream), start=1):
+                try:
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise TableError(
+                        f"{self.path}, line {number}: byte {error.start + 1} is "
+                        f"0x{line[error.start]:02x}, which is not UTF-8; save the file as UTF-8 "
+                        f"(iconv -f latin1 -t utf-8)"
+                    ) from None
+
+    def rows(self):
+        """Yield (number of the line in which it begins, fields) for the rows that are not blank."""
+        reader = csv.reader(self.lines(), delimiter=self.delimiter)
+        first_line = 1
+        try:
+            for fields in reader:
+                if fields:
+                    yield first_line, fields
+                first_line = reader.line_num + 1
+        except csv.Error as error:
+            raise TableError(f"{self.path}, line {first_line}: {error}") from None
+
+    def where(self, row):
+        """Say where data row `row`, counted from 0, is."""
+        for index, (line, _) in enumerate(self.rows()):
+            if index == row + 1:
+                return f"{self.path}, line {line}"
+        return f"{self.path}, row {row + 1}"
+
+    def refuse_ragged(self):
+        rows = self.rows()
+        expected = len(next(rows)[1])
+        for line, fields in rows:
+            if len(fields) != expected:
+                found = f"{len(fields)} field" + "s" * (len(fields) != 1)
+                raise TableError(
+                    f"{self.path}, line {line}: {found}, expected {expected} as in the header"
+                )
+
+
+def _read_csv(file, text, numbers):
+    try:
+        names = _header(file)
+        table = _parse_csv(file, names, text)
+        # Arrow would rewrite dates and times; as names their own text is what counts.
+        dates = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
+        if dates:
+            table = _parse_csv(file, names, [*text, *dates])
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{file.path}: cannot be read ({_one_line(error)})") from None
+    _refuse_no_rows(file.path, table)
+    return _plain_table(table, text, numbers, file.where)
+
+
+def _header(file):
+    first = next(file.rows(), None)
+    if first is None:
+        raise TableError(f"{file.path}: only blank lines; expected a header line and rows")
+    names = [name.strip() for name in first[1]]
+    for place, name in enumerate(names, start=1):
+        if not name:
+            raise TableError(
+                f"{file.path}, line {first[0]}: column {place} of {len(names)} has no name; give "
+                "it one, or write the file without a data frame's index (to_csv(index=False))"
+            )
+    _refuse_duplicates(f"{file.path}, line {first[0]}", names)
+    return names
+
+
+def _parse_csv(file, names, text):
+    with file.open() as stream:
+        try:
+            table = pa.csv.read_csv(
+                stream,
+                read_options=pa.csv.ReadOptions(column_names=names, skip_rows_after_names=1),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=file.delimiter, newlines_in_values=True
+                ),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types={name: pa.string() for name in text if name in names},
+                    null_values=MISSING,
+                    strings_can_be_null=True,
+                ),
+            )
+        except pa.ArrowInvalid:
+            # Arrow says what is wrong, but not where.
+            file.refuse_ragged()
+            raise
+    if any(pa.types.is_binary(field.type) for field in table.schema):
+        for _ in file.lines():
+            pass
+    return table
+
+
+def locate(path, row, *, delimiter=None):
+    """Say where a row of a table that `read_table` made is in its file.
+
+    Parameters
+    ----------
+    path : str or path-like
+    row : int
+        Counted from 0.
+    delimiter : str, optional
+        As in `read_table`.
+
+    Returns
+    -------
+    str
+        Such as ``data.csv, line 7``.
+    """
+    path = Path(path)
+    magic = _first_bytes(path)
+    if magic == PARQUET_MAGIC:
+        return _where_in_parquet(path, row)
+    return _CSVFile(path, magic, delimiter).where(row)
+
+
+def _where_in_parquet(path, row):
+    return f"{path}, row {row + 1}"
+
+
+def _refuse_no_rows(path, table):
+    if not table.num_rows:
+        raise TableError(f"{path}: a header but no rows; expected at least one row below it")
+
+
+def _refuse_duplicates(where, names):
+    name, count = Counter(names).most_common(1)[0] if names else (None, 0)
+    if count > 1:
+        raise TableError(
+            f"{where}: {count} columns are called {name!r}; each needs a name of its own"
+        )
+
+
+def _one_line(error):
+    return " ".join(str(error).split())
+
+
+# ----- plain columns ----------------------------------------------------------------
+
+
+def _plain_table(table, text=(), numbers=(), where=lambda row: f"row {row + 1}"):
+    columns = [
+        _plain_column(name, column, name in text, name in numbers, where)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
+    return pa.table(columns, names=table.column_names)
+
+
+def _plain_column(name, column, as_text, as_number, where):
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if pa.types.is_null(kind):
+        return column.cast(pa.string() if as_text else pa.float64())
+    if as_text and not pa.types.is_nested(kind):
+        return _plain_text(column.cast(pa.string()))
+    if pa.types.is_boolean(kind) or pa.types.is_signed_integer(kind):
+        return column
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
+        return _plain_floats(name, column.cast(pa.float64()), where)
+    if pa.types.is_temporal(kind):
+        column = column.cast(pa.string())
+    elif not _is_text(kind):
+        raise TableError(
+            f"column {name!r} is of type {kind}; expected numbers or text: leave it out "
+            f"(--drop {name}) or take it apart"
+        )
+    column = _plain_text(column.cast(pa.string()))
+    is_number = pc.match_substring_regex(column, _NUMBER)
+    n_values = len(column) - column.null_count
+    n_numbers = pc.sum(is_number).as_py() or 0
+    if n_numbers == n_values:
+        unsigned = pc.utf8_ltrim(column, characters="+")
+        return _plain_floats(name, unsigned.cast(pa.float64()), where)
+    if as_number or n_numbers > NUMBERS_SHARE * n_values:
+        row = pc.index(is_number, pa.scalar(False)).as_py()
+        others = "" if as_number else f"; {n_numbers:,} of {n_values:,} values are numbers"
+        mend = "" if as_number else f", or take the column as names (--categorical {name})"
+        raise TableError(
+            f"{where(row)}: column {name!r} holds {_short(column[row].as_py())}, expected a "
+            f"number{others}. Mend it or leave the field empty{mend}"
+        )
+    return column
+
+
+def _is_text(kind):
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+
+
+def _plain_text(column):
+    column = pc.utf8_trim_whitespace(column)
+    missing = pc.is_in(column, value_set=pa.array(MISSING))
+    return pc.if_else(missing, pa.scalar(None, pa.string()), column)
+
+
+def _plain_floats(name, column, where):
+    column = pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
+    row = pc.index(pc.greater(pc.abs(column), MAX_NUMBER), pa.scalar(True)).as_py()
+    if row >= 0:
+        raise TableError(
+            f"{where(row)}: column {name!r} holds {column[row].as_py()}; expected finite numbers "
+            f"up to {MAX_NUMBER:g}. Mend it or leave the field empty"
+        )
+    return column
+
+
+def _short(text):
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def _listed(names, limit=20):
+    shown = ", ".join(str(name) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown}, ... ({len(names)} in all)"
+
+
+def _require_columns(names, wanted, what, source=None):
+    """Raise an error that lists the columns there are and the names that come near."""
+    for name in wanted:
+        if name in names:
+            continue
+        near = difflib.get_close_matches(name.lower(), [other.lower() for other in names], n=3)
+        near = [other for other in names if other.lower() in near]
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        if not near and len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+            mark = next(mark for mark in ";\t|" if mark in names[0])
+            hint = f" The fields seem to be separated by {mark!r}: see --delimiter."
+        where = f"{source}: " if source else ""
+        raise TableError(
+            f"{where}no column {name!r} ({what}).{hint} Columns: {_listed(list(names))}"
+        )
+
+
+# ----- targets ----------------------------------------------------------------------
+
+
+def target_values(table, name, source="the table"):
+    """Take the target out of a table of plain columns.
+
+    Text and whole numbers are class labels (true and false are 1 and 0); numbers within
+    [0, 1] of which some lie strictly between are fractions to be estimated. Other numbers
+    are refused.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    name : str
+        Column of the target.
+    source : str or path-like
+        What the messages call the table.
+
+    Returns
+    -------
+    values : ndarray of shape (n,)
+        Labels (int64 or str) or fractions (float64) of the rows that have one.
+    rows : ndarray of shape (n,)
+        Places of these rows.
+    """
+    _require_columns(table.column_names, [name], "the target", source)
+    column = table.column(name)
+    rows = np.flatnonzero(column.is_valid().to_numpy())
+    if not len(rows):
+        raise TableError(f"{source}: the target {name!r} has no values")
+    values = column.drop_null()
+    if _is_text(values.type):
+        values = np.asarray(values.to_pylist())
+    else:
+        values = values.to_numpy()
+        if values.dtype.kind != "f" or np.all(values == np.floor(values)):
+            values = values.astype(np.int64)
+    if values.dtype.kind == "f":
+        outside = (values < 0) | (values > 1)
+        if outside.any():
+            raise TableError(
+                f"{source}: the target {name!r} holds numbers with fractions from {values.min():g} "
+                f"to {values.max():g}; expected classes, or fractions within [0, 1]. Cut it into "
+                "classes, or scale it to [0, 1]"
+            )
+        return values, rows
+    n_classes = len(np.unique(values))
+    if n_classes > MAX_CLASSES:
+        raise TableError(
+            f"{source}: the target {name!r} has {n_classes:,} different values, more than "
+            f"{MAX_CLASSES:,}; expected classes, or fractions within [0, 1]"
+        )
+    return values, rows
+
+
+# ----- preprocessing ----------------------------------------------------------------
+
+
+class TablePreprocessor(TransformerMixin, BaseEstimator):
+    """Numbers standardised, names one-hot encoded, missing values filled.
+
+    A missing number becomes the column's median; a missing name is a name of its own where
+    the training rows had one. A name that the training rows did not have gives zeros.
+    Columns without any value or with one value only are left out.
+
+    Parameters
+    ----------
+    target : str, optional
+        A column that is never a feature.
+    features : list of str, optional
+        Columns to use; all but the target by default.
+    drop : list of str, optional
+        Columns not to use.
+    categorical : list of str, optional
+        Columns of numbers to be taken as names.
+    max_levels : int, default=1000
+        A column with more different names is refused.
+
+    Attributes
+    ----------
+    numeric_columns_ : list of str
+    median_, mean_, scale_ : ndarray of shape (len(numeric_columns_),)
+        Of the training rows, the last two after filling in the median.
+    categorical_columns_ : list of str
+    categories_ : list of list of str
+        Names of each categorical column, sorted; None, at the end, for a missing one.
+    left_out_ : dict
+        Columns that carry nothing, and why.
+    n_features_out_ : int
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from schuss.tables import TablePreprocessor
+    >>> flights = pa.table({"delay": [1.0, 2.0, None], "carrier": ["UA", "AA", "UA"]})
+    >>> TablePreprocessor().fit_transform(flights)
+    array([[-1.2247449,  0.       ,  1.       ],
+           [ 1.2247449,  1.       ,  0.       ],
+           [ 0.       ,  0.       ,  1.       ]], dtype=float32)
+    """
+
+    def __init__(
+        self, target=None, features=None, drop=None, categorical=None, max_levels=MAX_LEVELS
+    ):
+        self.target = target
+        self.features = features
+        self.drop = drop
+        self.categorical = categorical
+        self.max_levels = max_levels
+
+    def fit(self, X, y=None):
+        """Learn medians, means, scales and names from the rows of a table.
+
+        Parameters
+        ----------
+        X : pyarrow.Table or data frame
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        table = _as_table(X, text=self.categorical or ())
+        numeric, categorical = {}, {}
+        self.left_out_ = {}
+        for name in self._chosen(table.column_names):
+            column = table.column(name)
+            if column.null_count == len(column):
+                self.left_out_[name] = "no values"
+            elif _is_text(column.type):
+                levels = self._levels(name, column)
+                if len(levels) > 1:
+                    categorical[name] = levels
+                else:
+                    self.left_out_[name] = "one value only"
+            else:
+                statistics = _statistics(column)
+                if statistics[2] > 0:
+                    numeric[name] = statistics
+                else:
+                    self.left_out_[name] = "one value only"
+        if not numeric and not categorical:
+            reasons = ", ".join(f"{name} ({why})" for name, why in self.left_out_.items())
+            raise TableError(
+                "no column is left to learn from; expected at least one feature beside the target"
+                + (f". Left out: {reasons}" if reasons else "")
+            )
+        self.numeric_columns_ = list(numeric)
+        statistics = np.array(list(numeric.values()), dtype=np.float64).reshape(-1, 3)
+        self.median_, self.mean_, self.scale_ = np.ascontiguousarray(statistics.T)
+        self.categorical_columns_ = list(categorical)
+        self.categories_ = list(categorical.values())
+        self.n_features_out_ = len(numeric) + sum(map(len, self.categories_))
+        return self
+
+    def _chosen(self, names):
+        chosen = list(names) if self.features is None else list(self.features)
+        _require_columns(names, chosen, "a feature")
+        # A column that is asked for and not there is more likely a slip than a wish.
+        _require_columns(names, self.drop or (), "to drop")
+        _require_columns(names, self.categorical or (), "categorical")
+        return [name for name in chosen if name != self.target and name not in (self.drop or ())]
+
+    def _levels(self, name, column):
+        unique = column.unique()
+        if len(unique) > self.max_levels:
+            raise TableError(
+                f"column {name!r} has {len(unique):,} different texts, more than "
+                f"{self.max_levels:,}, so it may be an identifier or a date: leave it out "
+                f"(--drop {name}), take parts of it, or raise the limit (--max-levels)"
+            )
+        levels = sorted(unique.drop_null().to_pylist())
+        return levels + [None] if column.null_count else levels
+
+    def transform(self, X):
+        """Turn the rows of a table into features.
+
+        Parameters
+        ----------
+        X : pyarrow.Table or data frame
+            Its columns are found by name: their order does not matter, and columns that
+            the model does not know are passed over.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features_out_), float32, C order, or CSR array
+            CSR where less than a tenth of the features are not zero.
+        """
+        check_is_fitted(self)
+        table = _as_table(X, self.categorical_columns_, self.numeric_columns_)
+        _require_columns(
+            table.column_names,
+            [*self.numeric_columns_, *self.categorical_columns_],
+            "the model needs it",
+        )
+        n_numeric, n_categorical = len(self.numeric_columns_), len(self.categorical_columns_)
+        numbers = np.empty((table.num_rows, n_numeric), dtype=np.float32)
+        for j, name in enumerate(self.numeric_columns_):
+            values = _floats(table.column(name))
+            np.copyto(values, self.median_[j], where=np.isnan(values))
+            numbers[:, j] = (values - self.mean_[j]) / self.scale_[j]
+        # Column of each row's 1, or -1 for a name that is not known.
+        places = np.empty((table.num_rows, n_categorical), dtype=np.int32)
+        offset = n_numeric
+        for j, (name, levels) in enumerate(
+            zip(self.categorical_columns_, self.categories_, strict=True)
+        ):
+            codes = pc.index_in(table.column(name), value_set=pa.array(levels, pa.string()))
+            codes = codes.fill_null(-1).to_numpy()
+            places[:, j] = np.where(codes < 0, -1, codes + offset)
+            offset += len(levels)
+        if n_numeric + n_categorical < SPARSE_DENSITY * self.n_features_out_:
+            return _sparse_rows(numbers, places, self.n_features_out_)
+        out = np.zeros((table.num_rows, self.n_features_out_), dtype=np.float32)
+        out[:, :n_numeric] = numbers
+        for column in places.T:
+            known = np.flatnonzero(column >= 0)
+            out[known, column[known]] = 1
+        return out
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the features, such as ``delay`` and ``carrier=UA``.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str objects
+        """
+        check_is_fitted(self)
+        names = list(self.numeric_columns_)
+        for column, levels in zip(self.categorical_columns_, self.categories_, strict=True):
+            names += [f"{column}={MISSING_LEVEL if level is None else level}" for level in levels]
+        return np.array(names, dtype=object)
+
+
+def _as_table(X, text=(), numbers=()):
+    if not isinstance(X, pa.Table):
+        try:
+            X = nw.from_native(X, eager_only=True).to_arrow()
+        except TypeError:
+            raise TypeError(
+                f"X is a {type(X).__name__}; expected a table with named columns: a pyarrow "
+                "table, or a data frame of pandas, Polars or another library that narwhals knows"
+            ) from None
+    return _plain_table(X, text, numbers)
+
+
+def _floats(column):
+    """Return the numbers of a column as a new array, NaN where they are missing."""
+    column = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
+    column = column.cast(pa.float64(), safe=False)
+    return np.array(column.to_numpy(), dtype=np.float64)
+
+
+def _statistics(column):
+    values = _floats(column)
+    median = np.nanmedian(values)
+    np.copyto(values, median, where=np.isnan(values))
+    scale = 0.0 if values.min() == values.max() else values.std()
+    return median, values.mean(), scale
+
+
+def _sparse_rows(numbers, places, n_features):
+    n_rows, n_numeric = numbers.shape
+    columns = np.concatenate(
+        [np.broadcast_to(np.arange(n_numeric, dtype=np.int32), numbers.shape), places], axis=1
+    )
+    values = np.concatenate([numbers, np.ones(places.shape, dtype=np.float32)], axis=1)
+    known = columns >= 0
+    indptr = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
+    if indptr[-1] <= np.iinfo(np.int32).max:
+        indptr = indptr.astype(np.int32)
+    return sp.csr_array((values[known], columns[known], indptr), shape=(n_rows, n_features))

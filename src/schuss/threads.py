@@ -1,0 +1,55 @@
+"""How many threads a call may use, decided once."""
+
+import os
+from numbers import Integral
+
+from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+
+VARIABLE = "SCHUSS_NUM_THREADS"
+
+# Below this many elements of X for each thread, waking threads costs more than it saves.
+MIN_ELEMENTS_PER_THREAD = 1_000_000
+
+
+def available(n_jobs=None):
+    """Threads that a fit may use.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        As in joblib: a number, -1 for all, -2 for all but one. None takes
+        ``SCHUSS_NUM_THREADS``, and without it what the process may use (control groups,
+        affinity, ``OMP_NUM_THREADS``, threadpoolctl and joblib's workers are respected).
+
+    Examples
+    --------
+    >>> available(3)
+    3
+    """
+    name = "n_jobs"
+    if n_jobs is None:
+        name, text = VARIABLE, os.environ.get(VARIABLE, "").strip()
+        try:
+            n_jobs = int(text) if text else None
+        except ValueError:
+            n_jobs = text
+    wrong = n_jobs is not None and (not isinstance(n_jobs, Integral) or isinstance(n_jobs, bool))
+    if wrong or n_jobs == 0:
+        raise ValueError(
+            f"{name}={n_jobs!r}: expected a positive number of threads, or a negative one "
+            "that counts from all of them (-1: all)."
+        )
+    return max(1, _openmp_effective_n_threads(None if n_jobs is None else int(n_jobs)))
+
+
+def useful(n_threads, elements):
+    """Of `n_threads`, those that are worth waking for one pass over `elements`.
+
+    Examples
+    --------
+    >>> useful(8, elements=4 * 2)
+    1
+    >>> useful(8, elements=3 * MIN_ELEMENTS_PER_THREAD)
+    3
+    """
+    return max(1, min(n_threads, elements // MIN_ELEMENTS_PER_THREAD))
