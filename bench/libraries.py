@@ -1,0 +1,251 @@
+"""The libraries: one adapter each, all of them asked for the same epochs.
+
+An adapter's ``prepare(task, n_threads)`` does what a user does once (conversion, moving
+data, tracing) and returns ``run(epochs)``, which starts from zero weights every time and
+returns an `Outcome`. What a library compiles at its first run is left to that first run:
+the runner times it apart.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from bench import baseline
+from bench.problems import Task
+from schuss.backends.contract import Data, Rule, State
+from schuss.constants import (
+    ADAM_BETA_1,
+    ADAM_BETA_2,
+    ADAM_EPSILON,
+    LOSSES,
+    MOMENTUM,
+    N_COUNTERS,
+    N_SLOTS,
+    Solver,
+)
+
+BACKENDS = ("cython", "numba", "numpy")
+
+
+class Outcome(NamedTuple):
+    """What a run has to show for itself; it is compared with the reference."""
+
+    coef: np.ndarray  # (d,)
+    intercept: float
+    losses: np.ndarray  # (epochs,), cost before each step
+
+
+Run = Callable[[int], Outcome]
+
+
+class Unsupported(Exception):
+    """A library cannot do this task at all; the message says which part of it."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """An adapter.
+
+    Attributes
+    ----------
+    missing : callable
+        Returns None where the library can be used, else a word on why not.
+    """
+
+    name: str
+    prepare: Callable[[Task, int], Run]
+    missing: Callable[[], str | None] = lambda: None
+
+
+def kernel_run(backend, task: Task, real, n_threads: int) -> Run:
+    """The kernel contract's `descend`, one call a run."""
+    n, d = task.X.shape
+    data = Data(backend.prepare(task.X), task.codes, None, 1.0 / n)
+    rule = Rule(
+        loss=LOSSES[task.loss],
+        solver=Solver.GD,
+        learning_rate=task.learning_rate,
+        momentum=MOMENTUM,
+        beta_1=ADAM_BETA_1,
+        beta_2=ADAM_BETA_2,
+        epsilon=ADAM_EPSILON,
+        l2=0.0,
+        l1=0.0,
+        tol=-1.0,  # a gradient of exactly 0 is no reason to do fewer epochs
+        fit_intercept=True,
+        batch_size=n,
+    )
+
+    def run(epochs):
+        state = State(
+            np.zeros((1, d), real),
+            np.zeros(1, real),
+            np.zeros((N_SLOTS[Solver.GD], 1, d + 1), real),
+            np.zeros(N_COUNTERS),
+        )
+        history = np.empty((epochs, 3))
+        finished, _ = backend.descend(data, state, rule, None, history, n_threads)
+        return Outcome(state.coef[0], float(state.intercept[0]), history[:finished, 0])
+
+    return run
+
+
+def _prepare_baseline(task, n_threads):
+    X = task.real_features()
+    y = task.codes.astype(task.real)
+
+    def run(epochs):
+        return Outcome(*baseline.gradient_descent(X, y, task.loss, task.learning_rate, epochs))
+
+    return run
+
+
+def _backend_missing(name):
+    try:
+        importlib.import_module(f"schuss.backends.{name}_")
+    except ImportError as error:
+        return f"backend {name}: {error}"
+    return None
+
+
+def _kernel_library(name):
+    def prepare(task, n_threads):
+        backend = importlib.import_module(f"schuss.backends.{name}_")
+        return kernel_run(backend, task, task.real, n_threads)
+
+    return Library(f"schuss-{name}", prepare, lambda: _backend_missing(name))
+
+
+def _train_library(name):
+    """`schuss.train`, with all that it checks and does around the kernels."""
+
+    def missing():
+        import schuss
+
+        return _backend_missing(name) if hasattr(schuss, "train") else "schuss.train is not there"
+
+    def prepare(task, n_threads):
+        import schuss
+
+        def run(epochs):
+            with schuss.use_backend(name):
+                result = schuss.train(
+                    task.X,
+                    task.codes,
+                    loss=task.loss,
+                    learning_rate=task.learning_rate,
+                    epochs=epochs,
+                    tol=0.0,
+                    n_jobs=n_threads,
+                )
+            return Outcome(result.coef, float(result.intercept), result.history["loss"])
+
+        return run
+
+    return Library(f"train-{name}", prepare, missing)
+
+
+def _installed(module):
+    return None if find_spec(module) else f"{module} is not installed"
+
+
+def _dense_real(task, library):
+    if sp.issparse(task.X):
+        raise Unsupported(f"{library}: this adapter has no loop for sparse features")
+    return task.real_features(), task.codes.astype(task.real)
+
+
+def _prepare_torch(task, n_threads):
+    """The gradient written out, every product into memory that is there already."""
+    import torch
+
+    torch.set_num_threads(n_threads)
+    X, y = (torch.from_numpy(array) for array in _dense_real(task, "torch"))
+    n, d = X.shape
+    rate = task.learning_rate / n
+    squared = task.loss == "squared_error"
+    one, one_minus_y = X.new_ones(()), 1 - y
+    z, p, work, coef_grad = X.new_empty(n), X.new_empty(n), X.new_empty(n), X.new_empty(d)
+
+    @torch.inference_mode()
+    def run(epochs):
+        coef, intercept = X.new_zeros(d), X.new_zeros(())
+        losses = X.new_empty(epochs)
+        for epoch in range(epochs):
+            torch.mv(X, coef, out=z)
+            z.add_(intercept)
+            torch.sigmoid(z, out=p)
+            if not squared:
+                torch.log(p, out=work)
+                losses[epoch] = (one_minus_y.dot(z) - work.sum()) / n
+            delta = torch.sub(p, y, out=z)
+            if squared:
+                losses[epoch] = delta.dot(delta) / (2 * n)
+                delta.mul_(p).mul_(torch.sub(one, p, out=work))
+            torch.mv(X.t(), delta, out=coef_grad)
+            coef.sub_(coef_grad, alpha=rate)
+            intercept.sub_(delta.sum(), alpha=rate)
+        return Outcome(coef.numpy(), float(intercept), losses.numpy())
+
+    return run
+
+
+def _prepare_jax(task, n_threads):
+    """The same loop, jitted as a whole."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    if task.real == np.float64:
+        jax.config.update("jax_enable_x64", True)
+    import jax.numpy as jnp
+
+    X, y = (jnp.asarray(array) for array in _dense_real(task, "jax"))
+    n, d = X.shape
+    rate = task.learning_rate / n
+    squared = task.loss == "squared_error"
+
+    def descend(X, y, epochs):
+        def epoch(i, state):
+            coef, intercept, losses = state
+            z = X @ coef + intercept
+            p = jax.nn.sigmoid(z)
+            delta = p - y
+            if squared:
+                loss = delta @ delta / 2
+                delta = delta * p * (1 - p)
+            else:
+                loss = (jax.nn.softplus(z) - y * z).sum()
+            return (
+                coef - rate * (delta @ X),
+                intercept - rate * delta.sum(),
+                losses.at[i].set(loss / n),
+            )
+
+        start = jnp.zeros(d, X.dtype), jnp.zeros((), X.dtype), jnp.zeros(epochs, X.dtype)
+        return jax.lax.fori_loop(0, epochs, epoch, start)
+
+    compiled = jax.jit(descend, static_argnums=2)
+
+    def run(epochs):
+        coef, intercept, losses = compiled(X, y, epochs)
+        return Outcome(np.asarray(coef), float(intercept), np.asarray(losses))
+
+    return run
+
+
+BASELINE = Library("numpy", _prepare_baseline)
+LIBRARIES = {
+    library.name: library
+    for library in (
+        BASELINE,
+        *(_kernel_library(name) for name in BACKENDS),
+        *(_train_library(name) for name in BACKENDS),
+        Library("torch", _prepare_torch, lambda: _installed("torch")),
+        Library("jax", _prepare_jax, lambda: _installed("jax")),
+    )
+}

@@ -1,0 +1,167 @@
+"""The problems: seeded data and the objective that is minimised on them.
+
+A `Problem` is a name and a recipe, a `Task` is the problem made concrete: the arrays of
+one feature type and memory order, one cost, one step size.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.preprocessing import StandardScaler
+
+from schuss.constants import CURVATURE_BOUND, LOSSES, REAL_TYPE
+
+DTYPES = tuple(dtype.name for dtype in REAL_TYPE)
+ORDERS = ("C", "F")
+
+# Rows from which the step size is estimated: the synthetic rows are all alike, and the
+# real data sets are smaller than this.
+_STEP_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Task:
+    """Full-batch gradient descent, from zero weights, with a fixed step.
+
+    Attributes
+    ----------
+    X : ndarray or scipy.sparse.csr_array of shape (n, d)
+    codes : ndarray of shape (n,), uint8
+        Labels 0 or 1.
+    loss : str
+        A key of `schuss.constants.LOSSES`.
+    epochs : int
+        Steps in one run, the unit of work that is timed.
+    """
+
+    name: str
+    X: Any
+    codes: np.ndarray
+    loss: str
+    learning_rate: float
+    epochs: int
+
+    @property
+    def real(self) -> np.dtype:
+        """Type of the weights."""
+        return REAL_TYPE[self.X.dtype]
+
+    @property
+    def buffers(self) -> list[np.ndarray]:
+        """The memory that one pass has to read, as flat arrays."""
+        if sp.issparse(self.X):
+            return [self.X.data, self.X.indices]
+        return [self.X.ravel(order="K")]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for buffer in self.buffers)
+
+    def real_features(self):
+        """X in the type of the weights, for libraries that do not read others."""
+        return self.X.astype(self.real, copy=False)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A recipe for data.
+
+    Attributes
+    ----------
+    epochs : int
+        Chosen so that one run of the NumPy loop lasts tens of milliseconds at least.
+    make : callable
+        ``make(n, d, seed)`` returns float32 features and codes.
+    """
+
+    name: str
+    n: int
+    d: int
+    epochs: int
+    make: Callable[[int, int, int], tuple[Any, np.ndarray]]
+    sparse: bool = False
+
+    def load(self, dtype="float32", order="C", loss="squared_error", seed=0) -> Task:
+        """Make the arrays; the same values whatever the type, but for rounding."""
+        X, codes = self.make(self.n, self.d, seed)
+        X = _cast(X, np.dtype(dtype))
+        if not self.sparse:
+            X = np.asarray(X, order=order)
+        return Task(self.name, X, codes, loss, _safe_step(X, loss), self.epochs)
+
+
+def _gaussian(n, d, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d), dtype=np.float32)
+    return X, _noisy_codes(X, rng)
+
+
+def _sparse(n, d, seed, row_length=60):
+    rng = np.random.default_rng(seed)
+    indices = np.sort(rng.integers(0, d, (n, row_length), dtype=np.int32), axis=1)
+    values = rng.standard_normal(n * row_length, dtype=np.float32)
+    starts = np.arange(0, n * row_length + 1, row_length, dtype=np.int32)
+    X = sp.csr_array((values, indices.ravel(), starts), shape=(n, d))
+    X.sum_duplicates()
+    return X, _noisy_codes(X, rng)
+
+
+def _noisy_codes(X, rng):
+    """Labels from a plane, a few of them on the wrong side."""
+    n, d = X.shape
+    score = X @ rng.standard_normal(d, dtype=np.float32)
+    noise = rng.standard_normal(n, dtype=np.float32)
+    return (score + np.float32(0.5) * score.std() * noise > 0).astype(np.uint8)
+
+
+def _breast_cancer(n, d, seed):
+    X, target = load_breast_cancer(return_X_y=True)
+    return StandardScaler().fit_transform(X).astype(np.float32), target.astype(np.uint8)
+
+
+def _digits_parity(n, d, seed):
+    X, target = load_digits(return_X_y=True)
+    return StandardScaler().fit_transform(X).astype(np.float32), (target % 2).astype(np.uint8)
+
+
+def _cast(X, dtype):
+    if dtype.kind == "f":
+        return X.astype(dtype, copy=False)
+    if sp.issparse(X):
+        raise ValueError(f"dtype={dtype.name!r}: sparse problems are float32 or float64")
+    # Standardised features fill most of the 256 steps: three deviations on either side.
+    limits = np.iinfo(dtype)
+    middle = (limits.min + limits.max + 1) // 2
+    levels = np.multiply(X, 42)
+    np.rint(levels, out=levels)
+    levels += middle
+    return np.clip(levels, limits.min, limits.max, out=levels).astype(dtype)
+
+
+def _safe_step(X, loss):
+    """1 / L with the trace as a bound of the largest eigenvalue."""
+    rows = X[:_STEP_ROWS].astype(np.float64)
+    mean_square = float((rows * rows).sum()) / rows.shape[0]
+    return 1.0 / (CURVATURE_BOUND[LOSSES[loss]] * (mean_square + 1))
+
+
+PROBLEMS = {
+    problem.name: problem
+    for problem in (
+        Problem("4x2", 4, 2, 5000, _gaussian),
+        Problem("100x2", 100, 2, 5000, _gaussian),
+        Problem("breast-cancer", 569, 30, 2000, _breast_cancer),
+        Problem("digits", 1797, 64, 1000, _digits_parity),
+        Problem("20000x100", 20_000, 100, 100, _gaussian),
+        Problem("100000x100", 100_000, 100, 20, _gaussian),
+        Problem("1000000x28", 1_000_000, 28, 10, _gaussian),
+        Problem("1000000x100", 1_000_000, 100, 10, _gaussian),
+        Problem("sparse", 100_000, 50_000, 10, _sparse, sparse=True),
+    )
+}
+# What `--problems all` means; the others are asked for by name.
+DENSE = tuple(name for name, problem in PROBLEMS.items() if not problem.sparse)

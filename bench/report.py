@@ -1,0 +1,106 @@
+"""What people and programs see of the results: a table, and JSON with the raw numbers."""
+
+import json
+import os
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.libraries import BASELINE
+from bench.runner import Result, quartiles
+
+_PACKAGES = ("schuss", "numpy", "scipy", "scikit-learn", "numba", "torch", "jax")
+_COLUMNS = ("problem", "library", "µs an epoch", "× NumPy", "quartiles", "read", "note")
+
+
+def table(results: list[Result]) -> Table:
+    """One line for each library on each problem, in Markdown.
+
+    The ratio is the median over the rounds; "read" is the share of the sequential read
+    rate that one pass over X in that time amounts to.
+    """
+    lines = Table(*_COLUMNS, box=box.MARKDOWN)
+    for column in lines.columns[2:6]:
+        column.justify = "right"
+    for result in results:
+        for row in result.rows:
+            if not row.seconds:
+                lines.add_row(result.task, row.library, "", "", "", "", row.note)
+                continue
+            low, ratio, high = quartiles(result.ratio(row))
+            share = quartiles(result.read_share(row))[1]
+            lines.add_row(
+                result.task,
+                row.library,
+                _number(quartiles(row.seconds)[1] * 1e6),
+                _number(ratio),
+                "" if row.library == BASELINE.name else f"{_number(low)}–{_number(high)}",
+                "" if share != share else f"{share:.0%}",
+                row.note,
+            )
+    return lines
+
+
+def print_table(results: list[Result]) -> None:
+    # Markdown is read by programs too: never break a line at the terminal's edge.
+    Console(width=200, highlight=False).print(table(results))
+
+
+def _number(value: float) -> str:
+    """Three digits that count."""
+    if value != value:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def environment() -> dict:
+    """The machine and the versions that the numbers belong to."""
+    versions: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "load": load(),
+        "isa": _isa(),
+        "packages": versions,
+    }
+
+
+def load() -> float | None:
+    """How many programs kept the machine busy during the last minute, where it is known."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _isa():
+    try:
+        from schuss.backends import cython_
+    except ImportError:
+        return None
+    return getattr(cython_, "ISA", None)
+
+
+def write_json(results: list[Result], path: str | Path) -> None:
+    content = {"environment": environment(), "results": [asdict(result) for result in results]}
+    Path(path).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")

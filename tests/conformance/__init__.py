@@ -1,0 +1,1 @@
+"""Every contract function, for every backend, data type and memory order."""

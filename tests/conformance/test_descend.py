@@ -1,0 +1,249 @@
+"""Whole runs: the five rules, penalties, batches, why a run ends, and chunks."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from schuss.constants import Counter, Loss, Solver, Status
+
+from . import cases
+
+SOLVERS = list(Solver)
+PENALTIES = ({}, {"l2": 0.3}, {"l1": 0.02}, {"l2": 0.1, "l1": 0.01})
+BATCHES = ("full", "in order", "shuffled")
+EPOCHS = 12
+
+
+def solver_id(solver):
+    return solver.name.lower()
+
+
+def small(real="float64", n=70, d=9, setting=(1, True, "real", Loss.LOG_LOSS), seed=5):
+    rng = np.random.default_rng(seed)
+    return cases.problem(rng.standard_normal((n, d)).astype(real), setting, rng)
+
+
+def batches(kind, n, epochs, seed=0):
+    """Batch size and order of the rows."""
+    if kind == "full":
+        return n, None
+    if kind == "in order":
+        return 16, None
+    rng = np.random.default_rng(seed)
+    return 16, np.array([rng.permutation(n) for _ in range(epochs)], np.int32)
+
+
+def same_run(backend, reference, p, rule, order, what):
+    """Compare a run with that of the reference in float64."""
+    actual, history, answers = cases.descend(backend, p, rule, EPOCHS, order)
+    expected, expected_history, expected_answers = cases.descend(
+        reference, cases.widened(p), rule, EPOCHS, order
+    )
+    assert answers == expected_answers, what
+    # A rule moves by at most a few units and contracts: errors add up over the steps, each
+    # of them a few times that of one gradient.
+    steps = EPOCHS * -(-p.X.shape[0] // min(rule.batch_size, p.X.shape[0]))
+    close = 16 * steps * np.finfo(p.coef.dtype).eps
+    if rule.solver == Solver.ADAPTIVE:
+        # Its step is a quotient of differences, in which digits cancel near the optimum.
+        close *= 64
+    size = max(1.0, np.abs(expected.coef).max())
+    for name in ("coef", "intercept", "slots"):
+        a, e = getattr(actual, name), getattr(expected, name)
+        np.testing.assert_allclose(a, e, rtol=close, atol=close * size, err_msg=f"{what} {name}")
+    np.testing.assert_allclose(
+        actual.counters, expected.counters, rtol=close * 16, err_msg=f"{what} counters"
+    )
+    np.testing.assert_allclose(
+        history, expected_history, rtol=close * 16, atol=close, err_msg=f"{what} history"
+    )
+    return actual, expected
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+@pytest.mark.parametrize("real", ("float64", "float32"))
+@pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
+def test_rule(backend, reference, solver, real, kind):
+    if solver == Solver.ADAPTIVE and kind != "full" and real == "float32":
+        pytest.skip("between batches the gradient jumps, and the step falls below the rounding")
+    settings = itertools.cycle(cases.SETTINGS[::5])
+    for penalty, fit_intercept in itertools.product(PENALTIES, (True, False)):
+        setting = next(settings)
+        p = small(real, setting=setting)
+        batch_size, order = batches(kind, p.X.shape[0], EPOCHS)
+        rule = cases.rule(
+            loss=setting[-1], solver=solver, batch_size=batch_size, fit_intercept=fit_intercept,
+            learning_rate=0.02 if solver == Solver.ADAM else 0.1, **penalty,
+        )  # fmt: skip
+        actual, _ = same_run(backend, reference, p, rule, order, f"{penalty} {setting}")
+        if not fit_intercept:
+            np.testing.assert_array_equal(actual.intercept, p.intercept)
+
+
+@pytest.mark.parametrize("dtype", (*cases.DENSE_TYPES, "CSR"))
+@pytest.mark.parametrize("layout", ("C", "F", "columns strided"))
+def test_batches_of_every_type(backend, reference, dtype, layout):
+    """Rows are gathered in the given order from every kind of X."""
+    rng = np.random.default_rng(8)
+    for setting, (n, d) in itertools.product(cases.SETTINGS[::7], ((1, 1), (65, 3), (200, 33))):
+        if dtype == "CSR":
+            X = cases.sparse("float64", "int64", n, d, rng)
+        else:
+            X = cases.LAYOUTS[layout](cases.dense(dtype, n, d, rng))
+        p = cases.problem(X, setting, rng)
+        p.scale /= 1 if X.dtype.kind == "f" else 128**2  # keeps the steps short
+        for kind in BATCHES:
+            batch_size, order = batches(kind, n, EPOCHS)
+            rule = cases.rule(loss=setting[-1], batch_size=batch_size)
+            same_run(backend, reference, p, rule, order, f"{n} x {d} {kind} {setting}")
+
+
+@pytest.mark.parametrize("batch_size", (1, 7, 35, 69, 70, 71))
+def test_batch_sizes(backend, reference, batch_size):
+    rule = cases.rule(solver=Solver.MOMENTUM, batch_size=batch_size, learning_rate=0.01)
+    _, order = batches("shuffled", 70, EPOCHS)
+    same_run(backend, reference, small(), rule, order, f"batches of {batch_size}")
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+@pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
+def test_chunks_change_no_bit(backend, solver, kind):
+    p = small("float32", setting=(3, True, "int32", Loss.SQUARED_ERROR))
+    batch_size, order = batches(kind, p.X.shape[0], EPOCHS)
+    rule = cases.rule(solver=solver, batch_size=batch_size, l1=0.001, loss=Loss.SQUARED_ERROR)
+    whole, history, _ = cases.descend(backend, p, rule, EPOCHS, order)
+    for chunk in (1, 5):
+        part, part_history, answers = cases.descend(backend, p, rule, EPOCHS, order, chunk)
+        for a, b in zip(part[:3], whole[:3], strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(part_history, history)
+        np.testing.assert_array_equal(
+            part.counters[: Counter.EPOCHS], whole.counters[: Counter.EPOCHS]
+        )
+        assert all(status == Status.RAN for _, status in answers)
+        assert sum(epochs for epochs, _ in answers) == EPOCHS
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
+def test_counters(backend, solver):
+    p = small(n=70)
+    for batch_size, steps in ((16, 5), (70, 1), (1000, 1)):
+        rule = cases.rule(solver=solver, batch_size=batch_size)
+        state, history, [(epochs, status)] = cases.descend(backend, p, rule, 4)
+        assert (epochs, status) == (4, Status.RAN)
+        assert state.counters[Counter.EPOCHS] == 4
+        assert state.counters[Counter.STEPS] == 4 * steps
+        assert state.counters[Counter.STEP] == history[-1, 2] > 0
+
+
+def test_first_step_is_the_textbook_one(backend):
+    p = small()
+    value, coef, intercept = cases.gradient(backend, p)
+    state, history, _ = cases.descend(backend, p, cases.rule(learning_rate=0.25), 1)
+    np.testing.assert_allclose(state.coef, p.coef - 0.25 * coef, rtol=1e-14)
+    np.testing.assert_allclose(state.intercept, p.intercept - 0.25 * intercept, rtol=1e-14)
+    norm = max(np.abs(coef).max(), np.abs(intercept).max())
+    np.testing.assert_allclose(history[0], [value, norm, 0.25], rtol=1e-14)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
+@pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
+def test_converged(backend, reference, solver, penalty):
+    """A run ends before the first step whose gradient is within the tolerance."""
+    p = small()
+    rule = cases.rule(solver=solver, learning_rate=0.05, **penalty)
+    _, history, _ = cases.descend(reference, p, rule, 40)
+    norms = history[:, 1]
+    # The first epoch that undercuts every earlier one by a clear margin.
+    stop = next(i for i in range(5, 40) if norms[i] < 0.999 * norms[:i].min())
+    tol = float(np.sqrt(norms[stop] * norms[:stop].min()))
+    state, history, [(epochs, status)] = cases.descend(backend, p, rule._replace(tol=tol), 40)
+    assert (epochs, status) == (stop, Status.CONVERGED)
+    assert state.counters[Counter.EPOCHS] == state.counters[Counter.STEPS] == stop
+    assert np.isfinite(history[: stop + 1]).all()
+    assert np.isnan(history[stop + 1 :]).all(), "a row after the last is filled"
+    before, *_ = cases.descend(backend, p, rule, stop)
+    np.testing.assert_array_equal(state.coef, before.coef)
+
+
+def test_batches_do_not_stop_at_the_tolerance(backend):
+    p = small()
+    rule = cases.rule(batch_size=16, tol=1e9)
+    assert cases.descend(backend, p, rule, 3)[2] == [(3, Status.RAN)]
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+@pytest.mark.parametrize("solver", (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV), ids=solver_id)
+def test_too_large_a_step_is_seen(backend, solver, kind):
+    p = small()
+    batch_size, order = batches(kind, p.X.shape[0], 50)
+    rule = cases.rule(solver=solver, batch_size=batch_size, l2=1.0, learning_rate=1e30)
+    state, history, [(epochs, status)] = cases.descend(backend, p, rule, 50, order)
+    assert status == Status.NONFINITE
+    assert state.counters[Counter.EPOCHS] == epochs < 50
+    assert np.isfinite(history[:epochs]).all()
+    assert not np.isfinite(history[epochs, :2]).all()
+    assert np.isnan(history[epochs + 1 :]).all()
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf, -np.inf))
+@pytest.mark.parametrize("where", ("dense", "F", "CSR"))
+def test_bad_features_are_seen(backend, where, bad):
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((200, 17))
+    X[150, 3] = bad
+    if where == "CSR":
+        X = cases.sp.csr_array(X)
+    elif where == "F":
+        X = np.asfortranarray(X)
+    p = cases.problem(X, (1, False, "real", Loss.SQUARED_ERROR), rng)
+    before = p.coef.copy()
+    with np.errstate(invalid="ignore"):
+        state, _, answers = cases.descend(backend, p, cases.rule(), 5)
+    assert answers == [(0, Status.NONFINITE)]
+    np.testing.assert_array_equal(state.coef, before)
+
+
+def test_l1_gives_exact_zeros(backend):
+    """Features that say nothing end at 0, and the subgradient there vanishes."""
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((400, 10))
+    p = cases.problem(X, (1, False, "real", Loss.LOG_LOSS), rng)
+    p.y = (X[:, :1].T + rng.standard_normal((1, 400)) > 0).astype(float)
+    rule = cases.rule(solver=Solver.NESTEROV, learning_rate=1.0, l1=0.1, tol=1e-9)
+    state, history, [(epochs, status)] = cases.descend(backend, p, rule, 3000)
+    assert status == Status.CONVERGED
+    assert (state.coef[0, 1:] == 0).sum() >= 7
+    assert state.coef[0, 0] > 0.3
+    assert history[epochs, 1] <= 1e-9
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+@pytest.mark.parametrize("dtype", (*cases.DENSE_TYPES, "F", "CSR"))
+def test_threads_change_no_bit(backend, dtype, kind):
+    """1, 2, 3 and 8 threads, for work that is large enough to be shared out."""
+    rng = np.random.default_rng(6)
+    n, d = 30_011, 23
+    if dtype == "CSR":
+        X = cases.sparse("float64", "int32", n, d, rng)
+    elif dtype == "F":
+        X = np.asfortranarray(cases.dense("float32", n, d, rng))
+    else:
+        X = cases.dense(dtype, n, d, rng)
+    p = cases.problem(X, (3, True, "uint8", Loss.SQUARED_ERROR), rng)
+    batch_size = n if kind == "full" else 8192
+    order = np.array([rng.permutation(n)] * 3, np.int32) if kind == "shuffled" else None
+    rule = cases.rule(solver=Solver.MOMENTUM, batch_size=batch_size, learning_rate=1e-4)
+
+    def everything(n_threads):
+        run = cases.descend(backend, p, rule, 3, order, n_threads=n_threads)
+        pieces = [*run[0], run[1]]
+        if kind == "full":
+            pieces += cases.gradient(backend, p, n_threads)
+            pieces.append(cases.predict(backend, p, cases.Activation.LOGISTIC, n_threads))
+        return [np.asarray(a).tobytes() for a in pieces]
+
+    alone = everything(1)
+    for n_threads in (2, 3, 8):
+        assert everything(n_threads) == alone, f"{n_threads} threads"

@@ -1,0 +1,41 @@
+"""What the tests of several folders share: the backends, and where real data lie."""
+
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+
+BACKENDS = ("numpy", "numba", "cython")
+
+
+def load_backend(name):
+    """Module of a backend; skips where it is absent, unless the build had to make it."""
+    try:
+        return importlib.import_module(f"schuss.backends.{name}_")
+    except ImportError as error:
+        if name == "cython" and os.environ.get("SCHUSS_REQUIRE_EXT") == "1":
+            pytest.fail(f"SCHUSS_REQUIRE_EXT=1, but the compiled backend is missing: {error}")
+        pytest.skip(f"backend {name} is not here: {error}")
+
+
+@pytest.fixture(params=BACKENDS, scope="session")
+def backend(request):
+    """Each backend's module in turn."""
+    return load_backend(request.param)
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """The plain NumPy backend that the others are held to."""
+    return load_backend("numpy")
+
+
+@pytest.fixture(scope="session")
+def data_dir():
+    """Folder with real data; ``SCHUSS_DATA``, or ``shared/data`` beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SCHUSS_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder} (SCHUSS_DATA names another folder)")
+    return folder

@@ -1,0 +1,318 @@
+"""The benchmarks themselves: their data, their baseline, and what they refuse to time."""
+
+import itertools
+import json
+import os
+import sys
+import types
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench import libraries, memory, runner
+from bench.problems import DENSE, PROBLEMS, Problem, _gaussian, _sparse
+from schuss.backends import numpy_
+from schuss.constants import CURVATURE_BOUND, LOSSES, REAL_TYPE
+
+SMALL = Problem("small", 37, 5, 20, _gaussian)
+
+
+def test_the_table_holds_the_shapes_it_names():
+    shapes = {(problem.n, problem.d) for problem in PROBLEMS.values() if not problem.sparse}
+
+    assert shapes == {
+        (4, 2), (100, 2), (569, 30), (1797, 64),
+        (20_000, 100), (100_000, 100), (1_000_000, 28), (1_000_000, 100),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in DENSE if PROBLEMS[name].n <= 20_000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dense_problems(name, dtype):
+    problem = PROBLEMS[name]
+
+    task = problem.load(dtype)
+
+    assert task.X.shape == (problem.n, problem.d)
+    assert task.X.dtype == task.real == dtype
+    assert task.X.flags.c_contiguous
+    assert set(np.unique(task.codes)) == {0, 1}
+    assert task.nbytes == problem.n * problem.d * task.X.itemsize
+
+
+def test_problems_are_seeded():
+    same, again, other = SMALL.load(seed=1), SMALL.load(seed=1), SMALL.load(seed=2)
+
+    np.testing.assert_array_equal(same.X, again.X)
+    np.testing.assert_array_equal(same.codes, again.codes)
+    assert not np.array_equal(same.X, other.X)
+
+
+@pytest.mark.parametrize("dtype", [dtype.name for dtype in REAL_TYPE])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_every_feature_type_and_order(dtype, order):
+    task = SMALL.load(dtype, order)
+
+    assert task.X.dtype == dtype
+    assert task.X.flags[f"{order}_CONTIGUOUS"]
+    assert task.X.std() > 0
+    assert task.real == REAL_TYPE[np.dtype(dtype)]
+
+
+def test_sparse_problem():
+    problem = Problem("sparse", 50, 1000, 3, lambda n, d, seed: _sparse(n, d, seed, 6), True)
+
+    task = problem.load("float64")
+
+    assert task.X.shape == (50, 1000)
+    assert task.X.has_canonical_format
+    assert 5 * 50 < task.X.nnz <= 6 * 50
+    assert task.nbytes == task.X.nnz * (8 + 4)
+    with pytest.raises(ValueError, match="dtype='uint8'"):
+        problem.load("uint8")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_step_is_safe(loss):
+    task = SMALL.load("float64", loss=loss)
+    wide = np.c_[task.X, np.ones(len(task.X))]
+    curvature = CURVATURE_BOUND[LOSSES[loss]] * np.linalg.norm(wide, 2) ** 2 / len(wide)
+
+    assert task.learning_rate <= 1 / curvature * (1 + 1e-12)
+    assert task.learning_rate > 0.1 / curvature
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_the_baseline_agrees_with_the_reference_backend(dtype, loss, order):
+    task = SMALL.load(dtype, order, loss)
+    reference = runner.Reference(task)
+
+    runner.verify(libraries.BASELINE.prepare(task, 1), task, reference)
+
+
+def test_the_baseline_agrees_with_the_reference_backend_on_sparse_rows():
+    problem = Problem("sparse", 50, 1000, 3, lambda n, d, seed: _sparse(n, d, seed, 6), True)
+    task = problem.load("float64")
+
+    runner.verify(libraries.BASELINE.prepare(task, 1), task, runner.Reference(task))
+
+
+def test_the_reference_is_float64_for_float32_features():
+    narrow = SMALL.load("float32")
+    wide = replace(narrow, X=narrow.X.astype(np.float64))
+
+    one, other = (
+        libraries.kernel_run(numpy_, task, np.float64, 1)(narrow.epochs) for task in (narrow, wide)
+    )
+
+    assert one.coef.dtype == np.float64
+    np.testing.assert_allclose(one.coef, other.coef, rtol=1e-13)
+
+
+def honest(task, n_threads):
+    return libraries.BASELINE.prepare(task, n_threads)
+
+
+def one_epoch_less(task, n_threads):
+    run = honest(task, n_threads)
+
+    def short(epochs):
+        outcome = run(epochs - 1)
+        return outcome._replace(losses=np.append(outcome.losses, outcome.losses[-1]))
+
+    return short
+
+
+def fewer_losses(task, n_threads):
+    run = honest(task, n_threads)
+    return lambda epochs: run(epochs - 1)
+
+
+def another_step(task, n_threads):
+    return honest(replace(task, learning_rate=task.learning_rate * 1.001), n_threads)
+
+
+def another_loss(task, n_threads):
+    return honest(replace(task, loss="log_loss"), n_threads)
+
+
+def half_the_rows(task, n_threads):
+    return honest(replace(task, X=task.X[::2], codes=task.codes[::2]), n_threads)
+
+
+def no_number(task, n_threads):
+    run = honest(task, n_threads)
+    return lambda epochs: run(epochs)._replace(intercept=np.nan)
+
+
+def wrong_after_the_check(task, n_threads):
+    """Right in the two runs that are verified, wrong when it is timed."""
+    run = honest(task, n_threads)
+    calls = itertools.count()
+    return lambda epochs: run(epochs if next(calls) < 2 else epochs // 2)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "word"),
+    [
+        (one_epoch_less, "weights differ"),
+        (fewer_losses, "asked for 3 epochs, did 2"),
+        (another_step, "weights differ"),
+        (another_loss, "weights differ"),
+        (half_the_rows, "weights differ"),
+        (no_number, "weights differ"),
+        (wrong_after_the_check, "asked for 20 epochs, did 10"),
+    ],
+)
+def test_unequal_work_is_refused_rather_than_timed(prepare, word):
+    result = runner.measure(
+        SMALL.load(), [libraries.Library("bad", prepare)], rounds=3, min_seconds=0.0
+    )
+    baseline, bad = result.rows
+
+    assert word in bad.note
+    assert bad.failed
+    assert bad.seconds == []
+    assert len(result.ratio(bad)) == 0
+    assert len(baseline.seconds) == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["4x2", "100x2", "breast-cancer", "digits"])
+def test_one_epoch_less_is_seen_on_the_real_problems(name, dtype):
+    task = PROBLEMS[name].load(dtype)
+    reference = runner.Reference(task)
+
+    with pytest.raises(runner.Refused, match="weights differ"):
+        runner.verify(one_epoch_less(task, 1), task, reference)
+
+
+def test_a_library_that_is_missing_or_broken_is_named_and_the_others_are_timed():
+    def broken(task, n_threads):
+        raise RuntimeError("no such instruction\nand more")
+
+    result = runner.measure(
+        SMALL.load(),
+        [
+            libraries.Library("absent", honest, lambda: "absent is not installed"),
+            libraries.Library("broken", broken),
+            libraries.Library("twin", honest),
+        ],
+        rounds=3,
+        min_seconds=0.0,
+    )
+    rows = {row.library: row for row in result.rows}
+
+    assert rows["absent"].note == "skipped: absent is not installed"
+    assert not rows["absent"].failed
+    assert rows["broken"].note == "failed: RuntimeError: no such instruction"
+    assert rows["broken"].failed
+    assert rows["twin"].note == ""
+    assert len(rows["twin"].seconds) == len(rows["numpy"].seconds) == 3
+
+
+def result_of(**seconds):
+    rows = [runner.Row(name, list(values)) for name, values in seconds.items()]
+    return runner.Result(
+        "made up", "squared_error", "float32", (10_000, 100), 4_000_000, 1, 1, rows, [1.0, 2.0, 1.0]
+    )
+
+
+def test_ratios_are_taken_within_a_round():
+    # The second round ran on a machine twice as slow: no ratio shows it.
+    result = result_of(numpy=[8.0, 16.0, 12.0], quick=[2.0, 4.0, 4.0])
+
+    np.testing.assert_array_equal(result.ratio(result.rows[1]), [4.0, 4.0, 3.0])
+    np.testing.assert_array_equal(result.ratio(result.rows[0]), [1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(result.read_share(result.rows[1]), [0.5, 0.5, 0.25])
+
+
+def test_no_share_of_the_read_rate_for_data_in_the_innermost_caches():
+    result = replace(result_of(numpy=[8.0, 16.0, 12.0]), nbytes=400_000)
+
+    assert len(result.read_share(result.rows[0])) == 0
+
+
+def test_quartiles():
+    assert runner.quartiles([5.0, 1.0, 2.0, 4.0, 3.0]) == (2.0, 3.0, 4.0)
+    assert np.isnan(runner.quartiles([])).all()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_reader_reads_every_buffer(n_threads):
+    first = np.zeros(1001, np.float32)
+    second = np.zeros(64, np.uint8)
+    first[999] = -0.0  # only the sign bit, in the last whole word
+    second[0] = 1
+
+    found = np.bitwise_or.reduce(memory._numpy_reader(
+        [memory._words(first), memory._words(second)], n_threads
+    )())  # fmt: skip
+
+    assert found == np.uint64(1 << 63 | 1)
+
+
+def test_the_compiled_read_is_used_where_there_is_one(monkeypatch):
+    calls = []
+    compiled = types.SimpleNamespace(read_once=lambda *arguments: calls.append(arguments))
+    monkeypatch.setitem(sys.modules, "schuss.backends.cython_", compiled)
+
+    memory.reader([np.zeros(10)], 2)()
+
+    ((buffer, n_threads),) = calls
+    assert buffer.nbytes == 80
+    assert n_threads == 2
+
+
+def test_the_threads_are_given_back():
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this platform has no processor affinity")
+    before = os.sched_getaffinity(0)
+
+    with runner.limit_threads(1):
+        inside = os.sched_getaffinity(0)
+
+    assert len(inside) == 1
+    assert os.sched_getaffinity(0) == before
+
+
+def test_the_command(tmp_path, capsys):
+    pytest.importorskip("rich")
+    from bench.run import main
+
+    path = tmp_path / "result.json"
+
+    status = main(
+        ["--problems", "4x2,100x2", "--libraries", "numpy", "--rounds", "3",
+         "--min-seconds", "0.001", "--json", str(path)]
+    )  # fmt: skip
+
+    assert status == 0
+    table = capsys.readouterr().out
+    assert "× NumPy" in table
+    assert table.count("| numpy ") == 2
+    content = json.loads(path.read_text())
+    assert [result["task"] for result in content["results"]] == ["4x2", "100x2"]
+    assert all(len(row["seconds"]) == 3 for row in content["results"][0]["rows"])
+    assert content["environment"]["packages"]["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--problems", "4x3"], "4x3 unknown, choose from 4x2"),
+        (["--libraries", "numpy,scipy"], "scipy unknown, choose from numpy"),
+        (["--rounds", "0"], "at least 1 expected"),
+    ],
+)
+def test_the_command_names_what_is_wrong(arguments, word, capsys):
+    pytest.importorskip("rich")
+    from bench.run import main
+
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+
+    assert word in capsys.readouterr().err

@@ -1,0 +1,17 @@
+"""scikit-learn's own checks, for each estimator."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from schuss import SigmoidClassifier, SigmoidRegressor
+
+# They train for a few iterations, and towards any real number.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Not converged"),
+    pytest.mark.filterwarnings("ignore:.*cannot reach targets"),
+]
+
+
+@parametrize_with_checks([SigmoidClassifier(), SigmoidRegressor()])
+def test_scikit_learn_check(estimator, check):
+    check(estimator)

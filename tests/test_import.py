@@ -1,0 +1,81 @@
+"""What `import schuss` does to the process, and what it leaves alone."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import schuss
+from schuss import backends
+
+
+def run(code, cwd, **environment):
+    """Standard output of `code` in a fresh process, away from the checkout."""
+    environment = {**os.environ, "SCHUSS_BACKEND": "auto", **environment}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize(
+    ("first", "statement"),
+    [
+        ("import sklearn", "import schuss"),
+        ("import sklearn.linear_model", "from schuss import SigmoidClassifier"),
+    ],
+)
+def test_import_loads_nothing_heavy(tmp_path, first, statement):
+    # scikit-learn comes first: what it loads (rich, where it is installed) is its own matter.
+    code = f"""
+import json, sys
+{first}
+before = set(sys.modules)
+{statement}
+print(json.dumps(sorted(name for name in set(sys.modules) - before if "." not in name)))
+"""
+    loaded = set(json.loads(run(code, tmp_path)))
+    assert "schuss" in loaded
+    heavy = {"numba", "pandas", "matplotlib", "dask", "rich", "typer", "pyarrow", "pytest"}
+    assert not loaded & heavy
+
+
+def test_every_public_name_is_there():
+    for name in schuss.__all__:
+        assert getattr(schuss, name) is not None
+    assert set(schuss.__all__) <= set(dir(schuss))
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = schuss.no_such_name
+
+
+@pytest.mark.parametrize("backend", backends.BACKENDS)
+def test_subnormal_numbers_survive(tmp_path, backend):
+    # A linker flag like -ffast-math sets flush-to-zero for the process that loads the library.
+    if backend not in schuss.show_config()["backends"]:
+        pytest.skip(f"the {backend} backend is not installed")
+    code = """
+import numpy as np, schuss
+schuss.train(np.array([[0.0], [1.0]]), np.array([0, 1]), epochs=2, tol=0)
+smallest = np.array([5e-324, 1e-310]), np.array([1e-45, 1e-40], dtype=np.float32)
+print(all(((x * 1).view(f"u{x.itemsize}") != 0).all() for x in smallest), 5e-324 * 1.0 != 0)
+"""
+    output = run(code, tmp_path, SCHUSS_BACKEND=backend, PYTHONWARNINGS="ignore")
+    assert output.split() == ["True", "True"]
+
+
+@pytest.mark.parametrize("module", ["single", "double"])
+def test_compiled_functions_know_their_module(module):
+    if "cython" not in schuss.show_config()["backends"]:
+        pytest.skip("the cython backend is not installed")
+    cython_ = pytest.importorskip("schuss.backends.cython_")
+    name = f"schuss._ext.{cython_.ISA.replace('-', '_')}.{module}"
+    compiled = sys.modules[name]
+    functions = [f for f in vars(compiled).values() if type(f).__name__.startswith("cython_func")]
+    assert functions
+    assert {f.__module__ for f in functions} == {name}

@@ -1,0 +1,339 @@
+"""`train`: the textbook's numbers, its inputs, its starts, its checkpoints."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import schuss
+from schuss import DivergenceError, train
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def plain_loop(X, y, loss, step, epochs):
+    """The loop of the textbook, written out."""
+    w, b, losses = np.zeros(X.shape[1]), 0.0, []
+    for _ in range(epochs):
+        yhat = sigmoid(X @ w + b)
+        if loss == "squared_error":
+            losses.append(((yhat - y) ** 2).mean() / 2)
+            derivative = (yhat - y) * yhat * (1 - yhat)
+        else:
+            losses.append(-(y * np.log(yhat) + (1 - y) * np.log(1 - yhat)).mean())
+            derivative = yhat - y
+        w = w - step * X.T @ derivative / len(X)
+        b = b - step * derivative.mean()
+    return w, b, losses
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((203, 7))
+    y = (rng.random(203) < sigmoid(X @ rng.standard_normal(7))).astype(float)
+    return X, y
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+def test_it_is_the_loop_of_the_textbook(rows, loss):
+    X, y = rows
+    result = train(X, y, loss=loss, learning_rate=0.3, epochs=50)
+    w, b, losses = plain_loop(X, y, loss, 0.3, 50)
+    assert result.n_iter == 50 and result.stop_reason == "max_iter" and not result.converged
+    np.testing.assert_allclose(result.coef, w, rtol=1e-11)
+    np.testing.assert_allclose(result.intercept, b, rtol=1e-11)
+    np.testing.assert_allclose(result.history["loss"], losses, rtol=1e-12)
+    np.testing.assert_array_equal(result.history["step"], 0.3)
+    assert result.loss < losses[-1]
+
+
+def test_all_epochs_run_without_a_word(rows):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert train(*rows, epochs=17).n_iter == 17
+
+
+def test_tol_stops_at_the_gradient(rows):
+    result = train(*rows, solver="nesterov", tol=1e-6, epochs=100_000)
+    norms = result.history["gradient_norm"]
+    assert result.converged and result.stop_reason == "converged"
+    assert norms[-1] <= 1e-6 < norms[:-1].min()
+    assert result.n_iter == len(norms) < 100_000
+    assert result.loss == pytest.approx(result.history["loss"][-1], rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda X: X.astype(np.float32),
+        lambda X: X.astype(np.float16),
+        lambda X: X.astype(np.uint8),
+        lambda X: X.astype(np.int8),
+        lambda X: X.astype(bool),
+        lambda X: X.astype(np.int64),
+        lambda X: X.astype(">f8"),
+        lambda X: X.astype(">f4"),
+        np.asfortranarray,
+        lambda X: np.repeat(X, 2, axis=0)[::2],
+        lambda X: X[::-1][::-1],
+        lambda X: X.tolist(),
+        sp.csr_array,
+        sp.csr_matrix,
+        sp.csc_array,
+        sp.coo_array,
+        lambda X: sp.csr_array(X.astype(np.float32)),
+        lambda X: sp.csr_array(X.astype(np.int8)),
+    ],
+)
+def test_every_form_of_X_gives_the_same_neuron(convert):
+    rng = np.random.default_rng(1)
+    X = (rng.random((60, 5)) < 0.4).astype(float)
+    y = X[:, 0]
+    expected = train(X, y, learning_rate=1.0, epochs=100)
+    result = train(convert(X), y, learning_rate=1.0, epochs=100)
+    np.testing.assert_allclose(result.coef, expected.coef, rtol=2e-5, atol=1e-6)
+
+
+def test_misaligned_and_read_only_rows_are_read(rows):
+    X, y = rows
+    buffer = np.zeros(X.nbytes + 1, np.uint8)
+    misaligned = np.frombuffer(buffer.data, np.float64, count=X.size, offset=1).reshape(X.shape)
+    misaligned[...] = X
+    assert not misaligned.flags.aligned
+    X.flags.writeable = False
+    np.testing.assert_array_equal(train(misaligned, y, epochs=20).coef, train(X, y, epochs=20).coef)
+
+
+def test_columns_of_targets_train_one_neuron_each(rows):
+    X, y = rows
+    both = train(X, np.column_stack([y, 1 - y / 2]), learning_rate=0.5, epochs=30)
+    assert both.coef.shape == (2, 7) and both.intercept.shape == (2,)
+    for k, target in enumerate([y, 1 - y / 2]):
+        one = train(X, target, learning_rate=0.5, epochs=30)
+        assert one.coef.shape == (7,) and isinstance(one.intercept, float)
+        np.testing.assert_allclose(both.coef[k], one.coef, rtol=1e-12)
+
+
+def test_weights_count_like_repeated_rows(rows):
+    X, y = rows
+    times = np.random.default_rng(2).integers(0, 4, len(y))
+    weighted = train(X, y, sample_weight=times, epochs=100)
+    repeated = train(np.repeat(X, times, axis=0), np.repeat(y, times), epochs=100)
+    np.testing.assert_allclose(weighted.coef, repeated.coef, rtol=1e-9)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e300])
+def test_only_ratios_of_weights_matter(rows, factor):
+    X, y = rows
+    weights = np.random.default_rng(3).random(len(y))
+    np.testing.assert_allclose(
+        train(X, y, sample_weight=factor * weights, epochs=20).coef,
+        train(X, y, sample_weight=weights, epochs=20).coef,
+        rtol=1e-10,
+    )
+
+
+def test_two_halves_are_a_whole(rows):
+    X, y = rows
+    options = {"learning_rate": 0.5, "loss": "log_loss"}
+    half = train(X, y, epochs=20, **options)
+    start = half.coef.copy()
+    whole = train(X, y, epochs=20, coef_init=half.coef, intercept_init=half.intercept, **options)
+    np.testing.assert_array_equal(whole.coef, train(X, y, epochs=40, **options).coef)
+    np.testing.assert_array_equal(half.coef, start)
+
+
+def test_l1_makes_zeros_and_no_intercept_means_none(rows):
+    X, y = rows
+    result = train(
+        X, y, loss="log_loss", solver="nesterov", alpha=0.05, l1_ratio=1.0, tol=1e-8,
+        epochs=10_000, fit_intercept=False,
+    )  # fmt: skip
+    assert result.converged and result.intercept == 0
+    assert 0 < np.count_nonzero(result.coef) < 7
+    assert np.count_nonzero(train(X, y, loss="log_loss", tol=1e-8).coef) == 7
+
+
+def test_penalised_optimum_is_that_of_scikit_learn(rows):
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = rows
+    result = train(X, y, loss="log_loss", solver="adaptive", alpha=0.01, tol=1e-9, epochs=10_000)
+    peer = LogisticRegression(C=1 / (0.01 * len(y)), tol=1e-10).fit(X, y)
+    np.testing.assert_allclose(result.coef, peer.coef_[0], rtol=1e-5)
+    np.testing.assert_allclose(result.intercept, peer.intercept_[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"loss": "hinge"}, "'loss' parameter of train.*squared_error"),
+        ({"solver": "lbfgs"}, "'solver' parameter of train.*adaptive.*Got 'lbfgs'"),
+        ({"learning_rate": 0.0}, "'learning_rate' parameter"),
+        ({"learning_rate": float("nan")}, "'learning_rate' parameter"),
+        ({"epochs": 0}, "'epochs' parameter"),
+        ({"alpha": -1.0}, "'alpha' parameter"),
+        ({"l1_ratio": 1.5}, "'l1_ratio' parameter"),
+        ({"batch_size": 0}, "'batch_size' parameter"),
+        ({"n_jobs": 0}, "n_jobs=0: expected a positive number"),
+        ({"solver": "adaptive", "batch_size": 5}, "batch_size=5 with solver='adaptive'"),
+        ({"coef_init": [1.0]}, r"coef_init has shape \(1,\).*expected numbers of shape \(1, 7\)"),
+        ({"coef_init": np.full(7, np.nan)}, "coef_init holds NaN"),
+        ({"intercept_init": "x"}, "intercept_init"),
+        ({"sample_weight": -np.ones(203)}, "sample_weight.*smallest is -1"),
+        ({"sample_weight": np.zeros(203)}, "every entry of sample_weight is 0"),
+        ({"sample_weight": np.full(203, np.nan)}, "sample_weight contains NaN"),
+        ({"sample_weight": np.ones(3)}, r"sample_weight.shape == \(3,\), expected \(203,\)"),
+    ],
+)
+def test_bad_options_are_named(rows, options, words):
+    with pytest.raises(ValueError, match=words):
+        train(*rows, **options)
+
+
+def test_bad_data_are_named(rows):
+    X, y = rows
+    for bad in (np.nan, np.inf):
+        broken = X.copy()
+        broken[3, 2] = bad
+        with pytest.raises(ValueError, match="Input X contains"):
+            train(broken, y)
+        with pytest.raises(ValueError, match="Input y contains"):
+            train(X, np.where(np.arange(len(y)) == 5, bad, y))
+    with pytest.raises(ValueError, match="y has 202 rows, but X has 203"):
+        train(X, y[1:])
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        train(X[0], y)
+    with pytest.raises(ValueError, match=r"y has shape \(203, 1, 1\)"):
+        train(X, y[:, None, None])
+    with pytest.raises(ValueError, match=r"values from 0 to 2, but loss='log_loss' expects"):
+        train(X, 2 * y, loss="log_loss")
+    with pytest.warns(UserWarning, match="cannot reach targets outside"):
+        train(X, 2 * y, epochs=5)
+    with pytest.raises(TypeError, match="callbacks: got 3"):
+        train(X, y, callbacks=[3])
+
+
+def test_indices_outside_a_sparse_matrix_are_refused(rows):
+    X = sp.csr_array(rows[0])
+    X.indices[5] = 7
+    with pytest.raises(ValueError, match="indices"):
+        train(X, rows[1])
+
+
+def test_the_largest_safe_step_is_in_the_error(rows):
+    X, y = rows
+    A = np.column_stack([X, np.ones(len(X))])
+    curvature = 0.25 * np.linalg.eigvalsh(A.T @ A / len(A))[-1]
+    auto = train(X, y, loss="log_loss", epochs=2).history["step"][0]
+    assert 0.98 / curvature <= auto <= 1.0001 / curvature
+    with pytest.raises(DivergenceError, match="learning_rate=500 is too large") as caught:
+        train(X, y, loss="log_loss", learning_rate=500.0)
+    error = caught.value
+    assert error.learning_rate == 500
+    assert error.largest_safe_step == pytest.approx(2 * auto)
+    assert f"{error.largest_safe_step:.6g}" in str(error) and "StandardScaler" in str(error)
+    assert error.result.stop_reason == "diverged" and not error.result.converged
+    np.testing.assert_array_equal(error.result.coef, 0)
+    assert all(np.isfinite(column).all() for column in error.result.history.values())
+    assert error.result.n_iter < 1000
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "log_loss"])
+@pytest.mark.parametrize("solver", ["gd", "momentum", "nesterov", "sgd"])
+def test_steps_that_are_too_large_never_end_in_nan(loss, solver):
+    X = np.random.default_rng(0).normal(50, 100, (150, 4))
+    y = np.random.default_rng(1).integers(0, 2, 150)
+    for step in (10.0, 1e6, 1e300):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with pytest.raises(DivergenceError):
+                train(X, y, loss=loss, solver=solver, learning_rate=step, tol=1e-4, random_state=0)
+
+
+@pytest.mark.parametrize("solver", ["gd", "momentum", "nesterov", "adaptive", "sgd"])
+def test_huge_features_are_refused_by_name(solver):
+    X = np.array([[1e300, 1.0], [-1e300, 2.0], [2e300, -1.0], [1e299, 0.0]] * 20)
+    y = [1, 0, 1, 0] * 20
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=r"X: features as large as 2e\+300"):
+            train(X, y, solver=solver)
+        try:
+            result = train(X, y, solver=solver, learning_rate=0.1)
+        except DivergenceError as error:
+            assert "2e+300" in str(error)
+        except ValueError as error:
+            assert solver == "adaptive", error
+        else:
+            assert np.isfinite(result.coef).all() and np.isfinite(result.loss)
+
+
+def test_tiny_features_are_no_trouble():
+    X = np.array([[1e-200], [-1e-200], [2e-200], [1e-201]])
+    result = train(X, [1, 0, 1, 0], fit_intercept=False, epochs=5)
+    assert np.isfinite(result.coef).all() and np.isfinite(result.loss)
+    result = train(np.zeros((4, 2)), [1, 0, 1, 1], epochs=500)
+    np.testing.assert_array_equal(result.coef, 0)
+    assert sigmoid(result.intercept) == pytest.approx(0.75, abs=0.01)
+
+
+def test_a_start_at_the_optimum_is_no_divergence(rows):
+    X, y = rows
+    best = train(X, y, loss="log_loss", solver="nesterov", tol=1e-10, epochs=10_000)
+    start = {"coef_init": best.coef, "intercept_init": best.intercept, "loss": "log_loss"}
+    for options in (
+        {"solver": "gd", "learning_rate": 0.5},
+        {"solver": "sgd", "learning_rate": 0.2, "random_state": 0},
+    ):
+        again = train(X, y, epochs=200, **start, **options)
+        assert again.stop_reason == "max_iter"
+        assert again.loss == pytest.approx(best.loss, rel=0.05)
+
+
+def test_the_result_is_frozen_and_short_to_read(rows):
+    result = train(*rows, epochs=3)
+    with pytest.raises(AttributeError):
+        result.loss = 0.0
+    assert len(repr(result)) < 120 and "n_iter=3" in repr(result)
+
+
+@pytest.mark.parametrize("solver", ["gd", "nesterov", "adam", "sgd", "adaptive"])
+def test_resuming_a_checkpoint_is_exact(rows, tmp_path, solver):
+    X, y = rows
+    path = tmp_path / "run.ckpt"
+    options = {"solver": solver, "random_state": 4}
+    train(X, y, epochs=13, checkpoint=path, **options)
+    resumed = train(X, y, epochs=40, checkpoint=path, **options)
+    straight = train(X, y, epochs=40, **options)
+    np.testing.assert_array_equal(resumed.coef, straight.coef)
+    np.testing.assert_array_equal(resumed.history["loss"], straight.history["loss"])
+    assert resumed.n_iter == 40 and np.all(np.diff(resumed.history["seconds"]) > 0)
+    assert [file.name for file in tmp_path.iterdir()] == ["run.ckpt"]
+    # All epochs are done: nothing is left but to evaluate.
+    assert train(X, y, epochs=40, checkpoint=path, **options).n_iter == 40
+
+
+def test_a_checkpoint_of_another_call_is_refused(rows, tmp_path):
+    X, y = rows
+    path = tmp_path / "run.ckpt"
+    train(X, y, epochs=5, checkpoint=path)
+    with pytest.raises(ValueError, match="loss was 'squared_error' there and is 'log_loss' here"):
+        train(X, y, epochs=9, checkpoint=path, loss="log_loss")
+    with pytest.raises(ValueError, match="the gradient at the start differs"):
+        train(X, 1 - y, epochs=9, checkpoint=path)
+    with pytest.raises(ValueError, match="coef is float64 of shape"):
+        train(X[:, 1:], y, epochs=9, checkpoint=path)
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        train(X, y, epochs=9, checkpoint=path)
+
+
+def test_public_names():
+    assert set(schuss.__all__) <= set(dir(schuss))
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        schuss.trian  # noqa: B018

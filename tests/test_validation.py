@@ -1,0 +1,70 @@
+"""Checks of input that touch no kernel."""
+
+import numpy as np
+import pytest
+
+from schuss import validation
+from schuss.data import check_features
+
+
+def test_plain_arrays_pass_as_they_are():
+    for dtype in (np.float64, np.float32, np.float16, np.uint8, np.int8):
+        for X in (
+            np.ones((5, 3), dtype),
+            np.ones((5, 3), dtype, order="F"),
+            np.ones((9, 3), dtype)[::2],
+        ):
+            assert check_features(X) is X
+    mapped = np.ones((3, 2)).view(np.memmap)
+    assert np.shares_memory(check_features(mapped), mapped)
+
+
+def test_a_sum_that_overflows_is_not_taken_for_infinity():
+    X = np.full((4, 2), 1.5e308)
+    assert check_features(X) is not None
+    half = np.full((4000, 2), 60_000, np.float16)
+    assert check_features(half).dtype == np.float16
+
+
+def test_other_numbers_become_float64():
+    assert check_features(np.ones((2, 2), bool)).dtype == np.float64
+    assert check_features([[1, 2], [3, 4]]).dtype == np.float64
+    assert check_features(np.ones((2, 2), ">f4")).dtype == np.float32
+    with pytest.raises(ValueError, match="could not convert string"):
+        check_features([["a", "b"]])
+    with pytest.raises(ValueError, match="0 feature"):
+        check_features(np.ones((3, 0)))
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+def test_labels_by_table_and_by_sort_agree():
+    rng = np.random.default_rng(0)
+    for low, high in ((0, 2), (-5, 9), (-(10**9), 10**9), (1000, 1400)):
+        y = rng.integers(low, high, 500)
+        classes, codes = validation.check_labels(y, 500)
+        expected, inverse = np.unique(y, return_inverse=True)
+        np.testing.assert_array_equal(classes, expected)
+        np.testing.assert_array_equal(codes, inverse)
+        assert codes.dtype == (np.uint8 if len(classes) <= 256 else np.int32)
+        again = validation.check_labels(y[::-1], 500, classes)[1]
+        np.testing.assert_array_equal(again, inverse[::-1])
+
+
+def test_weights_are_scaled_without_losing_a_digit():
+    X = np.zeros((3, 1))
+    weights = np.array([3.0, 0.0, 0.7])
+    scaled = validation.check_weights(weights, X, np.float64)
+    assert 0.5 <= scaled.max() < 1
+    np.testing.assert_array_equal(scaled * 4, weights)
+    assert validation.check_weights(None, X, np.float64) is None
+    assert validation.check_weights(weights * 1e300, X, np.float32).max() <= 1
+    assert validation.check_weights([5e-324, 0, 0], X, np.float32).max() == 0.5
+
+
+def test_environment_names_the_variable(monkeypatch):
+    choices = ("auto", "one")
+    monkeypatch.setenv("SCHUSS_X", "two")
+    with pytest.raises(ValueError, match="SCHUSS_X='two' is unknown; choose one of auto, one"):
+        validation.environment_choice("SCHUSS_X", choices)
+    monkeypatch.setenv("SCHUSS_X", "")
+    assert validation.environment_choice("SCHUSS_X", choices) == "auto"
