@@ -1,4 +1,8 @@
 # Runs of the first-order rules, and the contract's functions over one type.
+#
+# The parameters of neuron k are whole registers: the weights, the intercept, zeros (`theta`
+# of `Problem`, the gradient and the optimiser's slots alike), so every loop below runs over
+# registers and has no remainder. Where the intercept differs, vectors of factors say so.
 
 cdef struct Rule_:
     int solver
@@ -17,102 +21,86 @@ cdef struct Rule_:
 cdef struct Optimiser:
     Py_ssize_t K
     Py_ssize_t d
-    Py_ssize_t span       # between two neurons' gradients
-    real *coef            # (K, d)
-    real *intercept       # (K,)
-    real *slots           # (S, K, d + 1)
+    Py_ssize_t length     # registers' worth of reals for one neuron
+    Py_ssize_t span       # from one neuron to the next, in theta and grad
+    real *theta
+    real *grad
+    real *slots           # (S, K, length)
+    real *is_weight       # (length): 1 for weights, 0 for the intercept and after it
+    real *is_free         # (length): 1 for what is trained
     double *counters
-    real *grad            # (K, span); the intercept's at span - LANES
 
 
 cdef inline real *slot(Optimiser *o, int s, Py_ssize_t k) noexcept nogil:
-    return o.slots + (s * o.K + k) * (o.d + 1)
-
-
-cdef inline real *intercept_grad(Optimiser *o, Py_ssize_t k) noexcept nogil:
-    return o.grad + k * o.span + o.span - LANES
+    return o.slots + (s * o.K + k) * o.length
 
 
 # --------------------------------------------------------------------- penalty
 
 cdef void add_l2(Optimiser *o, Rule_ *rule) noexcept nogil:
     cdef Py_ssize_t k, j
-    cdef real l2 = <real>rule.l2
     cdef real *g
     cdef real *w
-    for k in range(o.K):
-        if not rule.fit_intercept:
-            intercept_grad(o, k)[0] = 0
-        if rule.l2 != 0:
-            g = o.grad + k * o.span
-            w = o.coef + k * o.d
-            for j in range(o.d):
-                g[j] += l2 * w[j]
-
-
-cdef inline double larger(double a, double b) noexcept nogil:
-    """The larger; NaN if either is."""
-    return a if a > b or a != a else b
-
-
-cdef inline double smallest_subgradient(double g, double w, double l1) noexcept nogil:
-    if w > 0:
-        return fabs(g + l1)
-    if w < 0:
-        return fabs(g - l1)
-    return larger(fabs(g) - l1, 0)
+    cdef vreal l2 = v_set(<real>rule.l2)
+    if not rule.fit_intercept:
+        for k in range(o.K):
+            o.grad[k * o.span + o.d] = 0
+    if rule.l2 != 0:
+        for k in range(o.K):
+            g, w = o.grad + k * o.span, o.theta + k * o.span
+            j = 0
+            while j < o.length:
+                v_store(g + j, v_load(g + j) + l2 * v_load(o.is_weight + j) * v_load(w + j))
+                j += LANES
 
 
 cdef double norm_and_penalty(Optimiser *o, Rule_ *rule, double *penalty) noexcept nogil:
-    """Largest entry of the smallest subgradient."""
+    """Largest entry of the smallest subgradient; the penalty is NaN where a parameter is
+    not finite, also without one."""
     cdef Py_ssize_t k, j
-    cdef double a = 0, b = 0, squares = 0, squares_2 = 0, absolute = 0, absolute_2 = 0, w, w_2
     cdef real *g
-    cdef real *coef
+    cdef real *theta
+    cdef vreal zero = v_set(0), largest = zero, odd = zero
+    cdef vreal squares = zero, absolute = zero, l1 = v_set(<real>rule.l1)
+    cdef vreal w, s, t
     for k in range(o.K):
-        g = o.grad + k * o.span
-        coef = o.coef + k * o.d
-        a = larger(fabs(intercept_grad(o, k)[0]), a)
+        g, theta = o.grad + k * o.span, o.theta + k * o.span
         j = 0
-        # Two of each sum: one alone waits for the latency of its addition.
-        while j + 2 <= o.d:
-            w, w_2 = coef[j], coef[j + 1]
-            a = larger(smallest_subgradient(g[j], w, rule.l1), a)
-            b = larger(smallest_subgradient(g[j + 1], w_2, rule.l1), b)
-            squares += w * w
-            squares_2 += w_2 * w_2
-            absolute += fabs(w)
-            absolute_2 += fabs(w_2)
-            j += 2
-        if j < o.d:
-            w = coef[j]
-            a = larger(smallest_subgradient(g[j], w, rule.l1), a)
-            squares += w * w
-            absolute += fabs(w)
-    # With no penalty 0 * inf is NaN still: weights that overflowed are noticed.
-    penalty[0] = rule.l2 / 2 * (squares + squares_2) + rule.l1 * (absolute + absolute_2)
-    return larger(a, b)
+        while j < o.length:
+            w, s = v_load(theta + j), v_load(g + j)
+            # Anything times zero is zero, but for infinities and NaN.
+            odd = odd + (w + s) * zero
+            if rule.l2 != 0:
+                t = w * v_load(o.is_weight + j)
+                squares = squares + t * t
+            if rule.l1 != 0:
+                t = l1 * v_load(o.is_weight + j)
+                absolute = absolute + v_abs(w) * v_load(o.is_weight + j)
+                s = v_where_zero(
+                    w,
+                    v_larger(v_abs(s) - t, zero),
+                    v_where_negative(w, s - t, s + t),
+                )
+            largest = v_larger(largest, v_abs(s))
+            j += LANES
+    penalty[0] = (
+        rule.l2 / 2 * v_sum(squares) + rule.l1 * v_sum(absolute) + v_sum(odd)
+    )
+    return v_largest(largest)
 
 
-cdef inline real shrink(real w, real threshold) noexcept nogil:
+cdef inline vreal shrink(vreal w, vreal threshold) noexcept nogil:
     """Proximal operator of threshold * |w|."""
-    if w > threshold:
-        return w - threshold
-    if w < -threshold:
-        return w + threshold
-    return 0 if w == w else w
-
-
-cdef inline void shrink_line(real *w, Py_ssize_t length, real threshold) noexcept nogil:
-    cdef Py_ssize_t j
-    for j in range(length):
-        w[j] = shrink(w[j], threshold)
+    return w - v_larger(v_smaller(w, threshold), v_set(0) - threshold)
 
 
 # --------------------------------------------------------------------- rules
 
 cdef double adaptive_step(Optimiser *o, Rule_ *rule) noexcept nogil:
-    """Malitsky & Mishchenko, arXiv 1910.09529, algorithm 1: no line search."""
+    """Malitsky & Mishchenko, arXiv 1910.09529, algorithm 1: no line search.
+
+    The two norms are of differences, whose squares a float could not always hold.
+    """
     cdef double moved = 0, turned = 0, last, step, difference
     cdef Py_ssize_t k, j
     cdef real *theta
@@ -120,13 +108,9 @@ cdef double adaptive_step(Optimiser *o, Rule_ *rule) noexcept nogil:
     cdef real *old_theta
     cdef real *old_grad
     for k in range(o.K):
-        theta = o.coef + k * o.d
-        grad = o.grad + k * o.span
+        theta, grad = o.theta + k * o.span, o.grad + k * o.span
         old_theta, old_grad = slot(o, 0, k), slot(o, 1, k)
         for j in range(o.d + 1):
-            if j == o.d:
-                theta = o.intercept + k - o.d
-                grad = intercept_grad(o, k) - o.d
             difference = theta[j] - old_theta[j]
             moved += difference * difference
             difference = grad[j] - old_grad[j]
@@ -146,127 +130,132 @@ cdef double adaptive_step(Optimiser *o, Rule_ *rule) noexcept nogil:
     return step
 
 
-cdef inline void momentum_line(
-    real *w, const real *g, real *velocity, Py_ssize_t length, real momentum, real step
-) noexcept nogil:
-    cdef Py_ssize_t j
-    for j in range(length):
-        velocity[j] = momentum * velocity[j] - step * g[j]
-        w[j] += velocity[j]
+cdef void descend_gradient(Optimiser *o, Rule_ *rule, double step) noexcept nogil:
+    """theta -= step * gradient, then the proximal operator."""
+    cdef Py_ssize_t k, j
+    cdef real *theta
+    cdef real *g
+    cdef vreal rate = v_set(<real>step), threshold = v_set(<real>(rule.l1 * step)), w
+    for k in range(o.K):
+        theta, g = o.theta + k * o.span, o.grad + k * o.span
+        j = 0
+        while j < o.length:
+            w = v_load(theta + j) - rate * v_load(g + j)
+            if rule.l1 != 0:
+                w = shrink(w, threshold * v_load(o.is_weight + j))
+            v_store(theta + j, w)
+            j += LANES
 
 
-cdef inline void gradient_line(
-    real *w, const real *g, Py_ssize_t length, real step
-) noexcept nogil:
-    cdef Py_ssize_t j
-    for j in range(length):
-        w[j] -= step * g[j]
+cdef void descend_momentum(Optimiser *o, Rule_ *rule) noexcept nogil:
+    cdef Py_ssize_t k, j
+    cdef real *theta
+    cdef real *g
+    cdef real *velocity
+    cdef vreal rate = v_set(<real>rule.learning_rate), momentum = v_set(<real>rule.momentum)
+    cdef vreal threshold = v_set(<real>(rule.l1 * rule.learning_rate)), w, v
+    for k in range(o.K):
+        theta, g, velocity = o.theta + k * o.span, o.grad + k * o.span, slot(o, 0, k)
+        j = 0
+        while j < o.length:
+            v = momentum * v_load(velocity + j) - rate * v_load(g + j)
+            v_store(velocity + j, v)
+            w = v_load(theta + j) + v * v_load(o.is_free + j)
+            if rule.l1 != 0:
+                w = shrink(w, threshold * v_load(o.is_weight + j))
+            v_store(theta + j, w)
+            j += LANES
 
 
-cdef inline void extrapolate_line(
-    real *w, real *previous, Py_ssize_t length, real factor
-) noexcept nogil:
-    """From x_(k+1) in w and x_k: the point where the next gradient is taken."""
-    cdef Py_ssize_t j
-    cdef real moved
-    for j in range(length):
-        moved = w[j] - previous[j]
-        previous[j] = w[j]
-        w[j] += factor * moved
+cdef void descend_adam(Optimiser *o, Rule_ *rule, double steps) noexcept nogil:
+    """Kingma & Ba, arXiv 1412.6980, algorithm 1."""
+    cdef Py_ssize_t k, j
+    cdef real *theta
+    cdef real *grad
+    cdef real *mean
+    cdef real *square
+    cdef double correction_1 = 1 - rule.beta_1 ** (steps + 1)
+    cdef double correction_2 = 1 - rule.beta_2 ** (steps + 1)
+    cdef vreal beta_1 = v_set(<real>rule.beta_1), rest_1 = v_set(<real>(1 - rule.beta_1))
+    cdef vreal beta_2 = v_set(<real>rule.beta_2), rest_2 = v_set(<real>(1 - rule.beta_2))
+    cdef vreal step = v_set(<real>(rule.learning_rate / correction_1))
+    cdef vreal correction = v_set(<real>correction_2), epsilon = v_set(<real>rule.epsilon)
+    cdef vreal l1 = v_set(<real>(rule.l1 * correction_1)), g, m, v, w, rate
+    for k in range(o.K):
+        theta, grad = o.theta + k * o.span, o.grad + k * o.span
+        mean, square = slot(o, 0, k), slot(o, 1, k)
+        j = 0
+        while j < o.length:
+            g = v_load(grad + j)
+            m = beta_1 * v_load(mean + j) + rest_1 * g
+            v = beta_2 * v_load(square + j) + rest_2 * g * g
+            v_store(mean + j, m)
+            v_store(square + j, v)
+            rate = step / (v_sqrt(v / correction) + epsilon)
+            w = v_load(theta + j) - rate * m * v_load(o.is_free + j)
+            if rule.l1 != 0:
+                w = shrink(w, l1 * rate * v_load(o.is_weight + j))
+            v_store(theta + j, w)
+            j += LANES
 
 
-cdef inline void adam_line(
-    real *w, const real *g, real *mean, real *square, Py_ssize_t length,
-    Rule_ *rule, real step, real correction_2, real threshold,
-) noexcept nogil:
-    cdef Py_ssize_t j
-    cdef real beta_1 = <real>rule.beta_1, rest_1 = <real>(1 - rule.beta_1)
-    cdef real beta_2 = <real>rule.beta_2, rest_2 = <real>(1 - rule.beta_2)
-    cdef real epsilon = <real>rule.epsilon, rate
-    for j in range(length):
-        mean[j] = beta_1 * mean[j] + rest_1 * g[j]
-        square[j] = beta_2 * square[j] + rest_2 * g[j] * g[j]
-        rate = step / (<real>sqrt(square[j] / correction_2) + epsilon)
-        w[j] -= rate * mean[j]
-        if threshold != 0:
-            w[j] = shrink(w[j], threshold * rate)
+cdef void extrapolate(Optimiser *o, Rule_ *rule, bint full) noexcept nogil:
+    """From Nesterov's x_(k+1) in theta and x_k in the slot: where the next gradient is taken.
 
-
-cdef double nesterov_factor(Optimiser *o, Rule_ *rule, bint full) noexcept nogil:
-    """Momentum of this step; t_k as in FISTA (2009), restart as in arXiv 1204.3982."""
+    t_k as in FISTA (Beck & Teboulle, 2009); the momentum is dropped where it points uphill
+    (O'Donoghue & Candes, arXiv 1204.3982). Gradients of batches are noisy: for them the
+    factor is at most the rule's momentum.
+    """
     cdef double uphill = 0, t = o.counters[COUNTER_RATIO], t_next, factor
     cdef Py_ssize_t k, j
-    cdef real *w
+    cdef real *theta
     cdef real *g
     cdef real *previous
+    cdef vreal f, w
     if full:
         for k in range(o.K):
-            w, g, previous = o.coef + k * o.d, o.grad + k * o.span, slot(o, 0, k)
-            for j in range(o.d):
-                uphill += g[j] * (w[j] - previous[j])
-            uphill += intercept_grad(o, k)[0] * (o.intercept[k] - previous[o.d])
+            theta, g, previous = o.theta + k * o.span, o.grad + k * o.span, slot(o, 0, k)
+            for j in range(o.d + 1):
+                uphill += <double>g[j] * (theta[j] - previous[j])
         if uphill > 0:
             t = 1
     t_next = (1 + sqrt(1 + 4 * t * t)) / 2
     o.counters[COUNTER_RATIO] = t_next
     factor = (t - 1) / t_next
-    # Gradients of batches are noisy: no more momentum than the rule names.
-    return factor if full else min(factor, rule.momentum)
+    if not full:
+        factor = min(factor, rule.momentum)
+    f = v_set(<real>factor)
+    for k in range(o.K):
+        theta, previous = o.theta + k * o.span, slot(o, 0, k)
+        j = 0
+        while j < o.length:
+            w = v_load(theta + j)
+            v_store(theta + j, w + f * (w - v_load(previous + j)))
+            v_store(previous + j, w)
+            j += LANES
 
 
 cdef void take_step(Optimiser *o, Rule_ *rule, bint full) noexcept nogil:
     """Move the parameters against the gradient as the rule says."""
     cdef double step = rule.learning_rate
     cdef double steps = o.counters[COUNTER_STEPS]
-    cdef double correction_1, correction_2
-    cdef real factor
-    cdef Py_ssize_t k, d = o.d
-    cdef real *w
-    cdef real *b
-    cdef real *g
-    cdef real *g_b
-    cdef real *s_0
-    if rule.solver == SOLVER_ADAPTIVE:
+    cdef Py_ssize_t k
+    if rule.solver == SOLVER_GD:
+        descend_gradient(o, rule, step)
+    elif rule.solver == SOLVER_MOMENTUM:
+        descend_momentum(o, rule)
+    elif rule.solver == SOLVER_NESTEROV:
+        if steps == 0:
+            for k in range(o.K):
+                memcpy(slot(o, 0, k), o.theta + k * o.span, o.length * REAL_SIZE)
+            o.counters[COUNTER_RATIO] = 1
+        descend_gradient(o, rule, step)
+        extrapolate(o, rule, full)
+    elif rule.solver == SOLVER_ADAM:
+        descend_adam(o, rule, steps)
+    else:
         step = adaptive_step(o, rule)
-    for k in range(o.K):
-        w, b = o.coef + k * d, o.intercept + k
-        g, g_b = o.grad + k * o.span, intercept_grad(o, k)
-        if rule.solver == SOLVER_GD or rule.solver == SOLVER_ADAPTIVE:
-            gradient_line(w, g, d, <real>step)
-            if rule.fit_intercept:
-                b[0] -= <real>step * g_b[0]
-        elif rule.solver == SOLVER_MOMENTUM:
-            s_0 = slot(o, 0, k)
-            momentum_line(w, g, s_0, d, <real>rule.momentum, <real>step)
-            if rule.fit_intercept:
-                momentum_line(b, g_b, s_0 + d, 1, <real>rule.momentum, <real>step)
-        elif rule.solver == SOLVER_NESTEROV:
-            s_0 = slot(o, 0, k)
-            if steps == 0:
-                memcpy(s_0, w, d * REAL_SIZE)
-                s_0[d] = b[0]
-                o.counters[COUNTER_RATIO] = 1
-            gradient_line(w, g, d, <real>step)
-            if rule.fit_intercept:
-                b[0] -= <real>step * g_b[0]
-        else:
-            correction_1 = 1 - rule.beta_1 ** (steps + 1)
-            correction_2 = 1 - rule.beta_2 ** (steps + 1)
-            s_0 = slot(o, 0, k)
-            adam_line(w, g, s_0, slot(o, 1, k), d, rule, <real>(step / correction_1),
-                      <real>correction_2, <real>(rule.l1 * correction_1))
-            if rule.fit_intercept:
-                adam_line(b, g_b, s_0 + d, slot(o, 1, k) + d, 1, rule,
-                          <real>(step / correction_1), <real>correction_2, 0)
-        if rule.l1 != 0 and rule.solver != SOLVER_ADAM:
-            shrink_line(w, d, <real>(rule.l1 * step))
-    if rule.solver == SOLVER_NESTEROV:
-        factor = <real>nesterov_factor(o, rule, full)
-        for k in range(o.K):
-            s_0 = slot(o, 0, k)
-            extrapolate_line(o.coef + k * d, s_0, d, factor)
-            if rule.fit_intercept:
-                extrapolate_line(o.intercept + k, s_0 + d, 1, factor)
+        descend_gradient(o, rule, step)
     o.counters[COUNTER_STEPS] = steps + 1
     o.counters[COUNTER_STEP] = step
 
@@ -275,42 +264,42 @@ cdef void take_step(Optimiser *o, Rule_ *rule, bint full) noexcept nogil:
 
 cdef int run(
     Problem *p, Optimiser *o, Rule_ *rule, double scale, const int32_t *order,
-    double *history, Py_ssize_t epochs, Py_ssize_t *done,
+    double *history, Py_ssize_t epochs,
 ) noexcept nogil:
     """Up to `epochs` epochs; returns a status, or -1 where a signal's handler raised."""
     cdef Py_ssize_t n = p.x.n, epoch, start, stop
     cdef bint full = rule.batch_size >= n
-    cdef double total, value, norm = 0, penalty = 0
-    cdef double *row
+    cdef double total, share = 1, norm = 0, penalty = 0
+    cdef double *row = history
     cdef const int32_t *rows = NULL
     for epoch in range(epochs):
-        row = history + 3 * epoch
         if order != NULL and not full:
             rows = order + epoch * n
         total = 0
         start = 0
         while start < n:
-            stop = n if full else min(start + rule.batch_size, n)
-            value = whole_pass(p, o.coef, o.intercept, rows, start, stop,
-                               scale * n / (stop - start))
+            stop = n
+            if not full:
+                stop = min(start + rule.batch_size, n)
+                share = <double>(stop - start) / n
+            total += whole_pass(p, rows, start, stop, scale / share) * share
             if p.interrupted:
                 return -1
             add_l2(o, rule)
-            total += value * (stop - start) / n
             if stop == n:
                 norm = norm_and_penalty(o, rule, &penalty)
                 total += penalty
             row[0] = total
             row[1] = norm
             row[2] = o.counters[COUNTER_STEP]
-            if not isfinite(total) or not (stop < n or isfinite(norm)):
+            if not isfinite(total):
                 return STATUS_NONFINITE
             if full and norm <= rule.tol:
                 return STATUS_CONVERGED
             take_step(o, rule, full)
             row[2] = o.counters[COUNTER_STEP]
             start = stop
-        done[0] = epoch + 1
+        row += 3
         o.counters[COUNTER_EPOCHS] = epoch + 1
     return STATUS_RAN
 
@@ -326,28 +315,48 @@ cdef class Descent(Job):
     cdef Optimiser o
     cdef Rule_ rule
     cdef double scale
-    cdef object arrays
+    cdef object order_
     cdef const int32_t *order
-    cdef double *history
-    cdef Py_ssize_t epochs
+    cdef double[:, ::1] history
+    cdef real[:, ::1] coef
+    cdef real[::1] intercept
+    cdef real[:, :, ::1] slots
+    cdef double[::1] counters
+    cdef real *vectors
+
+    def __cinit__(self):
+        self.vectors = NULL
+
+    def __dealloc__(self):
+        free(self.vectors)
 
     def __init__(self, data, state, rule, order, double[:, ::1] history, n_threads):
         cdef Matrix X = data.X
-        cdef real[:, ::1] coef = state.coef
-        cdef real[::1] intercept = state.intercept
-        cdef real[:, :, ::1] slots = state.slots
-        cdef double[::1] counters = state.counters
         cdef const int32_t[:, ::1] rows
-        self.set_up(X, coef.shape[0], rule.loss, data.y, data.sample_weight, n_threads,
+        cdef Optimiser *o = &self.o
+        cdef Py_ssize_t j, S
+        self.coef = state.coef
+        self.intercept = state.intercept
+        self.slots = state.slots
+        self.counters = state.counters
+        self.history = history
+        self.set_up(X, self.coef.shape[0], rule.loss, data.y, data.sample_weight, n_threads,
                     rule.batch_size >= X.lines.n)
-        self.arrays = (state, order, history)
+        self.set_theta(self.coef, self.intercept)
         self.scale = data.scale
-        self.o.K, self.o.d, self.o.span = self.p.K, self.p.x.d, self.p.span
-        self.o.coef = &coef[0, 0]
-        self.o.intercept = &intercept[0]
-        self.o.slots = &slots[0, 0, 0] if slots.shape[0] else NULL
-        self.o.counters = &counters[0]
-        self.o.grad = self.p.total
+        self.counters[COUNTER_EPOCHS] = 0
+        o.K, o.d, o.length, o.span = self.p.K, self.p.x.d, self.p.length, self.p.span
+        o.theta, o.grad, o.counters = self.p.theta, self.p.total, &self.counters[0]
+        S = self.slots.shape[0]
+        self.vectors = <real *>calloc((S * o.K + 2) * o.length, REAL_SIZE)
+        if self.vectors == NULL:
+            raise MemoryError()
+        o.is_weight, o.is_free = self.vectors, self.vectors + o.length
+        o.slots = self.vectors + 2 * o.length
+        for j in range(o.d):
+            o.is_weight[j] = o.is_free[j] = 1
+        o.is_free[o.d] = 1 if rule.fit_intercept else 0
+        self.copy_slots(into=True)
         self.rule.solver = rule.solver
         self.rule.learning_rate = rule.learning_rate
         self.rule.momentum = rule.momentum
@@ -362,54 +371,66 @@ cdef class Descent(Job):
         self.order = NULL
         if order is not None:
             rows = order
+            self.order_ = order
             self.order = &rows[0, 0]
-        self.epochs = history.shape[0]
-        self.history = &history[0, 0] if self.epochs else NULL
-        counters[COUNTER_EPOCHS] = 0
+
+    cdef void copy_slots(self, bint into) noexcept:
+        """Between the caller's slots and those in whole registers."""
+        cdef Optimiser *o = &self.o
+        cdef Py_ssize_t s, k, size = (o.d + 1) * REAL_SIZE
+        for s in range(self.slots.shape[0]):
+            for k in range(o.K):
+                if into:
+                    memcpy(slot(o, s, k), &self.slots[s, k, 0], size)
+                else:
+                    memcpy(&self.slots[s, k, 0], slot(o, s, k), size)
 
     def lead(self):
         """Do the run, as the first member; returns (epochs, status)."""
-        cdef Py_ssize_t done = 0
-        cdef int status
+        cdef Py_ssize_t k, epochs = self.history.shape[0]
+        cdef Problem *p = &self.p
+        cdef int status = STATUS_RAN
+        if epochs:
+            with nogil:
+                status = run(p, &self.o, &self.rule, self.scale, self.order,
+                             &self.history[0, 0], epochs)
         with nogil:
-            status = run(&self.p, &self.o, &self.rule, self.scale, self.order, self.history,
-                         self.epochs, &done)
             self.end()
+        for k in range(p.K):
+            memcpy(&self.coef[k, 0], p.theta + k * p.span, p.x.d * REAL_SIZE)
+            self.intercept[k] = p.theta[k * p.span + p.x.d]
+        self.copy_slots(into=False)
         if status < 0:
             pending()
-        return done, status
+        return int(self.counters[COUNTER_EPOCHS]), status
 
 
 cdef class Gradient(Job):
     """A call of `gradient`."""
 
-    cdef object arrays
-    cdef real *coef
-    cdef real *intercept
-    cdef real *coef_out
-    cdef real *intercept_out
+    cdef real[:, ::1] coef_grad
+    cdef real[::1] intercept_grad
     cdef double scale
 
     def __init__(self, data, int loss, const real[:, ::1] coef, const real[::1] intercept,
                  real[:, ::1] coef_grad, real[::1] intercept_grad, n_threads):
         self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads, True)
-        self.arrays = (coef, intercept, coef_grad, intercept_grad)
+        self.set_theta(coef, intercept)
         self.scale = data.scale
-        self.coef, self.intercept = <real *>&coef[0, 0], <real *>&intercept[0]
-        self.coef_out, self.intercept_out = &coef_grad[0, 0], &intercept_grad[0]
+        self.coef_grad, self.intercept_grad = coef_grad, intercept_grad
 
     def lead(self):
         cdef Problem *p = &self.p
-        cdef Py_ssize_t k, d = p.x.d
+        cdef Py_ssize_t k
         cdef double value
         with nogil:
-            value = whole_pass(p, self.coef, self.intercept, NULL, 0, p.x.n, self.scale)
+            value = whole_pass(p, NULL, 0, p.x.n, self.scale)
             self.end()
-            for k in range(p.K):
-                memcpy(self.coef_out + k * d, p.total + k * p.span, d * REAL_SIZE)
-                self.intercept_out[k] = p.total[k * p.span + p.span - LANES]
         if p.interrupted:
             pending()
+        for k in range(p.K):
+            memcpy(&self.coef_grad[k, 0], p.total + k * p.span, p.x.d * REAL_SIZE)
+            self.intercept_grad[k] = p.total[k * p.span + p.x.d]
         return value
 
 
@@ -446,21 +467,18 @@ def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
 cdef class Prediction(Job):
     """A call of `predict`."""
 
-    cdef object arrays
+    cdef real[:, ::1] out
 
     def __init__(self, Matrix X, const real[:, ::1] coef, const real[::1] intercept,
                  int activation, real[:, ::1] out, n_threads):
-        cdef Py_ssize_t k, K = coef.shape[0], d = coef.shape[1]
         cdef Problem *p = &self.p
-        self.set_up(X, K, LOSS_QUADRATIC, None, None, n_threads, False)
-        self.arrays = out
-        for k in range(K):
-            memcpy(p.weights + k * p.span, &coef[k, 0], d * REAL_SIZE)
-            ragged_in(&p.x, p.weights + k * p.span)
-            p.intercepts[k] = intercept[k]
-        p.stop = p.x.n
+        self.set_up(X, coef.shape[0], LOSS_QUADRATIC, None, None, n_threads, False)
+        self.set_theta(coef, intercept)
+        ragged_in(p)
+        self.out = out
         p.predicted = &out[0, 0]
         p.activation = activation
+        p.stop = p.x.n
         cut_chunks(p)
 
     def lead(self):

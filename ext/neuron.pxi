@@ -28,14 +28,15 @@ cdef struct Problem:
     real *padded_targets
     real *padded_weights
     Py_ssize_t padded_step
-    # Parameters as the pass reads them: K times `span` reals, see `parameter_span`.
-    real *weights
-    real *intercepts
-    # Sums over the rows, the same shape; one for each chunk.
-    real *partial
-    double *partial_value
-    real *total
+    # Parameters and sums over the rows, K times `span` reals each: the weights, at d the
+    # intercept, zeros up to `length`; then what passes need: a ragged register (`last` of
+    # lines.pxi), and a register for the intercept's sum.
+    Py_ssize_t length
     Py_ssize_t span
+    real *theta
+    real *total
+    real *partial           # one for each chunk
+    double *partial_value
     # The rows of the pass under way.
     const int32_t *order
     Py_ssize_t start
@@ -55,11 +56,6 @@ cdef struct Problem:
     real *predicted
     int activation
     bint interrupted        # a signal's handler raised; the pass under way counts for nothing
-
-
-cdef inline Py_ssize_t parameter_span(Lines *x) noexcept nogil:
-    """Reals for one neuron: the weights, a last ragged register, the intercept."""
-    return x.width + 2 * LANES
 
 
 # --------------------------------------------------------------------- cost over a block
@@ -161,24 +157,24 @@ cdef inline void take_block(
 
 
 cdef inline void block_scores(
-    Block *block, Lines *x, Py_ssize_t m, const real *weights, real *z
+    Block *block, Lines *x, Py_ssize_t m, const real *theta, const real *last, real *z
 ) noexcept nogil:
     """z = X w for one neuron; z is padded to whole registers."""
     memset(z, 0, round_up(m, LANES) * REAL_SIZE)
     if block.by_columns:
-        accumulate(block.lines, block.step, x.d, block.length, weights, z, NULL, block.ahead)
+        accumulate(block.lines, block.step, x.d, block.length, theta, z, NULL, block.ahead)
     else:
-        dots(block.lines, block.step, m, block.length, weights, weights + x.width, z, block.ahead)
+        dots(block.lines, block.step, m, block.length, theta, last, z, block.ahead)
 
 
 cdef inline void block_gradient(
-    Block *block, Lines *x, Py_ssize_t m, const real *g, real *grad
+    Block *block, Lines *x, Py_ssize_t m, const real *g, real *grad, real *last
 ) noexcept nogil:
     """grad += X^T g for one neuron."""
     if block.by_columns:
         dots(block.lines, block.step, x.d, block.length, g, NULL, grad, block.ahead)
     else:
-        accumulate(block.lines, block.step, m, block.length, g, grad, grad + x.width, block.ahead)
+        accumulate(block.lines, block.step, m, block.length, g, grad, last, block.ahead)
 
 
 cdef void sparse_scores(
@@ -263,11 +259,12 @@ cdef inline void scores_of_block(
     cdef Py_ssize_t k, B = p.x.block
     if p.x.layout == SPARSE:
         memset(s.scores, 0, p.K * B * REAL_SIZE)
-        sparse_block_scores(&p.x, p.order, first, m, p.K, p.weights, p.span, s.scores, B)
+        sparse_block_scores(&p.x, p.order, first, m, p.K, p.theta, p.span, s.scores, B)
     else:
         take_block(&p.x, p.order, first, m, s.lines, block)
         for k in range(p.K):
-            block_scores(block, &p.x, m, p.weights + k * p.span, s.scores + k * B)
+            block_scores(block, &p.x, m, p.theta + k * p.span,
+                         p.theta + k * p.span + p.length, s.scores + k * B)
 
 
 cdef inline vreal activate(int activation, vreal z) noexcept nogil:
@@ -292,7 +289,7 @@ cdef void block_prediction(
         z = s.scores + k * B
         i = 0
         while i < m:
-            v_store(z + i, activate(p.activation, v_load(z + i) + v_set(p.intercepts[k])))
+            v_store(z + i, activate(p.activation, v_load(z + i) + v_set(p.theta[k * p.span + p.x.d])))
             i += LANES
         for i in range(m):
             p.predicted[(first + i) * p.K + k] = z[i]
@@ -322,7 +319,7 @@ cdef void block_pass(
 
     scores_of_block(p, s, first, m, &block)
     for k in range(p.K):
-        cost_block(p.loss, padded, p.intercepts[k], s.scores + k * B, y + k * y_step, weights,
+        cost_block(p.loss, padded, p.theta[k * p.span + p.x.d], s.scores + k * B, y + k * y_step, weights,
                    value, grad + k * p.span + p.span - LANES)
     if p.x.layout == SPARSE:
         if p.x.index_size == 4:
@@ -333,7 +330,8 @@ cdef void block_pass(
                             m, p.K, s.scores, B, grad, p.span)
     else:
         for k in range(p.K):
-            block_gradient(&block, &p.x, m, s.scores + k * B, grad + k * p.span)
+            block_gradient(&block, &p.x, m, s.scores + k * B, grad + k * p.span,
+                           grad + k * p.span + p.length)
 
 
 cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
@@ -416,36 +414,40 @@ cdef void share_chunks(Problem *p) noexcept nogil:
     meet(&p.arrived, &p.round, p.n_threads)
 
 
-cdef inline void ragged_in(Lines *x, real *weights) noexcept nogil:
-    """Fill the last register of a row's weights: zeros where whole registers reached."""
-    cdef Py_ssize_t rest = x.d % LANES
-    cdef Py_ssize_t i
-    if x.layout == ROWS and rest:
-        for i in range(LANES):
-            weights[x.width + i] = 0 if i < LANES - rest else weights[x.d - LANES + i]
+cdef inline void ragged_in(Problem *p) noexcept nogil:
+    """Fill the ragged registers: the last weights, after zeros where whole registers reach."""
+    cdef Py_ssize_t rest = p.x.d % LANES
+    cdef Py_ssize_t i, k
+    cdef real *theta
+    if p.x.layout == ROWS and rest:
+        for k in range(p.K):
+            theta = p.theta + k * p.span
+            for i in range(LANES):
+                theta[p.length + i] = 0 if i < LANES - rest else theta[p.x.d - LANES + i]
 
 
-cdef inline void ragged_out(Lines *x, real *grad) noexcept nogil:
-    cdef Py_ssize_t rest = x.d % LANES
-    cdef Py_ssize_t i
-    if x.layout == ROWS and rest:
-        for i in range(LANES - rest, LANES):
-            grad[x.d - LANES + i] += grad[x.width + i]
+cdef inline void settle(Problem *p) noexcept nogil:
+    """Bring the sums of the ragged register and of the intercept to their places."""
+    cdef Py_ssize_t rest = p.x.d % LANES
+    cdef Py_ssize_t i, k
+    cdef real *total
+    for k in range(p.K):
+        total = p.total + k * p.span
+        if p.x.layout == ROWS and rest:
+            for i in range(LANES - rest, LANES):
+                total[p.x.d - LANES + i] += total[p.length + i]
+        total[p.x.d] = total[p.span - LANES]
 
 
 cdef double whole_pass(
-    Problem *p, const real *coef, const real *intercept, const int32_t *order,
-    Py_ssize_t start, Py_ssize_t stop, double factor,
+    Problem *p, const int32_t *order, Py_ssize_t start, Py_ssize_t stop, double factor
 ) noexcept nogil:
-    """Value; the gradient is left in `p.total`. Called by the first member only."""
-    cdef Py_ssize_t k, j, chunk, d = p.x.d, size = p.K * p.span
+    """Value at `theta`; the gradient is left in `total`. Called by the first member only."""
+    cdef Py_ssize_t j, chunk, size = p.K * p.span
     cdef double value = 0, total
     if p.x.layout == PACKED:
-        return packed_pass(p, coef, intercept, factor)
-    for k in range(p.K):
-        memcpy(p.weights + k * p.span, coef + k * d, d * REAL_SIZE)
-        ragged_in(&p.x, p.weights + k * p.span)
-        p.intercepts[k] = intercept[k]
+        return packed_pass(p, factor)
+    ragged_in(p)
     if start != p.start or stop != p.stop or order != p.order or p.n_chunks == 0:
         p.order, p.start, p.stop = order, start, stop
         cut_chunks(p)
@@ -461,8 +463,7 @@ cdef double whole_pass(
             for chunk in range(p.n_chunks):
                 total += p.partial[chunk * size + j]
             p.total[j] = <real>(total * factor)
-    for k in range(p.K):
-        ragged_out(&p.x, p.total + k * p.span)
+    settle(p)
     return value * factor
 
 
@@ -516,7 +517,8 @@ cdef class Job:
         p.loss = loss
         p.n_threads = n_threads
         n, B = p.x.n, p.x.block
-        p.span = parameter_span(&p.x)
+        p.length = round_up(p.x.d + 1, LANES)
+        p.span = p.length + 2 * LANES
         if y is None:
             pass
         elif y.ndim == 2:
@@ -542,8 +544,8 @@ cdef class Job:
         # Vectors that begin with a cache line: registers do not straddle two.
         scratch_reals = round_up(scratch_reals, 64)
         self.memory = <real *>malloc(64 + REAL_SIZE * (
-            n_threads * scratch_reals + round_up(padded_reals, 64) + K * p.span + round_up(K, 64)
-            + (MOST_CHUNKS + 1) * K * p.span + LANES * (p.x.d + 1)
+            n_threads * scratch_reals + round_up(padded_reals, 64)
+            + (MOST_CHUNKS + 2) * K * p.span + LANES * (p.x.d + 1)
         ))
         self.values = <double *>malloc(MOST_CHUNKS * sizeof(double))
         p.scratch = <Scratch *>malloc(n_threads * sizeof(Scratch))
@@ -551,8 +553,6 @@ cdef class Job:
             raise MemoryError()
         p.partial_value = self.values
         free_ = <real *>(<size_t>self.memory + 63 & ~<size_t>63)
-        p.intercepts = free_
-        free_ += round_up(K, 64)
         p.padded_step = round_up(n, LANES)
         p.padded_targets = free_
         p.padded_weights = free_ + K * p.padded_step
@@ -563,13 +563,20 @@ cdef class Job:
             p.scratch[t].weights = free_ + 2 * K * B
             p.scratch[t].lines = free_ + (2 * K + 1) * B
             free_ += scratch_reals
-        p.weights = free_
-        memset(p.weights, 0, K * p.span * REAL_SIZE)
-        p.total = p.weights + K * p.span
+        p.theta = free_
+        p.total = p.theta + K * p.span
+        memset(p.theta, 0, 2 * K * p.span * REAL_SIZE)
         p.partial = p.total + K * p.span
         if p.x.layout == PACKED:
             self.pad_targets()
         return 0
+
+    cdef void set_theta(self, const real[:, ::1] coef, const real[::1] intercept):
+        cdef Problem *p = &self.p
+        cdef Py_ssize_t k
+        for k in range(p.K):
+            memcpy(p.theta + k * p.span, &coef[k, 0], p.x.d * REAL_SIZE)
+            p.theta[k * p.span + p.x.d] = intercept[k]
 
     cdef void pad_targets(self) noexcept:
         """Targets and weights of a packed X once, so that epochs need not look at its end."""

@@ -19,23 +19,23 @@ cdef inline vreal weighted_cost(
 
 cdef inline double panels(
     int loss, const real *x, Py_ssize_t registers, Py_ssize_t d, const real *y, const real *s,
-    const real *w, real intercept, real *sums,
+    const real *theta, real *sums,
 ) noexcept nogil:
     """Sum of the cost of one neuron; sums[j * LANES:] gets a register for each gradient.
 
-    The gradient of the intercept comes last, at j = d.
+    As in theta the intercept is the last parameter, at j = d.
     """
     cdef Py_ssize_t j, i = 0
     cdef double total = 0
     cdef const real *column
-    cdef vreal z0, z1, z2, z3, f, value, bias = v_set(0), b = v_set(intercept)
+    cdef vreal z0, z1, z2, z3, f, value, bias = v_set(0), b = v_set(theta[d])
     for j in range(d):
         v_store(sums + j * LANES, v_set(0))
     while i + PANEL <= registers:
         z0 = z1 = z2 = z3 = b
         column = x
         for j in range(d):
-            f = v_set(w[j])
+            f = v_set(theta[j])
             z0 = z0 + f * v_load(column)
             z1 = z1 + f * v_load(column + LANES)
             z2 = z2 + f * v_load(column + 2 * LANES)
@@ -60,7 +60,7 @@ cdef inline double panels(
     while i < registers:
         z0 = b
         for j in range(d):
-            z0 = z0 + v_set(w[j]) * v_load(x + j * LANES)
+            z0 = z0 + v_set(theta[j]) * v_load(x + j * LANES)
         value = v_set(0)
         z0 = weighted_cost(loss, z0, y, s, &value, &bias)
         total += v_sum(value)
@@ -74,32 +74,26 @@ cdef inline double panels(
     return total
 
 
-cdef double packed_pass(
-    Problem *p, const real *coef, const real *intercept, double factor
-) noexcept nogil:
-    """Value; the gradient is left in `p.total`."""
-    cdef Py_ssize_t k, j, d = p.x.d, registers = p.padded_step // LANES
-    cdef const real *y
-    cdef const real *w
-    cdef real *sums = p.partial
-    cdef real *grad
+cdef inline double packed_sums(int loss, Problem *p, Py_ssize_t k) noexcept nogil:
+    return panels(
+        loss, p.x.panels, p.padded_step // LANES, p.x.d, p.padded_targets + k * p.padded_step,
+        p.padded_weights, p.theta + k * p.span, p.partial,
+    )
+
+
+cdef double packed_pass(Problem *p, double factor) noexcept nogil:
+    """Value at `theta`; the gradient is left in `total`."""
+    cdef Py_ssize_t k, j
     cdef real scale = <real>factor
     cdef double value = 0
     for k in range(p.K):
-        y = p.padded_targets + k * p.padded_step
-        w = coef + k * d
         # The loss is a constant in each call, so the loops hold no branch on it.
         if p.loss == LOSS_SQUARED_ERROR:
-            value += panels(LOSS_SQUARED_ERROR, p.x.panels, registers, d, y, p.padded_weights,
-                            w, intercept[k], sums)
+            value += packed_sums(LOSS_SQUARED_ERROR, p, k)
         elif p.loss == LOSS_LOG_LOSS:
-            value += panels(LOSS_LOG_LOSS, p.x.panels, registers, d, y, p.padded_weights,
-                            w, intercept[k], sums)
+            value += packed_sums(LOSS_LOG_LOSS, p, k)
         else:
-            value += panels(LOSS_QUADRATIC, p.x.panels, registers, d, y, p.padded_weights,
-                            w, intercept[k], sums)
-        grad = p.total + k * p.span
-        for j in range(d):
-            grad[j] = v_sum(v_load(sums + j * LANES)) * scale
-        grad[p.span - LANES] = v_sum(v_load(sums + d * LANES)) * scale
+            value += packed_sums(LOSS_QUADRATIC, p, k)
+        for j in range(p.x.d + 1):
+            p.total[k * p.span + j] = v_sum(v_load(p.partial + j * LANES)) * scale
     return value * factor

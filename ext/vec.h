@@ -107,19 +107,73 @@ ALWAYS_INLINE vreal v_exp2_whole(vreal n) {
 #endif
 }
 
+ALWAYS_INLINE vreal v_larger(vreal a, vreal b) {
+#if VECTORISED
+    return v_select((vbits)(a > b), a, b);
+#else
+    return a > b ? a : b;
+#endif
+}
+
+ALWAYS_INLINE vreal v_smaller(vreal a, vreal b) {
+#if VECTORISED
+    return v_select((vbits)(a < b), a, b);
+#else
+    return a < b ? a : b;
+#endif
+}
+
+/* a where v == 0, else b */
+ALWAYS_INLINE vreal v_where_zero(vreal v, vreal a, vreal b) {
+#if VECTORISED
+    return v_select((vbits)(v == 0), a, b);
+#else
+    return v == 0 ? a : b;
+#endif
+}
+
+ALWAYS_INLINE vreal v_abs(vreal v) {
+    return v_as_real(v_as_bits(v) & ~((vbits){0} + (bits)((bits)1 << (REAL_SIZE * 8 - 1))));
+}
+
+ALWAYS_INLINE vreal v_sqrt(vreal v) {
+#if VECTORISED
+    for (int i = 0; i < LANES; i++)
+        v[i] = REAL_SIZE == 4 ? (real)sqrtf((float)v[i]) : (real)sqrt((double)v[i]);
+    return v;
+#else
+    return (real)sqrt(v);
+#endif
+}
+
+/* The lanes in pairs half a register apart, until one is left. */
+#if VECTORISED && LANES == 8
+#define FOLD(v, op) \
+    v = op(v, SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3)); \
+    v = op(v, SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5)); \
+    v = op(v, SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6))
+#elif VECTORISED && LANES == 4
+#define FOLD(v, op) \
+    v = op(v, SHUFFLE(v, v, 2, 3, 0, 1)); \
+    v = op(v, SHUFFLE(v, v, 1, 0, 3, 2))
+#elif VECTORISED
+#define FOLD(v, op) v = op(v, SHUFFLE(v, v, 1, 0))
+#endif
+#define V_PLUS(a, b) ((a) + (b))
+
 ALWAYS_INLINE real v_sum(vreal v) {
 #if VECTORISED
-    real lanes[LANES], total;
-    memcpy(lanes, &v, sizeof v);
-#if LANES == 8
-    total = ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5]))
-          + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
-#elif LANES == 4
-    total = (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
+    FOLD(v, V_PLUS);
+    return v[0];
 #else
-    total = lanes[0] + lanes[1];
+    return v;
 #endif
-    return total;
+}
+
+ALWAYS_INLINE real v_largest(vreal v) {
+#if VECTORISED
+    FOLD(v, v_larger);
+    return v[0];
 #else
     return v;
 #endif
