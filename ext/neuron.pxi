@@ -283,13 +283,15 @@ cdef void block_prediction(
 ) noexcept nogil:
     cdef Py_ssize_t i, k, B = p.x.block
     cdef real *z
+    cdef vreal b
     cdef Block block
     scores_of_block(p, s, first, m, &block)
     for k in range(p.K):
         z = s.scores + k * B
+        b = v_set(p.theta[k * p.span + p.x.d])
         i = 0
         while i < m:
-            v_store(z + i, activate(p.activation, v_load(z + i) + v_set(p.theta[k * p.span + p.x.d])))
+            v_store(z + i, activate(p.activation, v_load(z + i) + b))
             i += LANES
         for i in range(m):
             p.predicted[(first + i) * p.K + k] = z[i]
@@ -319,8 +321,8 @@ cdef void block_pass(
 
     scores_of_block(p, s, first, m, &block)
     for k in range(p.K):
-        cost_block(p.loss, padded, p.theta[k * p.span + p.x.d], s.scores + k * B, y + k * y_step, weights,
-                   value, grad + k * p.span + p.span - LANES)
+        cost_block(p.loss, padded, p.theta[k * p.span + p.x.d], s.scores + k * B,
+                   y + k * y_step, weights, value, grad + k * p.span + p.span - LANES)
     if p.x.layout == SPARSE:
         if p.x.index_size == 4:
             sparse_gradient(<int32_t *>p.x.indices, <int32_t *>p.x.indptr, &p.x, p.order, first,
@@ -361,7 +363,8 @@ cdef void cut_chunks(Problem *p) noexcept nogil:
     if p.x.layout == SPARSE:
         elements = sparse_entries(p)
     wanted = between(1, elements // least, MOST_CHUNKS)
-    p.chunk = round_up((rows + wanted - 1) // wanted, p.x.block)
+    # At least one row a chunk, also where there are none to cut.
+    p.chunk = round_up(max(1, (rows + wanted - 1) // wanted), p.x.block)
     p.n_chunks = (rows + p.chunk - 1) // p.chunk
 
 
@@ -448,7 +451,7 @@ cdef double whole_pass(
     if p.x.layout == PACKED:
         return packed_pass(p, factor)
     ragged_in(p)
-    if start != p.start or stop != p.stop or order != p.order or p.n_chunks == 0:
+    if start != p.start or stop != p.stop or order != p.order or p.chunk == 0:
         p.order, p.start, p.stop = order, start, stop
         cut_chunks(p)
     share_chunks(p)

@@ -28,19 +28,35 @@ cdef inline double panels(
     cdef Py_ssize_t j, i = 0
     cdef double total = 0
     cdef const real *column
-    cdef vreal z0, z1, z2, z3, f, value, bias = v_set(0), b = v_set(theta[d])
+    cdef vreal z0, z1, z2, z3, s0, s1, s2, s3, f, value, bias = v_set(0), b = v_set(theta[d])
     for j in range(d):
         v_store(sums + j * LANES, v_set(0))
     while i + PANEL <= registers:
         z0 = z1 = z2 = z3 = b
+        s0 = s1 = s2 = s3 = v_set(0)
         column = x
-        for j in range(d):
+        j = 0
+        # Two columns at a time: one chain of additions would wait for each of its links.
+        while j + 2 <= d:
             f = v_set(theta[j])
             z0 = z0 + f * v_load(column)
             z1 = z1 + f * v_load(column + LANES)
             z2 = z2 + f * v_load(column + 2 * LANES)
             z3 = z3 + f * v_load(column + 3 * LANES)
-            column += PANEL * LANES
+            f = v_set(theta[j + 1])
+            s0 = s0 + f * v_load(column + 4 * LANES)
+            s1 = s1 + f * v_load(column + 5 * LANES)
+            s2 = s2 + f * v_load(column + 6 * LANES)
+            s3 = s3 + f * v_load(column + 7 * LANES)
+            column += 2 * PANEL * LANES
+            j += 2
+        if j < d:
+            f = v_set(theta[j])
+            z0 = z0 + f * v_load(column)
+            z1 = z1 + f * v_load(column + LANES)
+            z2 = z2 + f * v_load(column + 2 * LANES)
+            z3 = z3 + f * v_load(column + 3 * LANES)
+        z0, z1, z2, z3 = z0 + s0, z1 + s1, z2 + s2, z3 + s3
         value = v_set(0)
         z0 = weighted_cost(loss, z0, y, s, &value, &bias)
         z1 = weighted_cost(loss, z1, y + LANES, s + LANES, &value, &bias)

@@ -39,3 +39,17 @@ def data_dir():
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder} (SCHUSS_DATA names another folder)")
     return folder
+
+
+@pytest.fixture(params=(*BACKENDS, "numba, rows"))
+def kernels(request, monkeypatch):
+    """Each backend's module, and each way in which it reads X.
+
+    The Numba backend keeps a small X in column order; read as it reads a large one, the
+    sizes of the table reach its other loops.
+    """
+    name, _, path = request.param.partition(", ")
+    module = load_backend(name)
+    if path:
+        monkeypatch.setattr(module, "_SMALL_BYTES", 0)
+    return module

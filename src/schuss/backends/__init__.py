@@ -19,7 +19,8 @@ CHOICES = ("auto", *BACKENDS)
 
 _MENDS = {
     "cython": (
-        "install a C compiler and run `pip install --force-reinstall --no-binary schuss schuss`"
+        "install a C compiler and run `pip install --force-reinstall --no-deps --no-cache-dir "
+        "--no-binary schuss schuss`"
     ),
     "numba": 'run `pip install "schuss[numba]"`',
 }

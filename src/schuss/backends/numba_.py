@@ -2,8 +2,9 @@
 
 `contract` says what each function takes and returns, `numpy_` what it computes. Rows are
 taken in tiles small enough to stay in the cache between the dot products and the
-gradient, so X comes from memory once a pass. Rows that lie as real numbers in C order are
-read in place; other types and strides are converted one tile at a time.
+gradient, so X comes from memory once a pass. Real numbers in C or Fortran order are read
+where they lie; other types and strides are converted one tile at a time, and an X that
+fits in the cache once, by `prepare`.
 
 Everything runs on one thread, so ``n_threads`` cannot change a result. Compiled code is
 kept on disk and loaded again by later processes.
@@ -84,24 +85,28 @@ class Rows(NamedTuple):
 
     shape: tuple
     real: np.dtype
-    values: np.ndarray  # (n, d), float16 as its bits in uint16; CSR: (nnz,)
-    indices: np.ndarray | None
-    indptr: np.ndarray | None
-    in_place: bool  # rows (or columns, in F order) are read where they lie
-    half: bool
+    # (n, d), or (d, n) if `columns`; float16 as its bits in uint16; CSR: (nnz,)
+    values: np.ndarray
+    indices: np.ndarray | None = None
+    indptr: np.ndarray | None = None
+    in_place: bool = True  # read where it lies, else converted tile by tile
+    columns: bool = False
 
 
 def prepare(X):
     if sp.issparse(X):
-        real = X.data.dtype
-        return Rows(X.shape, real, X.data, X.indices, X.indptr, True, False)
+        return Rows(X.shape, X.data.dtype, X.data, X.indices, X.indptr)
     X = np.asarray(X)
     real = REAL_TYPE[X.dtype]
     if X.size * real.itemsize <= _SMALL_BYTES:
         X = np.require(X, real, ["F", "A"])
-    half = X.dtype == np.float16
-    in_place = X.dtype == real and X.flags.forc and X.flags.aligned
-    return Rows(X.shape, real, X.view(np.uint16) if half else X, None, None, in_place, half)
+    if X.dtype == real and X.flags.aligned:
+        if X.flags.f_contiguous:
+            return Rows(X.shape, real, X.T, columns=True)
+        if X.flags.c_contiguous:
+            return Rows(X.shape, real, X)
+    values = X.view(np.uint16) if X.dtype == np.float16 else X
+    return Rows(X.shape, real, values, in_place=False)
 
 
 def pointwise(z, y, loss, value, derivative):
@@ -151,8 +156,7 @@ def _run(data, state, rule, order, history):
 
 def _kind(X):
     index = None if X.indices is None else X.indices.dtype
-    layout = "F" if X.values.flags.f_contiguous else "C"
-    return X.real, X.values.dtype, index, layout if X.in_place else "A", X.half
+    return X.real, X.values.dtype, index, X.in_place, X.columns
 
 
 def _array(dtype, ndim, layout="C", **flags):
@@ -163,25 +167,24 @@ def _given(dtype, ndim, layout="C", **flags):
     return _array(dtype, ndim, layout, readonly=True, **flags)
 
 
-def _rows_types(real, stored, index, layout, half):
-    scratch = half_type = types.none
-    indices = indptr = types.none
+def _rows_types(real, stored, index, in_place, columns):
+    indices = indptr = scratch = types.none
     if index is not None:
         values, indices, indptr = _given(real, 1), _given(index, 1), _given(index, 1)
-    elif layout != "A":
-        values = _given(real, 2, layout)
+    elif in_place:
+        values = _given(real, 2)
     else:
-        values, scratch = _given(stored, 2, layout, aligned=False), _array(real, 2)
-        half_type = types.boolean if half else types.none
-    return types.int64, values, indices, indptr, scratch, half_type
+        values, scratch = _given(stored, 2, "A", aligned=False), _array(real, 2)
+    # Where it is None is decided when a function is compiled.
+    return types.int64, values, indices, indptr, scratch, types.boolean if columns else types.none
 
 
 def _arguments(X):
+    n, d = X.shape
     scratch = None
     if not X.in_place:
-        rows = _tile_rows(X.shape[1], X.real.itemsize, _TILE_LEAST_ROWS)
-        scratch = np.empty((rows, X.shape[1]), dtype=X.real)
-    return X.shape[0], X.values, X.indices, X.indptr, scratch, True if X.half else None
+        scratch = np.empty((_tile_rows(d, X.real.itemsize, None), d), dtype=X.real)
+    return n, X.values, X.indices, X.indptr, scratch, X.columns or None
 
 
 def _learnt_types(real):
@@ -334,19 +337,10 @@ def _pointwise(z, y, loss, value, derivative):
 
 
 @register_jitable
-def _tile_rows(d, itemsize, least):
+def _tile_rows(d, itemsize, columns):
     fitting = _TILE_BYTES // max(d * itemsize, 1)
+    least = _TILE_LEAST_ROWS if columns is None else _TILE_LEAST_COLUMNS
     return min(max(fitting - fitting % 4, least), _TILE_ROWS)
-
-
-def _least(values):
-    """Shortest useful tile for this kind of X."""
-
-
-@overload(_least)
-def _choose_least(values):
-    least = _TILE_LEAST_COLUMNS if values.layout == "F" and values.ndim == 2 else _TILE_LEAST_ROWS
-    return lambda values: least
 
 
 @_exact
@@ -362,48 +356,62 @@ def _from_half(bits):
     return np.uint32(wide | sign).view(np.float32)
 
 
+def _number(value):
+    """The number that a stored feature stands for."""
+
+
+@overload(_number)
+def _choose_number(value):
+    if value == types.uint16:
+        return lambda value: _from_half(value)
+    return lambda value: value
+
+
 @_exact
-def _fetch(values, half, rows, m, tile):
+def _fetch(values, rows, m, tile):
     """Convert m rows into the tile, in the direction in which they lie in memory."""
     d = values.shape[1]
     if abs(values.strides[0]) >= abs(values.strides[1]):
         for r in range(m):
             for j in range(d):
-                if half is None:
-                    tile[r, j] = values[rows[r], j]
-                else:
-                    tile[r, j] = _from_half(values[rows[r], j])
+                tile[r, j] = _number(values[rows[r], j])
     else:
         for j in range(d):
             for r in range(m):
-                if half is None:
-                    tile[r, j] = values[rows[r], j]
-                else:
-                    tile[r, j] = _from_half(values[rows[r], j])
+                tile[r, j] = _number(values[rows[r], j])
 
 
-def _in_place(values, indices, indptr, scratch, half, rows, m, own):
+def _in_place(values, indices, indptr, scratch, columns, rows, m, own):
     return values, rows
 
 
-def _converted(values, indices, indptr, scratch, half, rows, m, own):
-    _fetch(values, half, rows, m, scratch)
+def _in_place_columns(values, indices, indptr, scratch, columns, rows, m, own):
+    return (values,), rows
+
+
+def _converted(values, indices, indptr, scratch, columns, rows, m, own):
+    _fetch(values, rows, m, scratch)
     return scratch, own
 
 
-def _sparse(values, indices, indptr, scratch, half, rows, m, own):
+def _sparse(values, indices, indptr, scratch, columns, rows, m, own):
     return (values, indices, indptr), rows
 
 
-def _tile(values, indices, indptr, scratch, half, rows, m, own):
-    """An array (or the three of CSR) with m rows as real numbers, and their places in it."""
+def _tile(values, indices, indptr, scratch, columns, rows, m, own):
+    """What holds m rows as real numbers, and their places in it.
+
+    An array of rows, or in a tuple one of columns, or the three of CSR.
+    """
 
 
 @overload(_tile)
-def _choose_tile(values, indices, indptr, scratch, half, rows, m, own):
+def _choose_tile(values, indices, indptr, scratch, columns, rows, m, own):
     if isinstance(indptr, types.Array):
         return _sparse
-    return _converted if isinstance(scratch, types.Array) else _in_place
+    if isinstance(scratch, types.Array):
+        return _converted
+    return _in_place if columns is types.none else _in_place_columns
 
 
 def _dots_rows(tile, rows, ordered, m, w, bias, work, z):
@@ -426,22 +434,22 @@ def _dots_rows(tile, rows, ordered, m, w, bias, work, z):
 
 
 def _dots_columns(tile, rows, ordered, m, w, bias, work, z):
+    (columns,) = tile
     d = len(w)
-    first = rows[0]
     for r in range(m):
         work[r] = bias
     last = 0 if ordered else d - d % 4
+    start, stop = rows[0], rows[0] + m
     for j in range(0, last, 4):
+        x0, x1 = columns[j, start:stop], columns[j + 1, start:stop]
+        x2, x3 = columns[j + 2, start:stop], columns[j + 3, start:stop]
         w0, w1, w2, w3 = w[j], w[j + 1], w[j + 2], w[j + 3]
         for r in range(m):
-            i = first + r
-            work[r] += w0 * tile[i, j] + w1 * tile[i, j + 1] + (
-                w2 * tile[i, j + 2] + w3 * tile[i, j + 3]
-            )  # fmt: skip
+            work[r] += w0 * x0[r] + w1 * x1[r] + (w2 * x2[r] + w3 * x3[r])
     for j in range(last, d):
         w0 = w[j]
         for r in range(m):
-            work[r] += w0 * tile[rows[r], j]
+            work[r] += w0 * columns[j, rows[r]]
     for r in range(m):
         z[r] = work[r]
 
@@ -461,9 +469,9 @@ def _dots(tile, rows, ordered, m, w, bias, work, z):
 
 @overload(_dots, jit_options=_SUMS)
 def _choose_dots(tile, rows, ordered, m, w, bias, work, z):
-    if not isinstance(tile, types.Array):
-        return _dots_sparse
-    return _dots_columns if tile.layout == "F" else _dots_rows
+    if isinstance(tile, types.Array):
+        return _dots_rows
+    return _dots_columns if len(tile) == 1 else _dots_sparse
 
 
 def _pull_rows(tile, rows, ordered, m, e, g):
@@ -480,22 +488,24 @@ def _pull_rows(tile, rows, ordered, m, e, g):
 
 
 def _pull_columns(tile, rows, ordered, m, e, g):
+    (columns,) = tile
     d = len(g)
-    first = rows[0]
     last = 0 if ordered else d - d % 4
+    start, stop = rows[0], rows[0] + m
     for j in range(0, last, 4):
+        x0, x1 = columns[j, start:stop], columns[j + 1, start:stop]
+        x2, x3 = columns[j + 2, start:stop], columns[j + 3, start:stop]
         g0 = g1 = g2 = g3 = g[j] - g[j]
         for r in range(m):
-            i = first + r
-            g0 += e[r] * tile[i, j]
-            g1 += e[r] * tile[i, j + 1]
-            g2 += e[r] * tile[i, j + 2]
-            g3 += e[r] * tile[i, j + 3]
+            g0 += e[r] * x0[r]
+            g1 += e[r] * x1[r]
+            g2 += e[r] * x2[r]
+            g3 += e[r] * x3[r]
         g[j], g[j + 1], g[j + 2], g[j + 3] = g[j] + g0, g[j + 1] + g1, g[j + 2] + g2, g[j + 3] + g3
     for j in range(last, d):
         g0 = g[j] - g[j]
         for r in range(m):
-            g0 += e[r] * tile[rows[r], j]
+            g0 += e[r] * columns[j, rows[r]]
         g[j] += g0
 
 
@@ -512,24 +522,35 @@ def _pull(tile, rows, ordered, m, e, g):
 
 @overload(_pull, jit_options=_SUMS)
 def _choose_pull(tile, rows, ordered, m, e, g):
-    if not isinstance(tile, types.Array):
-        return _pull_sparse
-    return _pull_columns if tile.layout == "F" else _pull_rows
+    if isinstance(tile, types.Array):
+        return _pull_rows
+    return _pull_columns if len(tile) == 1 else _pull_sparse
 
 
 @_exact
-def _targets(soft, small, wide, n_outputs, k, rows, m, y):
-    if len(soft):
+def _take(source, rows, ordered, m, out):
+    """out[r] = source[rows[r]], without a look at each row where they follow one another."""
+    if ordered:
         for r in range(m):
-            y[r] = soft[k, rows[r]]
-        return
-    code = 1 if n_outputs == 1 else k
-    if len(small):
-        for r in range(m):
-            y[r] = small[rows[r]] == code
+            out[r] = source[rows[r]]
     else:
+        piece = source[rows[0] : rows[0] + m]
         for r in range(m):
-            y[r] = wide[rows[r]] == code
+            out[r] = piece[r]
+
+
+@_exact
+def _targets(soft, small, wide, n_outputs, k, rows, ordered, m, y):
+    if len(soft):
+        _take(soft[k], rows, ordered, m, y)
+        return
+    if len(small):
+        _take(small, rows, ordered, m, y)
+    else:
+        _take(wide, rows, ordered, m, y)
+    code = 1.0 if n_outputs == 1 else float(k)
+    for r in range(m):
+        y[r] = y[r] == code
 
 
 @_sums
@@ -542,7 +563,7 @@ def _flush(partial, total):
 
 @_sums
 def _pass(
-    values, indices, indptr, scratch, half, soft, small, wide, weight, scale,
+    values, indices, indptr, scratch, columns, soft, small, wide, weight, scale,
     loss, coef, intercept, order, start, stop, grad,
 ):  # fmt: skip
     """Value and gradient, shape (K, d + 1), of `scale` times the cost's sum over some rows.
@@ -550,7 +571,7 @@ def _pass(
     Rows start to stop, of `order` where it is not empty.
     """
     n_outputs, d = coef.shape
-    block = _tile_rows(d, coef.itemsize, _least(values))
+    block = _tile_rows(d, coef.itemsize, columns)
     rows, own = np.empty(block, np.int64), np.arange(block)
     z, y, cost, slope = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
     e = np.empty(block, coef.dtype)
@@ -566,15 +587,16 @@ def _pass(
         m = min(block, stop - first)
         for r in range(m):
             rows[r] = order[first + r] if ordered else first + r
-        tile, lines = _tile(values, indices, indptr, scratch, half, rows, m, own)
+        tile, lines = _tile(values, indices, indptr, scratch, columns, rows, m, own)
         for k in range(n_outputs):
             _dots(tile, lines, ordered, m, coef[k], intercept[k], e, z)
-            _targets(soft, small, wide, n_outputs, k, rows, m, y)
+            _targets(soft, small, wide, n_outputs, k, rows, ordered, m, y)
             _costs(loss, m, z, y, cost, slope)
             if len(weight):
+                _take(weight, rows, ordered, m, y)
                 for r in range(m):
-                    cost[r] *= weight[rows[r]]
-                    slope[r] *= weight[rows[r]]
+                    cost[r] *= y[r]
+                    slope[r] *= y[r]
             slope_sum = 0.0
             for r in range(m):
                 value += cost[r]
@@ -593,16 +615,16 @@ def _pass(
     return value * scale
 
 
-def _predict(n, values, indices, indptr, scratch, half, coef, intercept, activation, out):
+def _predict(n, values, indices, indptr, scratch, columns, coef, intercept, activation, out):
     n_outputs, d = coef.shape
-    block = _tile_rows(d, coef.itemsize, _least(values))
+    block = _tile_rows(d, coef.itemsize, columns)
     rows, own = np.empty(block, np.int64), np.arange(block)
     z, work = np.empty(block), np.empty(block, coef.dtype)
     for first in range(0, n, block):
         m = min(block, n - first)
         for r in range(m):
             rows[r] = first + r
-        tile, lines = _tile(values, indices, indptr, scratch, half, rows, m, own)
+        tile, lines = _tile(values, indices, indptr, scratch, columns, rows, m, own)
         for k in range(n_outputs):
             _dots(tile, lines, False, m, coef[k], intercept[k], work, z)
             _activate(activation, m, z)
@@ -625,7 +647,7 @@ def _activate(activation, m, z):
 
 
 def _descend(
-    n, values, indices, indptr, scratch, half, soft, small, wide, weight, scale,
+    n, values, indices, indptr, scratch, columns, soft, small, wide, weight, scale,
     coef, intercept, slots, counters, rule, order, history, grad,
 ):  # fmt: skip
     """A run; `grad` is left with the last gradient or point."""
@@ -639,7 +661,7 @@ def _descend(
             stop = min(start + rule.batch_size, n)
             share = (stop - start) / n
             value = _pass(
-                values, indices, indptr, scratch, half, soft, small, wide, weight, scale / share,
+                values, indices, indptr, scratch, columns, soft, small, wide, weight, scale / share,
                 rule.loss, coef, intercept, rows, start, stop, grad,
             )  # fmt: skip
             norm, penalty = _add_penalty(coef, rule, grad)

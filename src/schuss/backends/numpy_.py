@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import expit
 
 from schuss.constants import REAL_TYPE, Activation, Counter, Loss, Solver, Status
 
@@ -67,10 +66,18 @@ def predict(X, coef, intercept, activation, out, n_threads):
     for rows in _blocks(0, X.shape[0]):
         z = _read(X, rows) @ coef.T + intercept
         if activation == Activation.LOGISTIC:
-            z = expit(z)
+            z = _logistic_pair(z)[0]
         elif activation == Activation.LOG_LOGISTIC:
             z = -_log1pexp(-z)
         out[rows] = z
+
+
+def _logistic_pair(z):
+    """sigma(z) and sigma(-z), neither by subtraction from 1."""
+    e = np.exp(-np.abs(z))
+    large = 1 / (1 + e)
+    small = e / (1 + e)
+    return np.where(z < 0, small, large), np.where(z < 0, large, small)
 
 
 def _log1pexp(z):
@@ -81,7 +88,7 @@ def _cost(z, y, loss):
     """Cost and derivative, with no digit lost where sigma(z) rounds to 0 or 1."""
     if loss == Loss.QUADRATIC:
         return z * z / 2, z
-    p, q = expit(z), expit(-z)
+    p, q = _logistic_pair(z)
     residual = p * (1 - y) - q * y
     if loss == Loss.SQUARED_ERROR:
         return residual * residual / 2, residual * p * q
