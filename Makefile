@@ -5,19 +5,24 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# gcc's address sanitizer, in an environment and a build folder of its own.
+ASAN := .venv-asan
+ASAN_FLAGS := -fsanitize=address -fno-omit-frame-pointer -g
+
 # Tests of what users call, run again under each of the other backends.
 ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_estimator_checks.py
 
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
 	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
 
-.PHONY: help demo test bench lint clean
+.PHONY: help demo test bench asan lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    train a sigmoid neuron on real data and print the result'
 	@echo 'make test    run all tests, with each backend'
 	@echo 'make bench   time the kernels against the NumPy loop'
+	@echo 'make asan    run the tests of the compiled kernels under the address sanitizer'
 	@echo 'make lint    ruff, mypy and cython-lint'
 	@echo 'make clean   remove .venv and what builds and tools leave behind'
 	@echo 'PYTHON=...   the Python that makes .venv (now: $(PYTHON); 3.11 or newer)'
@@ -34,6 +39,12 @@ bench: $(VENV)/bench.stamp
 	$(PY) -m bench.run
 	$(PY) -m pytest -q bench/test_kernels.py --benchmark-columns=min,median,iqr,rounds
 
+# Python's own allocator would hand out memory from pools, where no overrun shows.
+asan: $(ASAN)/test.stamp
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  PYTHONMALLOC=malloc SCHUSS_REQUIRE_EXT=1 \
+	  $(ASAN)/bin/python -m pytest -q -n 2 --capture=sys -k cython -m 'not slow' tests/conformance
+
 lint: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -41,7 +52,7 @@ lint: $(VENV)/dev.stamp
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint ext
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) $(ASAN) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/schuss/_ext/build_info.py src/schuss/_ext/*/*.so ext/*.c ext/*.html
 
@@ -56,13 +67,21 @@ $(VENV)/%.stamp: $(VENV)/made.stamp $(SOURCES)
 	@$(PY) -m pip install --quiet '.[$*]'
 	@touch $@
 
-$(VENV)/made.stamp:
+$(ASAN)/test.stamp: $(ASAN)/made.stamp $(SOURCES)
+	@echo 'Building schuss with the address sanitizer into $(ASAN) (two to five minutes) ...'
+	@rm -rf $(ASAN)/build
+	@printf '[build]\nbuild_base = $(ASAN)/build\n' > $(ASAN)/build.cfg
+	@CC=gcc CFLAGS='$(ASAN_FLAGS)' DIST_EXTRA_CONFIG='$(CURDIR)/$(ASAN)/build.cfg' \
+	  SCHUSS_REQUIRE_EXT=1 $(ASAN)/bin/python -m pip install --quiet '.[test]'
+	@touch $@
+
+$(VENV)/made.stamp $(ASAN)/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo 'schuss needs Python 3.11 or newer, but "$(PYTHON)" is' \
 	    "$$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version || echo missing)." \
 	    'Name another: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
-	@$(PYTHON) -m venv --clear $(VENV) || { \
-	  rm -rf $(VENV); \
+	@$(PYTHON) -m venv --clear $(@D) || { \
+	  rm -rf $(@D); \
 	  echo '"$(PYTHON) -m venv" failed. On Debian and Ubuntu its second half is a package' \
 	    'of its own: apt install python3-venv. Then run make $(MAKECMDGOALS) again.' >&2; exit 1; }
 	@touch $@

@@ -7,7 +7,8 @@ result of every timed run is held to the same reference.
 
 Then the rounds: A B C A B C … A machine that slows down for a while slows all of them,
 so the ratio of two libraries is taken within each round, and the median and quartiles
-over the rounds are reported.
+over the rounds are reported. A fixed piece of arithmetic is timed before and after each
+round: where it took much longer than elsewhere, the processor was not all ours.
 """
 
 import gc
@@ -15,9 +16,12 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -35,6 +39,9 @@ SHORT_EPOCHS = 3
 # over a million rows, which lose about n * eps at the most, and no more.
 TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-4}
 MIN_ROUNDS = 3
+# A round whose arithmetic took longer than this, relative to the quickest round, says more
+# about the neighbours than about the libraries.
+MAX_SLOWDOWN = 1.15
 
 
 class Refused(Exception):
@@ -79,6 +86,7 @@ class Result:
     n_threads: int
     rows: list[Row]
     read_seconds: list[float]
+    probe_seconds: list[float] = field(default_factory=list)
 
     def ratio(self, row: Row, to: str = BASELINE.name) -> np.ndarray:
         """How many times quicker the row was than the library `to`, round by round."""
@@ -100,6 +108,96 @@ def quartiles(values) -> tuple[float, float, float]:
         return (np.nan, np.nan, np.nan)
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     return float(low), float(middle), float(high)
+
+
+class Work(NamedTuple):
+    """A call that takes its turn in every round."""
+
+    call: Callable[[], Any]
+    units: int = 1  # a timing is that of one of so many
+    check: Callable[[Any], None] | None = None  # of what the call returns; raises Refused
+
+
+@dataclass
+class Rounds:
+    """What `interleave` measured.
+
+    Attributes
+    ----------
+    seconds : dict of list of float
+        Time of a unit in each round, by the name of the work; empty where it was refused.
+    probe_seconds : list of float
+        Time of the same arithmetic in each round: see `steady`.
+    refused : dict of str
+        Why, for work that failed its check.
+    """
+
+    seconds: dict[str, list[float]]
+    probe_seconds: list[float] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def ratio(self, name: str, to: str) -> np.ndarray:
+        """How many times quicker one was than the other, round by round."""
+        if not self.seconds[name] or not self.seconds[to]:
+            return np.empty(0)
+        return np.divide(self.seconds[to], self.seconds[name])
+
+
+def interleave(
+    works: Mapping[str, Work],
+    *,
+    n_threads: int = 1,
+    rounds: int = 7,
+    min_seconds: float = 0.02,
+    budget: float = 60.0,
+) -> Rounds:
+    """Time every work once a round, A B C A B C; parameters as in `measure`."""
+    result = Rounds({name: [] for name in works})
+    with limit_threads(n_threads), _no_garbage_collection(), _probe(n_threads) as probe:
+        repeats = {name: _repeats(work.call, min_seconds) for name, work in works.items()}
+        deadline = time.perf_counter() + budget
+        for done in range(rounds):
+            if done >= MIN_ROUNDS and time.perf_counter() > deadline:
+                break
+            before = probe()
+            for name, work in works.items():
+                if name in result.refused:
+                    continue
+                seconds, outcome = _seconds(work.call, repeats[name])
+                result.seconds[name].append(seconds / work.units)
+                try:
+                    if work.check is not None:
+                        work.check(outcome)
+                except Refused as error:
+                    result.refused[name] = str(error)
+                    result.seconds[name].clear()
+            result.probe_seconds.append(max(before, probe()))
+    return result
+
+
+def steady(probe_seconds: list[float]) -> np.ndarray:
+    """Which rounds ran at the processor's speed; at least `MIN_ROUNDS`, the best ones.
+
+    They are told by the arithmetic alone, never by what was measured.
+    """
+    probe = np.asarray(probe_seconds)
+    mask = probe <= MAX_SLOWDOWN * probe.min(initial=np.inf)
+    mask[np.argsort(probe, kind="stable")[:MIN_ROUNDS]] = True
+    return mask
+
+
+@contextmanager
+def _probe(n_threads):
+    """A function that times fixed arithmetic in the first cache, on every thread at once."""
+
+    def arithmetic(start):
+        work = np.linspace(1, 2, 2048)
+        for _ in range(1000):
+            np.sqrt(work, out=work)
+        return time.perf_counter() - start
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        yield lambda: max(pool.map(arithmetic, [time.perf_counter()] * n_threads))
 
 
 class Reference:
@@ -167,7 +265,6 @@ def measure(
     rows = {library.name: Row(library.name) for library in libraries}
     timed: dict[str, Run] = {}
     reference = Reference(task)
-    read = memory.reader(task.buffers, n_threads)
 
     with limit_threads(n_threads), warnings.catch_warnings():
         # Runs end after a fixed number of epochs, on purpose.
@@ -182,8 +279,15 @@ def measure(
                 row.note = f"refused: {error}"
             except Exception as error:  # one broken library must not cost the others' rows
                 row.note = f"failed: {type(error).__name__}: {_first_line(error)}"
-        with _no_garbage_collection():
-            read_seconds = _rounds(task, timed, rows, reference, read, rounds, min_seconds, budget)
+        measured = interleave(
+            {_READ: Work(memory.reader(task.buffers, n_threads))}
+            | {name: as_work(run, task, reference) for name, run in timed.items()},
+            n_threads=n_threads, rounds=rounds, min_seconds=min_seconds, budget=budget,
+        )  # fmt: skip
+    for name in timed:
+        rows[name].seconds = measured.seconds[name]
+        if name in measured.refused:
+            rows[name].note = f"refused: {measured.refused[name]}"
 
     return Result(
         task=task.name,
@@ -194,33 +298,20 @@ def measure(
         epochs=task.epochs,
         n_threads=n_threads,
         rows=list(rows.values()),
-        read_seconds=read_seconds,
+        read_seconds=measured.seconds[_READ],
+        probe_seconds=measured.probe_seconds,
     )
 
 
-def _rounds(task, timed, rows, reference, read, rounds, min_seconds, budget):
-    """Fill the rows' seconds, A B C A B C; return those of the reads in between."""
-    repeats = {
-        name: _repeats(lambda run=run: run(task.epochs), min_seconds) for name, run in timed.items()
-    }
-    read_repeats = _repeats(read, min_seconds)
-    read_seconds = []
-    deadline = time.perf_counter() + budget
-    for done in range(rounds):
-        if done >= MIN_ROUNDS and time.perf_counter() > deadline:
-            break
-        read_seconds.append(_seconds(read, read_repeats)[0])
-        for name, run in list(timed.items()):
-            row = rows[name]
-            seconds, outcome = _seconds(lambda run=run: run(task.epochs), repeats[name])
-            row.seconds.append(seconds / task.epochs)
-            try:
-                reference.check(outcome, task.epochs)
-            except Refused as error:
-                row.note = f"refused: {error}"
-                row.seconds.clear()
-                del timed[name]
-    return read_seconds
+# Not a library's name.
+_READ = "sequential read"
+
+
+def as_work(run: Run, task: Task, reference: Reference) -> Work:
+    """All epochs of a run, an epoch the unit, each result held to the reference."""
+    return Work(
+        partial(run, task.epochs), task.epochs, partial(reference.check, epochs=task.epochs)
+    )
 
 
 @contextmanager

@@ -122,7 +122,7 @@ cdef double adaptive_step(Optimiser *o, Rule_ *rule) noexcept nogil:
         return rule.learning_rate
     last = o.counters[COUNTER_STEP]
     step = sqrt(1 + o.counters[COUNTER_RATIO]) * last
-    if turned > 0:
+    if turned > 0 and moved > 0:
         step = min(step, sqrt(moved) / (2 * sqrt(turned)))
     if not isfinite(step):
         step = last

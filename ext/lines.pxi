@@ -181,3 +181,194 @@ cdef inline void accumulate(
             j += LANES
         if whole < length:
             v_store(last, v_load(last) + f0 * v_load(l0 + length - LANES))
+
+
+# --------------------------------------------------------------------- short lines
+#
+# Where a whole block of rows is in the innermost cache, the features are cut into tiles of
+# at most TILE registers, and the tile's part of the vector stays in registers for all rows
+# of the block: no load of it, no store, no loop over so few features. The number of
+# registers is a constant of each call below, so that the compiler unrolls over it.
+#
+# Prefetching follows one pointer from end to end of the next block: memory likes nothing
+# better than its own order.
+
+cdef enum:
+    TILE = 8
+    CACHE_LINE = 64
+
+
+cdef struct Ahead:
+    const char *place
+    const char *end
+
+
+cdef inline void tile_dots(
+    Py_ssize_t registers, const char *lines, Py_ssize_t step, Py_ssize_t count,
+    const real *vector, const real *final, Py_ssize_t final_at, real *out, Ahead *ahead,
+) noexcept nogil:
+    """out[i] += line i . vector, over a tile; its last register is `final`, at `final_at`."""
+    cdef vreal[TILE] v
+    cdef vreal a0, a1, a2, a3
+    cdef Py_ssize_t i = 0, r, at_
+    cdef const real *l0
+    cdef const real *l1
+    cdef const real *l2
+    cdef const real *l3
+    cdef real[4] four
+    cdef const char *place
+    for r in range(registers):
+        v[r] = v_load(vector + r * LANES)
+    v[registers - 1] = v_load(final)
+    while i + 4 <= count:
+        # Past the end it asks again for the last lines, which costs less than a branch.
+        place = ahead.place
+        ahead.place += registers * CACHE_LINE if place < ahead.end else 0
+        l0 = at(lines, i * step)
+        l1 = at(lines, (i + 1) * step)
+        l2 = at(lines, (i + 2) * step)
+        l3 = at(lines, (i + 3) * step)
+        a0 = a1 = a2 = a3 = v_set(0)
+        for r in range(registers):
+            at_ = r * LANES if r < registers - 1 else final_at
+            prefetch(place + r * CACHE_LINE)
+            a0 = a0 + v[r] * v_load(l0 + at_)
+            a1 = a1 + v[r] * v_load(l1 + at_)
+            a2 = a2 + v[r] * v_load(l2 + at_)
+            a3 = a3 + v[r] * v_load(l3 + at_)
+        v_sum4(a0, a1, a2, a3, four)
+        out[i] += four[0]
+        out[i + 1] += four[1]
+        out[i + 2] += four[2]
+        out[i + 3] += four[3]
+        i += 4
+    while i < count:
+        l0 = at(lines, i * step)
+        a0 = v_set(0)
+        for r in range(registers):
+            at_ = r * LANES if r < registers - 1 else final_at
+            a0 = a0 + v[r] * v_load(l0 + at_)
+        out[i] += v_sum(a0)
+        i += 1
+
+
+cdef inline void tile_accumulate(
+    Py_ssize_t registers, const char *lines, Py_ssize_t step, Py_ssize_t count,
+    const real *factors, real *out, real *final, Py_ssize_t final_at, Ahead *ahead,
+) noexcept nogil:
+    """out += sum of factors[i] * line i, over a tile; its last register goes to `final`."""
+    cdef vreal[TILE] sums
+    cdef vreal f0, f1, f2, f3, a, b
+    cdef const char *place
+    cdef Py_ssize_t i = 0, r, at_
+    cdef const real *l0
+    cdef const real *l1
+    cdef const real *l2
+    cdef const real *l3
+    for r in range(registers):
+        sums[r] = v_set(0)
+    while i + 4 <= count:
+        # Past the end it asks again for the last lines, which costs less than a branch.
+        place = ahead.place
+        ahead.place += registers * CACHE_LINE if place < ahead.end else 0
+        l0 = at(lines, i * step)
+        l1 = at(lines, (i + 1) * step)
+        l2 = at(lines, (i + 2) * step)
+        l3 = at(lines, (i + 3) * step)
+        f0 = v_set(factors[i])
+        f1 = v_set(factors[i + 1])
+        f2 = v_set(factors[i + 2])
+        f3 = v_set(factors[i + 3])
+        for r in range(registers):
+            at_ = r * LANES if r < registers - 1 else final_at
+            prefetch(place + r * CACHE_LINE)
+            # Four rows meet before they join the sum, whose chain of additions is the
+            # longest otherwise.
+            a = f0 * v_load(l0 + at_)
+            b = f1 * v_load(l1 + at_)
+            a = a + f2 * v_load(l2 + at_)
+            b = b + f3 * v_load(l3 + at_)
+            sums[r] = sums[r] + (a + b)
+        i += 4
+    while i < count:
+        l0 = at(lines, i * step)
+        f0 = v_set(factors[i])
+        for r in range(registers):
+            at_ = r * LANES if r < registers - 1 else final_at
+            sums[r] = sums[r] + f0 * v_load(l0 + at_)
+        i += 1
+    for r in range(registers - 1):
+        v_store(out + r * LANES, v_load(out + r * LANES) + sums[r])
+    v_store(final, v_load(final) + sums[registers - 1])
+
+
+cdef void short_dots(
+    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length,
+    const real *vector, const real *last, real *out, Ahead *ahead,
+) noexcept nogil:
+    """As `dots`."""
+    cdef Py_ssize_t total = (length + LANES - 1) // LANES, first = 0, registers, final_at
+    cdef const real *final
+    cdef const char *tile
+    while first < total:
+        registers = min(<Py_ssize_t>TILE, total - first)
+        tile = lines + first * LANES * REAL_SIZE
+        final_at = (registers - 1) * LANES
+        final = vector + final_at
+        if first + registers == total and length % LANES:
+            final_at = length - LANES - first * LANES
+            final = last
+        if registers == 8:
+            tile_dots(8, tile, step, count, vector, final, final_at, out, ahead)
+        elif registers == 7:
+            tile_dots(7, tile, step, count, vector, final, final_at, out, ahead)
+        elif registers == 6:
+            tile_dots(6, tile, step, count, vector, final, final_at, out, ahead)
+        elif registers == 5:
+            tile_dots(5, tile, step, count, vector, final, final_at, out, ahead)
+        elif registers == 4:
+            tile_dots(4, tile, step, count, vector, final, final_at, out, ahead)
+        elif registers == 3:
+            tile_dots(3, tile, step, count, vector, final, final_at, out, ahead)
+        elif registers == 2:
+            tile_dots(2, tile, step, count, vector, final, final_at, out, ahead)
+        else:
+            tile_dots(1, tile, step, count, vector, final, final_at, out, ahead)
+        first += registers
+        vector += registers * LANES
+
+
+cdef void short_accumulate(
+    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length,
+    const real *factors, real *out, real *last, Ahead *ahead,
+) noexcept nogil:
+    """As `accumulate`."""
+    cdef Py_ssize_t total = (length + LANES - 1) // LANES, first = 0, registers, final_at
+    cdef real *final
+    cdef const char *tile
+    while first < total:
+        registers = min(<Py_ssize_t>TILE, total - first)
+        tile = lines + first * LANES * REAL_SIZE
+        final_at = (registers - 1) * LANES
+        final = out + final_at
+        if first + registers == total and length % LANES:
+            final_at = length - LANES - first * LANES
+            final = last
+        if registers == 8:
+            tile_accumulate(8, tile, step, count, factors, out, final, final_at, ahead)
+        elif registers == 7:
+            tile_accumulate(7, tile, step, count, factors, out, final, final_at, ahead)
+        elif registers == 6:
+            tile_accumulate(6, tile, step, count, factors, out, final, final_at, ahead)
+        elif registers == 5:
+            tile_accumulate(5, tile, step, count, factors, out, final, final_at, ahead)
+        elif registers == 4:
+            tile_accumulate(4, tile, step, count, factors, out, final, final_at, ahead)
+        elif registers == 3:
+            tile_accumulate(3, tile, step, count, factors, out, final, final_at, ahead)
+        elif registers == 2:
+            tile_accumulate(2, tile, step, count, factors, out, final, final_at, ahead)
+        else:
+            tile_accumulate(1, tile, step, count, factors, out, final, final_at, ahead)
+        first += registers
+        out += registers * LANES

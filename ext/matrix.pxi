@@ -14,6 +14,8 @@ cdef enum:
     # within half of a 512 KiB L2.
     ROWS_BLOCK_BYTES = 16384
     COLUMNS_BLOCK_BYTES = 131072
+    # Rows up to this length are taken tile by tile (lines.pxi): a block of them is in L1.
+    SHORT_LINE = 256
     # Packing pays where X stays in the L2 cache and is read many times.
     PACKED_BYTES = 524288
     PACKED_FEATURES = 256

@@ -112,7 +112,8 @@ cdef struct Block:
     Py_ssize_t step     # bytes from line to line
     bint by_columns
     Py_ssize_t length   # of a line: features, or rows padded to registers
-    Py_ssize_t ahead
+    Py_ssize_t ahead    # bytes to the block that comes next, for long lines
+    Ahead next          # that block, for short lines
 
 
 cdef inline void take_block(
@@ -121,6 +122,7 @@ cdef inline void take_block(
     """Point at the rows first to first + m of an order, or convert them into the buffer."""
     cdef Py_ssize_t i, padded = round_up(m, LANES)
     block.ahead = 0
+    block.next.place = block.next.end = x.base
     if order == NULL:
         if x.layout == ROWS:
             block.lines = x.base + first * x.row_stride
@@ -128,6 +130,9 @@ cdef inline void take_block(
             block.by_columns = False
             block.length = x.d
             block.ahead = x.block * x.row_stride
+            if x.row_stride == x.d * REAL_SIZE:
+                block.next.place = block.lines + block.ahead
+                block.next.end = block.next.place + block.ahead
             return
         if x.layout == COLUMNS and m == padded:
             block.lines = x.base + first * REAL_SIZE
@@ -163,6 +168,8 @@ cdef inline void block_scores(
     memset(z, 0, round_up(m, LANES) * REAL_SIZE)
     if block.by_columns:
         accumulate(block.lines, block.step, x.d, block.length, theta, z, NULL, block.ahead)
+    elif block.length <= SHORT_LINE:
+        short_dots(block.lines, block.step, m, block.length, theta, last, z, &block.next)
     else:
         dots(block.lines, block.step, m, block.length, theta, last, z, block.ahead)
 
@@ -173,6 +180,8 @@ cdef inline void block_gradient(
     """grad += X^T g for one neuron."""
     if block.by_columns:
         dots(block.lines, block.step, x.d, block.length, g, NULL, grad, block.ahead)
+    elif block.length <= SHORT_LINE:
+        short_accumulate(block.lines, block.step, m, block.length, g, grad, last, &block.next)
     else:
         accumulate(block.lines, block.step, m, block.length, g, grad, last, block.ahead)
 

@@ -801,7 +801,7 @@ def _adaptive_step(coef, intercept, slots, counters, rule, grad):
         return rule.learning_rate
     last = counters[_STEP]
     step = math.sqrt(1 + counters[_RATIO]) * last
-    if turned > 0:
+    if turned > 0 and moved > 0:
         step = min(step, math.sqrt(moved) / (2 * math.sqrt(turned)))
     if not math.isfinite(step):
         step = last

@@ -153,7 +153,13 @@ def _add_penalty(state, rule, coef_grad, intercept_grad):
     )
     norm = max(np.abs(smallest).max(initial=0), np.abs(intercept_grad).max(initial=0))
     wide = coef.astype(np.float64)
-    penalty = rule.l2 / 2 * (wide**2).sum() + rule.l1 * np.abs(wide).sum()
+    # Squares of large weights overflow: only where they count. 0 * w is NaN where w is not
+    # finite, so weights that overflowed are noticed.
+    penalty = np.sum(0 * wide) + np.sum(0 * state.intercept.astype(np.float64))
+    if rule.l2:
+        penalty += rule.l2 / 2 * np.sum(wide * wide)
+    if rule.l1:
+        penalty += rule.l1 * np.sum(np.abs(wide))
     return float(norm), float(penalty)
 
 
@@ -223,7 +229,7 @@ def _adaptive_step(state, rule, theta, grad):
         turned = np.linalg.norm((grad - previous_grad).astype(np.float64))
         last = counters[Counter.STEP]
         step = math.sqrt(1 + counters[Counter.RATIO]) * last
-        if turned > 0:
+        if turned > 0 and moved > 0:
             step = min(step, moved / (2 * turned))
         if not math.isfinite(step):
             step = last
