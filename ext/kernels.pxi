@@ -1,7 +1,8 @@
 # The kernels for one type `real`, which the including module defines with its register
 # type `vreal`. Written once, compiled for float and for double (single.pyx, double.pyx).
 
-cimport cython
+from _thread import start_new_thread
+
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport fabs, isfinite, sqrt, INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -46,7 +47,7 @@ cdef extern from "team.h" nogil:
     int64_t atomic_read(int64_t *place)
     void atomic_write(int64_t *place, int64_t value)
     int64_t atomic_next(int64_t *place)
-    void wait_while(const int64_t *place, int64_t value)
+    void wait_until(const int64_t *place, int64_t value)
     void meet(int64_t *arrived, int64_t *round, int64_t size)
 
 include "formulas.pxi"

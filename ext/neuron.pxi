@@ -43,6 +43,7 @@ cdef struct Problem:
     Py_ssize_t stop
     Py_ssize_t chunk
     Py_ssize_t n_chunks
+    Py_ssize_t chunk_elements
     # Threads
     int64_t n_threads
     int64_t arrived
@@ -50,6 +51,7 @@ cdef struct Problem:
     int64_t next_chunk
     int64_t started
     int64_t ended
+    int64_t left
     Scratch *scratch
     Py_ssize_t unchecked    # elements since signals were looked at
     # Prediction: where the activated scores go, (n, K), instead of a gradient.
@@ -375,6 +377,7 @@ cdef void cut_chunks(Problem *p) noexcept nogil:
     # At least one row a chunk, also where there are none to cut.
     p.chunk = round_up(max(1, (rows + wanted - 1) // wanted), p.x.block)
     p.n_chunks = (rows + p.chunk - 1) // p.chunk
+    p.chunk_elements = elements // max(1, p.n_chunks)
 
 
 cdef Py_ssize_t sparse_entries(Problem *p) noexcept nogil:
@@ -390,9 +393,9 @@ cdef Py_ssize_t sparse_entries(Problem *p) noexcept nogil:
 
 
 cdef int look_at_signals(Problem *p) noexcept nogil:
-    """Let Ctrl-C through about every tenth of a second of work."""
-    p.unchecked += p.chunk * p.x.d * p.K
-    if p.unchecked > 100_000_000:
+    """Let Ctrl-C through every few hundredths of a second of work."""
+    p.unchecked += p.chunk_elements * p.K
+    if p.unchecked > 50_000_000:
         p.unchecked = 0
         with gil:
             p.interrupted = PyErr_CheckSignals() != 0
@@ -481,7 +484,7 @@ cdef double whole_pass(
 
 cdef void follow(Problem *p, int64_t member) noexcept nogil:
     """What the other members do: their share of every pass, until told to stop."""
-    wait_while(&p.started, 0)
+    wait_until(&p.started, 1)
     while True:
         meet(&p.arrived, &p.round, p.n_threads)
         if atomic_read(&p.ended):
@@ -604,15 +607,32 @@ cdef class Job:
             memcpy(p.padded_weights + first, p.scratch[0].weights, padded * REAL_SIZE)
             first += m
 
-    def follow(self, Py_ssize_t member):
+    def follow(self, int64_t member):
         """Serve as member 1, 2, … of the job's threads until it ends."""
         with nogil:
             follow(&self.p, member)
+            atomic_next(&self.p.left)
 
-    def begin(self, Py_ssize_t n_threads):
-        """Let the members go that did start."""
-        self.p.n_threads = n_threads
+    def run(self):
+        """Do the job, with threads of Python's as its other members.
+
+        No line of Python runs between the first start and the last member's leave, so no
+        signal handler can raise there and strand a member that waits for the others.
+        """
+        cdef int64_t members = 1
+        while members < self.p.n_threads:
+            try:
+                start_new_thread(self.follow, (members,))
+            except RuntimeError:
+                break  # the system grants no more: the job runs with those it has
+            members += 1
+        self.p.n_threads = members
         atomic_write(&self.p.started, 1)
+        try:
+            return self.lead()
+        finally:
+            with nogil:
+                wait_until(&self.p.left, members - 1)
 
     cdef void end(self) noexcept nogil:
         if self.p.n_threads > 1:

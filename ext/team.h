@@ -29,10 +29,14 @@
 /* Spins before the processor is offered to others; about 20 us on a 3 GHz machine. */
 #define SPINS 512
 
-static inline void wait_while(const int64_t *place, int64_t value) {
-    for (int spins = 0; atomic_read((int64_t *)place) == value; spins++) {
-        if (spins < SPINS) cpu_relax();
-        else give_way();
+static inline void wait_until(const int64_t *place, int64_t value) {
+    for (int spins = 0; atomic_read((int64_t *)place) != value;) {
+        if (spins < SPINS) {
+            spins++;
+            cpu_relax();
+        } else {
+            give_way();
+        }
     }
 }
 
@@ -43,7 +47,7 @@ static inline void meet(int64_t *arrived, int64_t *round, int64_t size) {
         atomic_write(arrived, 0);
         atomic_write(round, this_round + 1);
     } else {
-        wait_while(round, this_round);
+        wait_until(round, this_round + 1);
     }
 }
 

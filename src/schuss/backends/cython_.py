@@ -7,7 +7,6 @@ says what each function takes and returns.
 
 import os
 import threading
-from contextlib import suppress
 from importlib import import_module
 
 import numpy as np
@@ -77,42 +76,17 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     job = _module(coef.dtype).Gradient(
         data, loss, coef, intercept, coef_grad, intercept_grad, n_threads
     )
-    return _run(job, n_threads)
+    return job.run()
 
 
 def descend(data, state, rule, order, history, n_threads):
     job = _module(state.coef.dtype).Descent(data, state, rule, order, history, n_threads)
-    return _run(job, n_threads)
+    return job.run()
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
     job = _module(coef.dtype).Prediction(X, coef, intercept, activation, out, n_threads)
-    return _run(job, n_threads)
-
-
-def _run(job, n_threads):
-    """Lead a job whose other members are threads of Python's."""
-    if n_threads == 1:
-        return job.lead()
-    members = [
-        threading.Thread(target=job.follow, args=(i,), daemon=True) for i in range(1, n_threads)
-    ]
-    started = []
-    try:
-        # Where the system grants fewer threads, the job runs with those.
-        with suppress(RuntimeError):
-            for member in members:
-                member.start()
-                started.append(member)
-    finally:
-        # Whatever happened, members that wait for the job get one to finish.
-        job.begin(len(started) + 1)
-        try:
-            result = job.lead()
-        finally:
-            for member in started:
-                member.join()
-    return result
+    return job.run()
 
 
 def read_once(buffer, n_threads):
