@@ -196,11 +196,13 @@ cdef inline void accumulate(
 cdef enum:
     TILE = 8
     CACHE_LINE = 64
+    COST_SHARE = 3  # the part of a block that is asked for while its costs are computed: 1/3
 
 
 cdef struct Ahead:
     const char *place
     const char *end
+    Py_ssize_t share    # lines to ask for with each register of costs
 
 
 cdef inline void tile_dots(

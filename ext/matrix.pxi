@@ -9,10 +9,10 @@ cdef enum Layout:
     SPARSE             # CSR
 
 cdef enum:
-    # A block is read twice, the second time from the cache. Rows: half of a 32 KiB L1, the
-    # other half takes in the next block. Columns: long enough lines for few page changes,
-    # within half of a 512 KiB L2.
-    ROWS_BLOCK_BYTES = 16384
+    # A block is read twice, the second time from the cache. Rows: a share of a 32 KiB L1 that
+    # leaves room for the next block, the best of 4 to 64 KiB. Columns: long enough lines for
+    # few page changes, within half of a 512 KiB L2.
+    ROWS_BLOCK_BYTES = 12288
     COLUMNS_BLOCK_BYTES = 131072
     # Rows up to this length are taken tile by tile (lines.pxi): a block of them is in L1.
     SHORT_LINE = 256

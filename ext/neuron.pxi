@@ -60,11 +60,24 @@ cdef struct Problem:
     bint interrupted        # a signal's handler raised; the pass under way counts for nothing
 
 
+cdef inline void ask(Ahead *ahead) noexcept nogil:
+    """Prefetch the share of the next block that goes with one register of costs.
+
+    The costs touch no row: without this memory idles meanwhile (70 % of the read rate at
+    d = 100, against 85 %).
+    """
+    cdef Py_ssize_t i
+    if ahead.place < ahead.end:
+        for i in range(ahead.share):
+            prefetch(ahead.place + i * CACHE_LINE)
+        ahead.place += ahead.share * CACHE_LINE
+
+
 # --------------------------------------------------------------------- cost over a block
 
 cdef inline void cost_loop(
     int loss, Py_ssize_t count, real intercept, real *z, const real *y, const real *s,
-    double *value, real *bias,
+    double *value, real *bias, Ahead *ahead,
 ) noexcept nogil:
     """z[:count] becomes s dc/dz at z + intercept; count is whole registers."""
     cdef vreal total = v_set(0), slope = v_set(0), b = v_set(intercept)
@@ -72,6 +85,7 @@ cdef inline void cost_loop(
     cdef Py_ssize_t i = 0
     if s == NULL:
         while i < count:
+            ask(ahead)
             cost(loss, v_load(z + i) + b, v_load(y + i), &c, &g)
             v_store(z + i, g)
             total = total + c
@@ -79,6 +93,7 @@ cdef inline void cost_loop(
             i += LANES
     else:
         while i < count:
+            ask(ahead)
             cost(loss, v_load(z + i) + b, v_load(y + i), &c, &g)
             w = v_load(s + i)
             g = g * w
@@ -92,15 +107,15 @@ cdef inline void cost_loop(
 
 cdef inline void cost_block(
     int loss, Py_ssize_t count, real intercept, real *z, const real *y, const real *s,
-    double *value, real *bias,
+    double *value, real *bias, Ahead *ahead,
 ) noexcept nogil:
     # The loss is a constant in each call, so the loops hold no branch on it.
     if loss == LOSS_SQUARED_ERROR:
-        cost_loop(LOSS_SQUARED_ERROR, count, intercept, z, y, s, value, bias)
+        cost_loop(LOSS_SQUARED_ERROR, count, intercept, z, y, s, value, bias, ahead)
     elif loss == LOSS_LOG_LOSS:
-        cost_loop(LOSS_LOG_LOSS, count, intercept, z, y, s, value, bias)
+        cost_loop(LOSS_LOG_LOSS, count, intercept, z, y, s, value, bias, ahead)
     else:
-        cost_loop(LOSS_QUADRATIC, count, intercept, z, y, s, value, bias)
+        cost_loop(LOSS_QUADRATIC, count, intercept, z, y, s, value, bias, ahead)
 
 
 # --------------------------------------------------------------------- lines of a block
@@ -124,7 +139,6 @@ cdef inline void take_block(
     """Point at the rows first to first + m of an order, or convert them into the buffer."""
     cdef Py_ssize_t i, padded = round_up(m, LANES)
     block.ahead = 0
-    block.next.place = block.next.end = x.base
     if order == NULL:
         if x.layout == ROWS:
             block.lines = x.base + first * x.row_stride
@@ -135,6 +149,7 @@ cdef inline void take_block(
             if x.row_stride == x.d * REAL_SIZE:
                 block.next.place = block.lines + block.ahead
                 block.next.end = block.next.place + block.ahead
+                block.next.share = LANES * x.row_stride // (CACHE_LINE * COST_SHARE)
             return
         if x.layout == COLUMNS and m == padded:
             block.lines = x.base + first * REAL_SIZE
@@ -268,6 +283,7 @@ cdef inline void scores_of_block(
 ) noexcept nogil:
     """X w for every neuron, without the intercepts, into the scratch's scores."""
     cdef Py_ssize_t k, B = p.x.block
+    block.next.place = block.next.end = NULL
     if p.x.layout == SPARSE:
         memset(s.scores, 0, p.K * B * REAL_SIZE)
         sparse_block_scores(&p.x, p.order, first, m, p.K, p.theta, p.span, s.scores, B)
@@ -333,7 +349,8 @@ cdef void block_pass(
     scores_of_block(p, s, first, m, &block)
     for k in range(p.K):
         cost_block(p.loss, padded, p.theta[k * p.span + p.x.d], s.scores + k * B,
-                   y + k * y_step, weights, value, grad + k * p.span + p.span - LANES)
+                   y + k * y_step, weights, value, grad + k * p.span + p.span - LANES,
+                   &block.next)
     if p.x.layout == SPARSE:
         if p.x.index_size == 4:
             sparse_gradient(<int32_t *>p.x.indices, <int32_t *>p.x.indptr, &p.x, p.order, first,
