@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 from joblib import parallel_config
 from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -389,3 +390,43 @@ def test_regressor_targets_out_of_reach():
         SigmoidRegressor().fit(X, [np.inf] * 10)
     with pytest.raises(ValueError, match=r"y has shape \(10, 2\), expected \(10,\)"):
         SigmoidRegressor().fit(X, np.zeros((10, 2)))
+
+
+def test_a_fit_that_fails_changes_nothing():
+    X = np.random.default_rng(0).standard_normal((60, 5))
+    model = SigmoidClassifier().fit(X, np.arange(60) % 3)
+    labels = model.predict(X)
+    with pytest.raises(ValueError, match="overflow"):
+        model.fit(X[:, :3] * 1e200, np.arange(60) % 2)
+    np.testing.assert_array_equal(model.predict(X), labels)
+    fresh = SigmoidClassifier()
+    with pytest.raises(ValueError, match="NaN"):
+        fresh.partial_fit(np.full((2, 5), np.nan), [0, 1], classes=[0, 1])
+    assert not hasattr(fresh, "classes_")
+
+
+def test_a_trained_model_outlives_a_run_that_diverges():
+    X = np.random.default_rng(0).standard_normal((60, 5))
+    model = SigmoidClassifier(loss="log_loss").fit(X, X[:, 0] > 0)
+    coef = model.coef_.copy()
+    with pytest.raises(DivergenceError):
+        model.set_params(learning_rate=1e300, max_iter=5).fit(X, X[:, 0] > 0)
+    np.testing.assert_array_equal(model.coef_, coef)
+    assert model.stop_reason_ == "diverged" and not model.converged_
+
+
+def test_adam_does_not_call_nonsense_converged():
+    X, y = load_breast_cancer(return_X_y=True)
+    with pytest.raises(DivergenceError, match="does not suit"):
+        SigmoidClassifier(solver="adam", random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="overflow"):
+        SigmoidClassifier(solver="adam").fit(X * 1e300, y)
+
+
+def test_divergence_is_noticed_in_a_few_iterations():
+    X = np.random.default_rng(0).standard_normal((60, 5)) * 3
+    y = (X[:, 0] + X[:, 1] > 0) * 1.0
+    with pytest.raises(DivergenceError, match="largest safe step"):
+        train(X, y * 0.5 + 0.25, loss="log_loss", learning_rate=100.0, epochs=5)
+    result = train(X, y, solver="adaptive", learning_rate=1e30, epochs=300)
+    assert result.loss < train(X, y, epochs=10).loss

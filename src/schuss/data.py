@@ -74,14 +74,15 @@ def bind(backend, X, y, sample_weight):
 def largest_row(X, sample_weight, add):
     """Largest ``s_i * (||x_i||^2 + add)`` over the rows, a block of rows at a time."""
     n, d = X.shape
+    if sp.issparse(X):
+        rows = np.repeat(np.arange(n), np.diff(X.indptr))
+        norms = np.bincount(rows, weights=X.data.astype(np.float64) ** 2, minlength=n) + add
+        return float((norms if sample_weight is None else norms * sample_weight).max())
     rows = max(1, _BLOCK_BYTES // (8 * max(d, 1)))
     largest = 0.0
     for start in range(0, n, rows):
         block = X[start : start + rows].astype(np.float64)
-        if sp.issparse(block):
-            norms = np.asarray(block.multiply(block).sum(axis=1)).ravel()
-        else:
-            norms = np.einsum("ij,ij->i", block, block)
+        norms = np.einsum("ij,ij->i", block, block)
         norms += add
         if sample_weight is not None:
             norms *= sample_weight[start : start + rows]

@@ -143,8 +143,10 @@ def run(
     Outcome
     """
     begin = solver.snapshot()
+    # The mean cost of a stochastic run's first epoch already is that of moving weights.
+    first = solver.value() if solver.stochastic and max_iter > 1 else None
     log = _Log(validated=validate is not None)
-    watch = _Watch(solver, max_iter) if solver.watched else None
+    watch = _Watch(solver, first) if solver.watched else None
     reason = None
     if checkpoint is not None:
         rows, converged = checkpoint.resume(solver)
@@ -199,7 +201,7 @@ def run(
             UserWarning,
             stacklevel=2,
         )
-    return _finish(solver, log, reason or "max_iter", begin, best[1])
+    return _finish(solver, log, reason or "max_iter", begin, best[1], first)
 
 
 def _chunk_length(chunk, solver, done, max_iter, callbacks, validate):
@@ -224,19 +226,35 @@ def _call(callbacks, info, chunked):
     return stop
 
 
-def _finish(solver, log, reason, begin, best):
+def _finish(solver, log, reason, begin, best, first):
     """Leave finite weights in the state, the best ones where they were kept."""
+    if first is None and not solver.stochastic and log.n_rows > 1:
+        first = float(log.blocks[0][0, 0])
     if reason == "diverged":
         solver.restore(begin)
     elif best is not None:
         solver.restore(best)
     loss = solver.value()
     diverged = not (math.isfinite(loss) and solver.is_finite())
-    if diverged or (reason == "converged" and solver.is_saturated(loss)):
+    if not diverged and reason == "converged":
+        diverged = solver.is_saturated(loss) or _has_risen(solver, loss, first)
+    elif not diverged and reason == "max_iter" and solver.watched:
+        diverged = _has_risen(solver, loss, first)
+    if diverged:
         reason = "diverged"
         solver.restore(begin)
         loss = solver.value()
     return Outcome(log.columns(), loss, reason)
+
+
+def _margin(solver):
+    return _MARGIN_STOCHASTIC if solver.stochastic else _MARGIN
+
+
+def _has_risen(solver, loss, first):
+    """Whether a run ends above both its start and the best constant prediction."""
+    limit = None if first is None else _margin(solver) * first
+    return limit is not None and loss > limit and loss > _margin(solver) * solver.constant()
 
 
 class _Watch:
@@ -246,15 +264,12 @@ class _Watch:
     that is larger: a run that begins at an optimum may well rise a little.
     """
 
-    def __init__(self, solver, max_iter):
+    def __init__(self, solver, first):
         self._solver = solver
-        self._first = None
+        self._first = first
         self._reference = None
         self._above = 0
-        self._margin = _MARGIN_STOCHASTIC if solver.stochastic else _MARGIN
-        if solver.stochastic and max_iter > 1:
-            # The mean cost of the first epoch already is that of moving weights.
-            self._first = solver.value()
+        self._margin = _margin(solver)
 
     def find(self, losses):
         """Index of the row at which the run has diverged, or None."""

@@ -1,6 +1,7 @@
 """One sigmoid neuron, or one for each class: `train` and the estimators."""
 
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
@@ -9,7 +10,7 @@ from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils import assert_all_finite, check_random_state, compute_class_weight
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -239,6 +240,10 @@ class _Run:
         )  # fmt: skip
 
 
+# Attributes that checking the input sets, before there are weights to go with them.
+_SET_BY_CHECKS = ("classes_", "n_features_in_", "feature_names_in_")
+
+
 class _SigmoidNeuron(BaseEstimator):
     """What the two estimators share: all but the meaning of y."""
 
@@ -280,6 +285,20 @@ class _SigmoidNeuron(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+    @contextmanager
+    def _whole_or_not(self):
+        """Undo what checks of the input have set, where a fit ends before it has a result."""
+        before = {name: vars(self)[name] for name in _SET_BY_CHECKS if name in vars(self)}
+        history = getattr(self, "history_", None)
+        try:
+            yield
+        except BaseException:
+            if getattr(self, "history_", None) is history:
+                for name in _SET_BY_CHECKS:
+                    vars(self).pop(name, None)
+                vars(self).update(before)
+            raise
 
     def _fit(self, X, y, sample_weight, *, eval_set=None, callbacks=None):
         """Train from the start, or from the last weights with ``warm_start``."""
@@ -364,7 +383,10 @@ class _SigmoidNeuron(BaseEstimator):
         return run
 
     def _store(self, run, outcome, history):
-        self._store_weights(run.coef, run.intercept)
+        # A model that was trained before outlives a run that diverges.
+        keep = outcome.stop_reason == "diverged" and hasattr(self, "coef_")
+        if not (keep and self._weights()[0].shape == run.coef.shape):
+            self._store_weights(run.coef, run.intercept)
         self.history_ = history
         self.n_iter_ = len(history["loss"])
         self.loss_ = outcome.loss
@@ -405,7 +427,9 @@ class _SigmoidNeuron(BaseEstimator):
         except ValueError as error:
             raise ValueError(f"eval_set: {error}") from error
         if data.real_type(X) != dtype:
-            X = X.astype(dtype)
+            with np.errstate(over="ignore"):
+                X = X.astype(dtype)
+            assert_all_finite(X, input_name=f"eval_set, as {dtype}: X")
         return X, self._check_eval_y(X, y), None
 
     def _apply(self, X, activation, mirrored=False):
@@ -558,7 +582,8 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         SigmoidClassifier
             The estimator itself.
         """
-        return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+        with self._whole_or_not():
+            return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -597,8 +622,10 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
                     f"classes={classes!r} is not the same as on the last call to partial_fit "
                     f"({self.classes_!r}). Pass the same ones, or fit a new estimator."
                 )
-            self.classes_ = classes
-        return self._partial_fit(X, y, sample_weight)
+        with self._whole_or_not():
+            if classes is not None:
+                self.classes_ = classes
+            return self._partial_fit(X, y, sample_weight)
 
     def decision_function(self, X):
         """Scores z; a row is of the second class, or of the class of the largest score, at z > 0.
@@ -727,7 +754,8 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         SigmoidRegressor
             The estimator itself.
         """
-        return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+        with self._whole_or_not():
+            return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
@@ -744,7 +772,8 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         SigmoidRegressor
             The estimator itself.
         """
-        return self._partial_fit(X, y, sample_weight)
+        with self._whole_or_not():
+            return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X):
         """Answers of the neuron, in (0, 1).

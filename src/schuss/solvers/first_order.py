@@ -117,8 +117,14 @@ class FirstOrder:
         self._batch_size = batch_size if self.stochastic else None
         self.automatic = learning_rate == "auto"
         self._seen_curvature = memory.curvature if memory else 0.0
-        if self.automatic:
-            learning_rate = self.method.learning_rate or 1 / self._curvature()
+        if self.automatic and self.method.learning_rate is not None:
+            objective.curvature()  # refuses features that overflow
+            learning_rate = self.method.learning_rate
+        elif self.automatic:
+            learning_rate = 1 / self._curvature()
+        elif not self.method.fixed_step:
+            # A first step that leaves the slope behind is never made good.
+            learning_rate = min(learning_rate, 1 / self._curvature())
         self.rule = Rule(
             objective.loss, self.method.rule, float(learning_rate), MOMENTUM,
             ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON, objective.l2, objective.l1, float(tol),
@@ -148,7 +154,8 @@ class FirstOrder:
         """Rough duration of one iteration, to choose the length of the first chunk."""
         objective = self.objective
         steps = math.ceil(objective.n_rows / self.rule.batch_size)
-        return 1e-9 * objective.size * objective.n_outputs + 3e-7 * steps
+        elements = objective.size + 5 * objective.n_rows
+        return 1e-9 * elements * objective.n_outputs + 3e-7 * steps
 
     @property
     def watched(self):
@@ -241,6 +248,23 @@ class FirstOrder:
             "this data. "
         )
         safe = None
+        if self.automatic:
+            if self.method.learning_rate is None:
+                why = (
+                    "scores or the penalty overflow, although the step is safe for this data. "
+                    "Start from smaller weights, choose a smaller alpha, or scale the features"
+                )
+            else:
+                why = (
+                    f"the default learning_rate={step:.6g} does not suit this data. Give a "
+                    "smaller one, or scale the features"
+                )
+            return DivergenceError(
+                f"Gradient descent diverged: {why}, for example with "
+                "sklearn.preprocessing.StandardScaler.",
+                step,
+                safe,
+            )
         if self.method.learning_rate is not None:
             text += f"learning_rate='auto' takes {self.method.learning_rate:.6g}"
         else:
