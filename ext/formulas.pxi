@@ -76,17 +76,17 @@ cdef inline void logistic_pair(
 ) noexcept nogil:
     """sigma(z) and sigma(-z) from e^(-|z|) = e (1 + rest), neither by subtraction from 1.
 
-    One Newton step mends the division and the rounding of 1 + e, so that each comes out
-    within about 1 ULP and their product, sigma', within 2.5.
+    A Newton step for each mends the division and the rounding of 1 + e; their product,
+    sigma', is then within 2.5 ULP.
     """
     cdef vreal one = v_set(1)
     cdef vreal whole = one + e
-    cdef vreal missing = (e - (whole - one)) + e * rest
+    cdef vreal more = e * rest
+    cdef vreal missing = (e - (whole - one)) + more
     cdef vreal large = one / whole
-    cdef vreal small
-    large = large + large * ((one - whole * large) - missing * large)
-    small = e * large
-    small = small + small * rest
+    cdef vreal small = e * large
+    small = small + large * (v_remainder(e, whole, small) + (more - missing * small))
+    large = large + large * (v_remainder(one, whole, large) - missing * large)
     p[0] = v_where_negative(z, small, large)
     q[0] = v_where_negative(z, large, small)
 
@@ -99,8 +99,7 @@ cdef inline vreal log_logistic(vreal z) noexcept nogil:
 
 cdef inline void cost(int loss, vreal z, vreal y, vreal *value, vreal *derivative) noexcept nogil:
     """A cost c(z, y) and dc/dz; `loss` is a constant at every call."""
-    cdef vreal p, q, e, rest, residual
-    cdef vreal zero = v_set(0)
+    cdef vreal p, q, e, rest, residual, share
     if loss == LOSS_QUADRATIC:
         value[0] = z * z * v_set(<real>0.5)
         derivative[0] = z
@@ -113,9 +112,7 @@ cdef inline void cost(int loss, vreal z, vreal y, vreal *value, vreal *derivativ
         value[0] = residual * residual * v_set(<real>0.5)
         derivative[0] = residual * (p * q)
     else:
-        value[0] = (
-            log1p_unit(e)
-            + (v_set(1) - y) * v_where_negative(z, zero, z)
-            - y * v_where_negative(z, z, zero)
-        )
+        # Its share of |z| is 0 for the right label, of an infinite score too.
+        share = v_where_negative(z, y, v_set(1) - y)
+        value[0] = log1p_unit(e) + v_where_zero(share, share, share * v_abs(z))
         derivative[0] = residual

@@ -30,6 +30,7 @@ cdef extern from "vec.h" nogil:
     real v_largest(vreal v)
     vreal v_minus_abs(vreal v)
     vreal v_at_least(vreal v, real bound)
+    vreal v_remainder(vreal a, vreal b, vreal c)
     vreal v_round(vreal v)
     vreal v_exp2_whole(vreal n)
     real v_sum(vreal v)

@@ -93,6 +93,19 @@ ALWAYS_INLINE vreal v_at_least(vreal v, real bound) {
 #endif
 }
 
+/* a - b * c, the product not rounded, where the two nearly cancel. */
+ALWAYS_INLINE vreal v_remainder(vreal a, vreal b, vreal c) {
+#if defined(__FMA__) || defined(__FP_FAST_FMA)
+    return a - b * c;
+#else
+    /* In halves of the mantissa, whose products are exact (Dekker 1971). */
+    const vbits upper = (vbits){0} + (bits)(-((bits)1 << (MANTISSA_BITS + 2) / 2));
+    vreal high_b = v_as_real(v_as_bits(b) & upper), low_b = b - high_b;
+    vreal high_c = v_as_real(v_as_bits(c) & upper), low_c = c - high_c;
+    return ((a - high_b * high_c) - (high_b * low_c + low_b * high_c)) - low_b * low_c;
+#endif
+}
+
 /* 2^n for a vector of whole numbers |n| < EXPONENT_BIAS. Adding 1.5 * 2^MANTISSA_BITS puts
    a whole number into the low bits of its own representation, so no conversion is needed. */
 #define ROUNDER ((real)1.5 * (real)((int64_t)1 << MANTISSA_BITS))

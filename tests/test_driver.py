@@ -9,9 +9,12 @@ import time
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
 
 from schuss import DivergenceError, SigmoidClassifier, driver, train
 from schuss.callbacks import Callback, Print, TargetLoss, TimeLimit
+from schuss.solvers.first_order import FirstOrder
 
 SOLVERS = ["gd", "momentum", "nesterov", "adaptive", "adam", "sgd"]
 
@@ -172,3 +175,52 @@ def test_ctrl_c_during_a_long_fit(solver):
     finally:
         process.kill()
     assert out == "usable\n" and process.returncode == 0
+
+
+def test_small_steps_are_no_plateau():
+    """Offset features allow only tiny steps: the cost hardly falls, yet nothing is learnt."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((150, 4))
+    y = (X[:, 0] > 0.3).astype(int)
+    model = SigmoidClassifier(solver="sgd", loss="log_loss", random_state=0, max_iter=60)
+    with pytest.warns(ConvergenceWarning, match="no better than a constant"):
+        model.fit(X + 1e4, y)
+    assert model.stop_reason_ == "max_iter" and not model.converged_
+    assert model.set_params(max_iter=1000).fit(X, y).converged_
+
+
+def test_a_plateau_that_is_none_leaves_no_trace(tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((150, 4))
+    y = (X[:, 0] > 0.3).astype(float)
+    options = {"solver": "sgd", "loss": "log_loss", "tol": 1e-4, "random_state": 0}
+    X = X + 1e4
+    whole = train(X, y, epochs=70, **options)
+    assert whole.n_iter == 70
+    single = train(X, y, epochs=70, callbacks=[every(1)], **options)
+    np.testing.assert_array_equal(whole.coef, single.coef)
+    path = tmp_path / "run.ckpt"
+    train(X, y, epochs=33, checkpoint=path, **options)
+    resumed = train(X, y, epochs=70, checkpoint=path, **options)
+    np.testing.assert_array_equal(whole.coef, resumed.coef)
+
+
+def test_plateau_gives_patience_again():
+    plateau = driver.Plateau(tol=0.1, patience=3)
+    values = np.ones(9)
+    assert plateau.find(values) == 3
+    assert plateau.find(values) == 2
+    left = driver.Plateau(tol=0.1, patience=3)
+    left.recall(values)  # stops at 3 and 6, then two more
+    assert left.find(values) == 0
+
+
+def test_first_chunk_is_short(monkeypatch):
+    lengths = []
+    advance = FirstOrder.advance
+    monkeypatch.setattr(
+        FirstOrder, "advance", lambda run, epochs: lengths.append(epochs) or advance(run, epochs)
+    )
+    train(sp.csr_array((20_000, 5)), np.arange(20_000) % 2, epochs=200)
+    train(np.eye(4), [0, 1, 0, 1], epochs=5000)
+    assert lengths[0] <= 100 and lengths[lengths.index(max(lengths)) - 1] >= max(lengths) / 11

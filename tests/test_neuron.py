@@ -171,7 +171,7 @@ def test_warm_start_refuses_other_problems(rows):
         model.fit(X, np.where(y == "yes", "maybe", "no"))
 
 
-@pytest.mark.parametrize("solver", ["gd", "momentum", "nesterov", "adam", "adaptive"])
+@pytest.mark.parametrize("solver", ["gd", "momentum", "nesterov", "adam"])
 def test_partial_fit_is_one_epoch_of_the_same_run(rows, solver):
     X, y = rows
     options = {"solver": solver, "batch_size": 300 if solver == "adam" else None}

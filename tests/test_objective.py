@@ -105,3 +105,13 @@ def test_threads_are_woken_by_the_work_of_a_step():
     assert found.n_threads() == 3
     assert found.n_threads(batch_size=len(X) // 2) == 1
     assert objective(X, y, n_threads=8, n_outputs=2).n_threads() == 6
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sp.csr_array])
+def test_squares_that_overflow_are_refused(convert):
+    y = np.zeros(2, np.uint8)
+    for dtype, fine, large in ((np.float64, 1e154, 2e154), (np.float32, 1e19, -2e19)):
+        objective(convert(np.array([[fine], [1.0]], dtype)), y).check_squares()
+        with pytest.raises(ValueError, match=f"as large as {abs(large):.0e}".replace("+", ".")):
+            objective(convert(np.array([[large], [1.0]], dtype)), y).check_squares()
+    objective(convert(np.zeros((2, 3))), y).check_squares()

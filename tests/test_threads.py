@@ -1,11 +1,23 @@
 """The number of threads: from where, how many, and that the result does not depend on it."""
 
+import _thread
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from threadpoolctl import threadpool_limits
 
-from schuss import threads, train
+from schuss import backends, threads, train
+from schuss.backends.contract import Data, Rule, State
+from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter, Loss, Solver
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +47,31 @@ def test_limits_of_threadpoolctl_are_respected():
         assert threads.available() == 1
 
 
+@pytest.fixture
+def rows():
+    """Large enough for two threads to be worth their while, and quick to send elsewhere."""
+    X = np.random.default_rng(0).integers(0, 256, (25_000, 100), np.uint8)
+    assert threads.useful(8, X.size) == 2
+    return X, (X[:, 0] > 99).astype(float)
+
+
+def test_a_fit_uses_the_threads_that_are_available(monkeypatch, rows):
+    backend, used = backends.current(), []
+    descend = backend.descend
+
+    def spy(*args):
+        used.append(args[-1])
+        return descend(*args)
+
+    monkeypatch.setattr(backend, "descend", spy)
+    train(*rows, epochs=2, n_jobs=2)
+    assert set(used) == {2}
+    used.clear()
+    with threadpool_limits(1):
+        train(*rows, epochs=2)
+    assert set(used) == {1}
+
+
 @pytest.mark.parametrize("wrong", [0, 1.5, "2", True])
 def test_nonsense_is_refused(wrong):
     with pytest.raises(ValueError, match="n_jobs=.*expected a positive number of threads"):
@@ -59,3 +96,99 @@ def test_the_result_does_not_depend_on_threads(monkeypatch, solver):
     for other in others:
         np.testing.assert_array_equal(one.coef, other.coef)
         np.testing.assert_array_equal(one.history["loss"], other.history["loss"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_of_fork_can_fit(rows):
+    before = train(*rows, epochs=5, n_jobs=2)
+    child = os.fork()
+    if child == 0:
+        status = 2
+        try:
+            # A child that hangs is ended by the system, with a status that is not 0.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(60)
+            again = train(*rows, epochs=5, n_jobs=2)
+            status = int(not np.array_equal(again.coef, before.coef))
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    np.testing.assert_array_equal(train(*rows, epochs=5, n_jobs=2).coef, before.coef)
+
+
+@pytest.mark.parametrize("where", ["loky", "threading"])
+def test_fits_side_by_side(rows, where):
+    jobs = [delayed(train)(*rows, epochs=5, n_jobs=2, alpha=alpha) for alpha in (0, 0.1, 10)]
+    alone = [function(*args, **options) for function, args, options in jobs]
+    try:
+        together = Parallel(n_jobs=2, backend=where)(jobs)
+    finally:
+        if where == "loky":
+            get_reusable_executor().shutdown(wait=True)
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one.coef, other.coef)
+        np.testing.assert_array_equal(one.history["loss"], other.history["loss"])
+
+
+@contextmanager
+def ctrl_c(seconds):
+    """What the key does, some time after the block was entered."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(seconds, _thread.interrupt_main)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGINT, before)
+
+
+LAYOUTS = {
+    "C": lambda X: X,
+    "F": np.asfortranarray,
+    "uint8": lambda X: (40 * X + 128).clip(0, 255).astype(np.uint8),
+    "CSR": lambda X: sp.csr_array(X * (X > 0)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_interrupt_changes_no_bit(layout):
+    """What was reached is what so many epochs reach, and the next runs are as they were."""
+    kernels = pytest.importorskip("schuss.backends.cython_", exc_type=ImportError)
+    rng = np.random.default_rng(1)
+    n, d, n_outputs = 20_011, 23, 3
+    X = LAYOUTS[layout](rng.standard_normal((n, d)).astype(np.float32))
+    codes = rng.integers(0, n_outputs, n).astype(np.uint8)
+    data = Data(kernels.prepare(X), codes, None, 1 / n)
+    rule = Rule(
+        Loss.LOG_LOSS, Solver.MOMENTUM, learning_rate=1e-5, momentum=0.9, beta_1=0.9, beta_2=0.999,
+        epsilon=1e-8, l2=1e-3, l1=0.0, tol=0.0, fit_intercept=True, batch_size=n,
+    )  # fmt: skip
+
+    def start():
+        real = np.float32
+        coef, slots = np.zeros((n_outputs, d), real), np.zeros((1, n_outputs, d + 1), real)
+        return State(coef, np.zeros(n_outputs, real), slots, np.zeros(N_COUNTERS))
+
+    def run(state, epochs, n_threads):
+        history = np.zeros((epochs, len(HISTORY_COLUMNS)))
+        kernels.descend(data, state, rule, None, history, n_threads)
+
+    reached, alive = start(), _thread._count()
+    with pytest.raises(KeyboardInterrupt), ctrl_c(0.2):
+        run(reached, 1_000_000, 3)
+    for _ in range(100):
+        if _thread._count() <= alive:
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("threads were left behind")
+    epochs = int(reached.counters[Counter.EPOCHS])
+    assert epochs > 0
+    for n_threads in (1, 2, 3, 8):
+        again = start()
+        run(again, epochs, n_threads)
+        for one, other in zip(reached, again, strict=True):
+            np.testing.assert_array_equal(one, other, f"{n_threads} threads")

@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
 
 import schuss
-from schuss import DivergenceError, train
+from schuss import DivergenceError, SigmoidClassifier, train
 
 
 def sigmoid(z):
@@ -331,6 +332,88 @@ def test_a_checkpoint_of_another_call_is_refused(rows, tmp_path):
     path.write_bytes(b"something else")
     with pytest.raises(ValueError, match="not a checkpoint"):
         train(X, y, epochs=9, checkpoint=path)
+
+
+@pytest.mark.parametrize("learning_rate", ["auto", 1e-3])
+@pytest.mark.parametrize("scale", [1e300, np.float32(1e25)])
+def test_adam_refuses_features_whose_squares_overflow(rows, scale, learning_rate):
+    X, y = rows
+    with pytest.raises(ValueError, match="X: features as large as"):
+        train((X * scale).astype(np.dtype(type(scale))), y, solver="adam",
+              learning_rate=learning_rate, epochs=20)  # fmt: skip
+
+
+def test_adam_is_not_told_to_take_the_step_that_it_had(rows):
+    X, y = rows
+    with pytest.raises(DivergenceError) as caught:
+        train(X, y, solver="adam", learning_rate=1e4, loss="log_loss", epochs=300)
+    assert "smaller learning_rate" in str(caught.value) and "auto" not in str(caught.value)
+    assert caught.value.largest_safe_step is None
+
+
+@pytest.mark.parametrize("step", [1e6, 1e30])
+@pytest.mark.parametrize("solver", ["gd", "momentum", "nesterov", "sgd"])
+def test_saturation_below_the_cost_of_a_constant_is_no_convergence(rows, solver, step):
+    X, y = rows
+    with pytest.raises(DivergenceError, match="too large a step"):
+        train(X, y, solver=solver, learning_rate=step, tol=1e-4, random_state=0)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, 3.0])
+def test_good_ends_of_long_steps_are_convergence(noise):
+    rng = np.random.default_rng(1)
+    X = rng.standard_normal((200, 5))
+    y = (X[:, 0] - 2 * X[:, 1] + noise * rng.standard_normal(200) > 0).astype(float)
+    safe = 2 * train(X, y, epochs=2).history["step"][0]
+    result = train(X, y, solver="momentum", learning_rate=2 * safe, tol=1e-4, epochs=5000)
+    assert result.converged and result.loss < 0.8 * y.var() / 2
+
+
+def test_a_first_step_of_adaptive_is_no_longer_than_is_safe(rows):
+    X, y = rows
+    auto = train(X, y, solver="adaptive", loss="log_loss", epochs=60)
+    for step in (1e6, 1e30):
+        given = train(X, y, solver="adaptive", loss="log_loss", learning_rate=step, epochs=60)
+        np.testing.assert_array_equal(given.coef, auto.coef)
+    short = train(X, y, solver="adaptive", learning_rate=0.01, epochs=1)
+    assert short.history["step"][0] == 0.01
+
+
+def test_adaptive_steps_survive_parts(rows):
+    X, y = rows
+    model = SigmoidClassifier(solver="adaptive", loss="log_loss")
+    for _ in range(30):
+        for part in np.array_split(np.arange(len(y)), 7):
+            model.partial_fit(X[part], y[part], classes=[0, 1])
+    steps = model.history_["step"]
+    assert steps[-7:].min() >= 0.3 * steps[0]
+    assert model.score(X, y) > 0.75
+
+
+def test_steps_above_the_safe_one_are_named(rows):
+    X, y = rows
+    soft = 0.25 + 0.5 * y
+    safe = 2 * train(X, soft, loss="log_loss", epochs=2).history["step"][0]
+    with pytest.warns(ConvergenceWarning, match=f"still rises.*safe on this data, {safe:.6g}"):
+        result = train(X, soft, loss="log_loss", learning_rate=1.3 * safe, epochs=500)
+    assert result.stop_reason == "max_iter"
+    with pytest.warns(ConvergenceWarning, match=r"Mind that learning_rate=.*\(2 / L\)"):
+        SigmoidClassifier(learning_rate=4 * safe, max_iter=5, tol=1e-9).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss": "log_loss", "coef_init": np.full(7, 1e300)},
+        {"loss": "log_loss", "coef_init": np.full(7, 1e307), "learning_rate": 1e-3},
+        {"alpha": 1e308, "l1_ratio": 1.0, "coef_init": np.full(7, 1e300)},
+    ],
+)
+def test_overflow_with_a_safe_step_is_not_blamed_on_it(rows, options):
+    with pytest.raises(DivergenceError, match="overflow") as caught:
+        train(*rows, **options)
+    assert "coef_init" in str(caught.value) and "alpha" in str(caught.value)
+    assert "too large" not in str(caught.value)
 
 
 def test_public_names():

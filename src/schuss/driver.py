@@ -11,7 +11,8 @@ A run is an object with
     go on, a reason;
 ``snapshot()``, ``restore(snapshot)``
     all that it changes, random state included;
-``value()``, ``constant()``, ``is_finite()``, ``is_saturated(value)``
+``value()``, ``constant()``, ``is_finite()``, ``is_saturated(value)``, ``is_settled()``,
+``is_unstable()``, ``oscillation(losses)``
     the objective where it stands, and what tells a useless end from a good one;
 ``state``, ``stochastic``, ``watched``, ``longest``, ``seconds_estimate``
     as `solvers.first_order` describes them.
@@ -23,6 +24,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from schuss.constants import HISTORY_COLUMNS
 
@@ -31,6 +33,8 @@ _CHUNK_SECONDS = 0.05
 # Timing a chunk of microseconds says little; grow towards the target in steps.
 _CHUNK_GROWTH = 10
 _LONGEST_CHUNK = 100_000
+# The duration of an iteration was only estimated for the first chunk.
+_LONGEST_FIRST_CHUNK = 100
 
 # A run diverges where its cost is above the reference for this many iterations in a row,
 # or once above this many times the reference.
@@ -94,7 +98,10 @@ class Info:
 
 
 class Plateau:
-    """Stop where the best value has not improved by `tol` for `patience` iterations."""
+    """Stop where the best value has not improved by `tol` for `patience` iterations.
+
+    A run that goes on after such a stop is given the same patience again.
+    """
 
     def __init__(self, tol, patience):
         self._tol = tol
@@ -108,8 +115,14 @@ class Plateau:
             self._waited = self._waited + 1 if value > self._best - self._tol else 0
             self._best = min(self._best, value)
             if self._waited >= self._patience:
+                self._waited = 0
                 return i
         return None
+
+    def recall(self, values):
+        """Take up the values of a run that went on after all of them."""
+        while (stop := self.find(values)) is not None:
+            values = values[stop + 1 :]
 
 
 def run(
@@ -124,7 +137,8 @@ def run(
         As the module describes it.
     max_iter : int
     plateau : Plateau or None
-        Looks at the validation loss with `early_stopping`, else at the training loss.
+        Looks at the validation loss with `early_stopping`, else at the training loss, and
+        there stops a run that ``is_settled()`` only.
     validate : callable or None
         Returns the validation loss at the weights of the moment; called after each
         iteration.
@@ -152,27 +166,29 @@ def run(
         rows, converged = checkpoint.resume(solver)
         log.resume(rows)
         reason = "converged" if converged else None
-        for stopper in (watch, plateau):
-            if stopper is not None:
-                stopper.find(log.columns()["loss"])
+        if watch is not None:
+            watch.find(log.columns()["loss"])
+        if plateau is not None:
+            plateau.recall(log.columns()["loss"])
     best = (math.inf, None)
-    chunk = max(1.0, _FIRST_CHUNK_SECONDS / solver.seconds_estimate)
+    chunk = min(max(1.0, _FIRST_CHUNK_SECONDS / solver.seconds_estimate), _LONGEST_FIRST_CHUNK)
     try:
         while reason is None and log.n_rows < max_iter:
             epochs = _chunk_length(chunk, solver, log.n_rows, max_iter, callbacks, validate)
             before = solver.snapshot() if plateau is not None else None
             rows, reason = solver.advance(epochs)
-            losses = rows[:, 0]
-            if watch is not None and (stop := watch.find(losses)) is not None:
-                reason, rows = "diverged", rows[: stop + 1]
+            level = None
             if plateau is not None and not early_stopping:
-                stop = plateau.find(losses[: len(rows)])
-                if stop is not None:
-                    reason = "converged"
-                    if stop + 1 < epochs:
-                        rows = rows[: stop + 1]
-                        solver.restore(before)
-                        solver.advance(stop + 1)
+                level = plateau.find(rows[:, 0])
+                if level is not None and level + 1 < epochs:
+                    rows = rows[: level + 1]
+                    reason = "interrupted" if reason == "interrupted" else None
+                    solver.restore(before)
+                    solver.advance(len(rows))
+            if watch is not None and (stop := watch.find(rows[:, 0])) is not None:
+                reason, rows = "diverged", rows[: stop + 1]
+            elif level is not None and reason is None and solver.is_settled():
+                reason = "converged"
             validation = None
             if validate is not None and len(rows):
                 validation = validate()
@@ -201,7 +217,12 @@ def run(
             UserWarning,
             stacklevel=2,
         )
-    return _finish(solver, log, reason or "max_iter", begin, best[1], first)
+    outcome = _finish(solver, log, reason or "max_iter", begin, best[1], first)
+    if outcome.stop_reason == "max_iter":
+        text = solver.oscillation(outcome.history["loss"])
+        if text is not None:
+            warnings.warn(text, ConvergenceWarning, stacklevel=2)
+    return outcome
 
 
 def _chunk_length(chunk, solver, done, max_iter, callbacks, validate):
@@ -239,7 +260,7 @@ def _finish(solver, log, reason, begin, best, first):
     if not diverged and reason == "converged":
         diverged = solver.is_saturated(loss) or _has_risen(solver, loss, first)
     elif not diverged and reason == "max_iter" and solver.watched:
-        diverged = _has_risen(solver, loss, first)
+        diverged = _has_risen(solver, loss, first) and solver.is_unstable()
     if diverged:
         reason = "diverged"
         solver.restore(begin)

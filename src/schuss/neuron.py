@@ -90,7 +90,8 @@ def train(
     solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd"}
     learning_rate : float or "auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
-        twice that of their expected cost); for "adam" 0.01.
+        twice that of their expected cost); for "adam" 0.01. For "adaptive" a number is the
+        first step, taken as 1/L where it is larger.
     epochs : int
     alpha, l1_ratio : float
         Penalty ``alpha * ((1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1)``.
@@ -100,7 +101,8 @@ def train(
         Weights to start from; zeros by default.
     tol : float
         Stop where no entry of the gradient is larger (mini-batches: where the mean cost
-        of an epoch has not improved by more for 10 epochs). 0 runs all epochs.
+        of an epoch has not improved by more for 10 epochs, unless it is no better than a
+        constant's and the gradient of all rows above 100 times this). 0 runs all epochs.
     batch_size : int, optional
         Rows a step; by default all, for "adam" and "sgd" 32.
     shuffle : bool
@@ -473,6 +475,8 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
     learning_rate : float or "auto", default="auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
         twice that of their expected cost, Gower et al., arXiv 1901.09401); for "adam" 0.01.
+        For "adaptive" a number is the first step, taken as 1/L where it is larger; each
+        `partial_fit` begins with it again.
     alpha : float, default=0.0
         Strength of the penalty
         ``alpha * ((1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1)``.
@@ -482,7 +486,9 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         Iterations; one goes through all rows once.
     tol : float, default=1e-4
         Converged where no entry of the gradient is larger (mini-batches, early stopping:
-        where `n_iter_no_change` iterations brought no improvement by more).
+        where `n_iter_no_change` iterations brought no improvement by more; a training
+        cost no better than a constant's goes on where the gradient of all rows is above
+        100 times this).
     batch_size : int, default=None
         Rows a step; None: all, for "adam" and "sgd" 32.
     shuffle : bool, default=True

@@ -123,16 +123,29 @@ class Objective:
                 curvature = (n * (b - 1) * whole + (n - b) * row) / (b * (n - 1))
         finfo = np.finfo(self.dtype)
         if not curvature < finfo.max:
-            values = self._X.data if hasattr(self._X, "indptr") else self._X
-            largest = max(abs(float(values.min())), abs(float(values.max())))
-            raise ValueError(
-                f"X: features as large as {largest:.3g} are beyond what gradient descent can "
-                f"take in {self.dtype} (their squares overflow). Scale them, for example by "
-                "sklearn.preprocessing.MaxAbsScaler, or leave out the columns that hold "
-                "placeholders for missing values."
-            )
+            self._refuse_features(self._largest_feature())
         # Features of nearly nothing: keep 1 / L finite.
         return max(curvature, float(finfo.tiny))
+
+    def check_squares(self):
+        """Raise the error of `curvature` where single squares of features overflow."""
+        # Smaller types than that of the weights cannot.
+        if self._X.dtype == self.dtype:
+            largest = self._largest_feature()
+            if not largest <= math.sqrt(np.finfo(self.dtype).max):
+                self._refuse_features(largest)
+
+    def _largest_feature(self):
+        values = self._X.data if hasattr(self._X, "indptr") else self._X
+        return max(-float(values.min(initial=0)), float(values.max(initial=0)))
+
+    def _refuse_features(self, largest):
+        raise ValueError(
+            f"X: features as large as {largest:.3g} are beyond what gradient descent can "
+            f"take in {self.dtype} (their squares overflow). Scale them, for example by "
+            "sklearn.preprocessing.MaxAbsScaler, or leave out the columns that hold "
+            "placeholders for missing values."
+        )
 
     def _largest_eigenvalue(self):
         """Largest eigenvalue of [X 1]^T S [X 1], from slightly above.

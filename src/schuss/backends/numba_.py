@@ -119,7 +119,8 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
         return 0.0
     # The first epoch of a run that is content with any gradient ends before its step. One
     # function less to compile saves the user seconds.
-    real, n_outputs, d = data.X.real, *coef.shape
+    real = data.X.real
+    n_outputs, d = coef.shape
     no_slots = np.empty((0, n_outputs, d + 1), real)
     state = State(np.array(coef), np.array(intercept), no_slots, np.zeros(N_COUNTERS))
     rule = _ANY_GRADIENT._replace(loss=loss, batch_size=data.X.shape[0])

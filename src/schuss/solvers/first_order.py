@@ -32,6 +32,14 @@ _ORDER_ENTRIES = 1_000_000
 _CONSTANT_MARGIN = 1e-3
 _NOISE_MARGIN = 0.5
 
+# A cost that halving all weights changes by less than this part of it is saturated.
+_HAIR = 1e-3
+# A gradient of more than this many times `tol` has not come to its end.
+_FAR = 100
+# Rows at the end of a run that tell whether its cost oscillates, and what counts as a rise.
+_TAIL = 20
+_RISE = 1e-6
+
 
 class Method(NamedTuple):
     """A solver as users know it."""
@@ -41,7 +49,9 @@ class Method(NamedTuple):
     takes_batches: bool = True
     # What learning_rate="auto" means; None: the inverse of the curvature's bound.
     learning_rate: float | None = None
-    # Whether the step stays what it was at the start.
+    # Whether the step stays what it was at the start. Otherwise a given one is where to
+    # begin, no further than 1 / L, and nothing but L is kept between calls: gradients of
+    # different rows say nothing about a step.
     fixed_step: bool = True
     # Steps converge below this, times the inverse of the curvature's bound.
     stable: float = 2.0
@@ -117,11 +127,10 @@ class FirstOrder:
         self._batch_size = batch_size if self.stochastic else None
         self.automatic = learning_rate == "auto"
         self._seen_curvature = memory.curvature if memory else 0.0
-        if self.automatic and self.method.learning_rate is not None:
-            objective.curvature()  # refuses features that overflow
-            learning_rate = self.method.learning_rate
-        elif self.automatic:
-            learning_rate = 1 / self._curvature()
+        if self.method.rule == Solver.ADAM:
+            objective.check_squares()
+        if self.automatic:
+            learning_rate = self.method.learning_rate or 1 / self._curvature()
         elif not self.method.fixed_step:
             # A first step that leaves the slope behind is never made good.
             learning_rate = min(learning_rate, 1 / self._curvature())
@@ -135,11 +144,16 @@ class FirstOrder:
         self.state = State(coef, intercept, slots, np.zeros(N_COUNTERS))
         self.state.counters[Counter.STEP] = self.rule.learning_rate
         self._last_norm = math.inf
+        self._unsettled = None
         self._generator = None
         if self.stochastic and shuffle:
             seed = random_state.randint(np.iinfo(np.int32).max)
             self._generator = np.random.default_rng(seed)
-        if memory is not None and memory.snapshot.state.slots.shape == slots.shape:
+        if (
+            memory is not None
+            and self.method.fixed_step
+            and memory.snapshot.state.slots.shape == slots.shape
+        ):
             self._recall(memory.snapshot)
 
     @property
@@ -154,7 +168,7 @@ class FirstOrder:
         """Rough duration of one iteration, to choose the length of the first chunk."""
         objective = self.objective
         steps = math.ceil(objective.n_rows / self.rule.batch_size)
-        elements = objective.size + 5 * objective.n_rows
+        elements = objective.size + 5 * objective.n_rows + steps * objective.n_features
         return 1e-9 * elements * objective.n_outputs + 3e-7 * steps
 
     @property
@@ -216,17 +230,58 @@ class FirstOrder:
     def is_saturated(self, value):
         """Whether a stationary point of this value is one that too large a step fell into.
 
-        Where sigma is 0 or 1 in every row the gradient vanishes, although the neuron says
-        no more than a constant does.
+        Where sigma is 0 or 1 in every row the gradient vanishes, although the neuron may
+        say no more than a constant does. Half the weights then cost the same, which at an
+        optimum they do not: there they are a quarter of the way back to no weights.
         """
+        if not self.is_unstable():
+            return False
         noisy = self.stochastic and self._last_norm > self.rule.tol
         margin = _NOISE_MARGIN if noisy else _CONSTANT_MARGIN
-        if not self.watched or value <= (1 + margin) * self.constant():
-            return False
-        try:
-            return self.rule.learning_rate > self.method.stable / self._curvature()
-        except ValueError:  # the curvature overflows: no step is safe
+        if self.watched and value > (1 + margin) * self.constant():
             return True
+        half, none = (
+            float(self.objective.value(part * self.state.coef, part * self.state.intercept))
+            for part in (self.objective.dtype.type(0.5), self.objective.dtype.type(0))
+        )
+        return abs(half - value) < _HAIR * min(value, abs(none - value))
+
+    def is_settled(self):
+        """Whether a cost that no longer improves is an end, not a matter of small steps.
+
+        A neuron no better than a constant, whose gradient is far above `tol`, has hardly
+        begun: it should go on.
+        """
+        rule = self.rule._replace(
+            solver=Solver.GD, tol=math.inf, batch_size=max(self.objective.n_rows, 1)
+        )
+        coef, intercept = self.state.coef.copy(), self.state.intercept.copy()
+        slots = np.zeros((0, *self.state.slots.shape[1:]), coef.dtype)
+        history = np.empty((1, len(HISTORY_COLUMNS)))
+        # With that tolerance it evaluates and takes no step.
+        self.objective.backend.descend(
+            self.objective.data, State(coef, intercept, slots, np.zeros(N_COUNTERS)), rule,
+            None, history, self.objective.n_threads(),
+        )  # fmt: skip
+        value, norm = history[0, :2].tolist()
+        settled = norm <= _FAR * self.rule.tol or value < self.constant() - self.rule.tol
+        self._unsettled = None if settled else norm
+        return settled
+
+    def is_unstable(self):
+        """Whether the step is longer than what surely converges."""
+        if self.method.learning_rate is not None:
+            return True
+        return self.watched and self.rule.learning_rate > self._largest_safe_step()
+
+    def oscillation(self, losses):
+        """What to say of a run of all its epochs, or None."""
+        tail = losses[-_TAIL:]
+        if self.stochastic or len(tail) < 2 or self.method.learning_rate is not None:
+            return None
+        if not np.diff(tail).max() > _RISE * abs(tail).mean() or not self.is_unstable():
+            return None
+        return f"The cost still rises between iterations: {self._beyond()}."
 
     def snapshot(self):
         return Snapshot(State(*(array.copy() for array in self.state)), self._generator_state())
@@ -243,60 +298,70 @@ class FirstOrder:
     def divergence_error(self):
         """The error to raise for a run that diverged."""
         step = self.rule.learning_rate
+        scaler = "for example with sklearn.preprocessing.StandardScaler"
+        if self.method.learning_rate is not None:
+            text = (
+                f"Gradient descent diverged: learning_rate={step:.6g} does not suit this data. "
+                f"Scale the features, {scaler}, or give a smaller learning_rate."
+            )
+            return DivergenceError(text, step, None)
+        try:
+            curvature = self._curvature()
+        except ValueError as error:
+            text = f"Gradient descent diverged with the step {step:.6g}. {error}"
+            return DivergenceError(text, step, 0.0)
+        safe = self._largest_safe_step()
+        if step <= safe:
+            text = (
+                f"Gradient descent diverged, although its step {step:.6g} is not larger than "
+                f"the largest safe one ({safe:.6g}): scores or the penalty overflow. Look at the "
+                "weights that it starts from (coef_init, intercept_init, or those of an earlier "
+                f"fit), use a smaller alpha, or scale the features, {scaler}."
+            )
+            return DivergenceError(text, step, safe)
         text = (
             f"Gradient descent diverged: learning_rate={step:.6g} is too large a step for "
-            "this data. "
-        )
-        safe = None
-        if self.automatic:
-            if self.method.learning_rate is None:
-                why = (
-                    "scores or the penalty overflow, although the step is safe for this data. "
-                    "Start from smaller weights, choose a smaller alpha, or scale the features"
-                )
-            else:
-                why = (
-                    f"the default learning_rate={step:.6g} does not suit this data. Give a "
-                    "smaller one, or scale the features"
-                )
-            return DivergenceError(
-                f"Gradient descent diverged: {why}, for example with "
-                "sklearn.preprocessing.StandardScaler.",
-                step,
-                safe,
-            )
-        if self.method.learning_rate is not None:
-            text += f"learning_rate='auto' takes {self.method.learning_rate:.6g}"
-        else:
-            try:
-                curvature = self._curvature()
-            except ValueError as error:
-                text = f"Gradient descent diverged with the step {step:.6g}. {error}"
-                return DivergenceError(text, step, 0.0)
-            safe = self.method.stable / curvature
-            text += (
-                f"The largest safe step is {safe:.6g} ({self.method.stable:.3g} / L, "
-                f"L = {curvature:.6g} bounding the curvature of the cost); "
-                f"learning_rate='auto' takes 1 / L = {1 / curvature:.6g}"
-            )
-        text += (
-            ". Use that, or a smaller number, or scale the features, for example with "
-            "sklearn.preprocessing.StandardScaler."
+            f"this data. The largest safe step is {safe:.6g} ({self.method.stable:.3g} / L, "
+            f"L = {curvature:.6g} bounding the curvature of the cost); "
+            f"learning_rate='auto' takes 1 / L = {1 / curvature:.6g}. Use that, or a smaller "
+            f"number, or scale the features, {scaler}."
         )
         return DivergenceError(text, step, safe)
 
     def unconverged(self, row):
         """What to say where the last iteration, `row`, was not the end."""
         _, norm, step = row
-        if self.stochastic:
+        if self.stochastic and self._unsettled is not None:
+            reached = (
+                "the neuron is no better than a constant, while the largest entry of its "
+                f"gradient is {self._unsettled:.3g}, far above"
+            )
+        elif self.stochastic:
             reached = "the mean cost of an epoch still improved by more than"
         else:
             reached = f"the largest entry of the gradient is {norm:.3g}, above"
         faster = "" if self.rule.solver == Solver.NESTEROV else ", or choose solver='nesterov'"
+        text = f"{reached} tol={self.rule.tol:.3g} (step {step:.3g}). "
+        if self.method.learning_rate is None and self.is_unstable():
+            text += f"Mind that {self._beyond()}. "
         return (
-            f"{reached} tol={self.rule.tol:.3g} (step {step:.3g}). Raise max_iter or tol, scale "
-            f"the features if they are not (sklearn.preprocessing.StandardScaler){faster}."
+            f"{text}Raise max_iter or tol, scale the features if they are not "
+            f"(sklearn.preprocessing.StandardScaler){faster}."
         )
+
+    def _beyond(self):
+        safe = self._largest_safe_step()
+        return (
+            f"learning_rate={self.rule.learning_rate:.6g} is above the largest step that is safe "
+            f"on this data, {safe:.6g} ({self.method.stable:.3g} / L); a smaller one, or "
+            "learning_rate='auto', may be what it needs"
+        )
+
+    def _largest_safe_step(self):
+        try:
+            return self.method.stable / self._curvature()
+        except ValueError:  # the curvature overflows: no step is safe
+            return 0.0
 
     def _curvature(self):
         """L for this data and, in ``partial_fit``, all data before it.
@@ -310,10 +375,8 @@ class FirstOrder:
 
     def _recall(self, snapshot):
         self.state.slots[...] = snapshot.state.slots
-        step = self.state.counters[Counter.STEP]
         self.state.counters[...] = snapshot.state.counters
-        if self.method.fixed_step:
-            self.state.counters[Counter.STEP] = step
+        self.state.counters[Counter.STEP] = self.rule.learning_rate
         if self._generator is not None and snapshot.generator is not None:
             self._generator.bit_generator.state = snapshot.generator
 
