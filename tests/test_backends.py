@@ -135,3 +135,46 @@ def test_show_config_is_a_dictionary_that_reads_well():
     assert config["version"] == schuss.__version__ and config["threads"] >= 1
     assert config["backend"] in config["backends"]
     assert f"backend       {config['backend']}" in repr(config).splitlines()
+
+
+def test_blanks_around_a_choice_do_not_count(monkeypatch):
+    monkeypatch.setenv(backends.VARIABLE, " numpy\n")
+    assert schuss.get_backend() == "numpy"
+    monkeypatch.setenv(backends.VARIABLE, "  ")
+    assert schuss.get_backend() in backends.BACKENDS
+
+
+def test_an_unknown_instruction_set_is_told_only_to_those_who_need_it():
+    code = """
+        import schuss
+        assert "cython" not in schuss.show_config()["backends"]
+        try:
+            schuss.use_backend("cython")
+        except ValueError as error:
+            print(error)
+    """
+    done = python(code, SCHUSS_ISA="sse9", SCHUSS_BACKEND="numpy")
+    assert done.stdout.startswith("SCHUSS_ISA='sse9' is unknown; choose one of auto, x86"), done
+
+
+def test_the_mend_is_that_of_the_cause():
+    """An instruction set that the processor lacks is not had by a compiler."""
+    pytest.importorskip("schuss._ext.baseline.single")
+    code = """
+        import importlib, sys
+        single = importlib.import_module("schuss._ext.baseline.single")
+
+        class Old:
+            processor_level = staticmethod(lambda: 3)
+
+        sys.modules["schuss._ext.baseline.single"] = Old
+        import schuss
+        try:
+            schuss.get_backend()
+        except ImportError as error:
+            assert type(error).__name__ == "BackendUnavailableError"
+            print(error)
+    """
+    done = python(code, SCHUSS_ISA=" x86-64-v4 ", SCHUSS_BACKEND="auto")
+    assert "this processor does not have that instruction set. Unset SCHUSS_ISA" in done.stdout
+    assert "one of x86-64-v3, baseline." in done.stdout and "compiler" not in done.stdout, done

@@ -224,3 +224,15 @@ def test_first_chunk_is_short(monkeypatch):
     train(sp.csr_array((20_000, 5)), np.arange(20_000) % 2, epochs=200)
     train(np.eye(4), [0, 1, 0, 1], epochs=5000)
     assert lengths[0] <= 100 and lengths[lengths.index(max(lengths)) - 1] >= max(lengths) / 11
+
+
+@pytest.mark.parametrize("wrong", [0, -3, 2.5, "10", True])
+def test_every_is_a_positive_whole_number(rows, wrong):
+    callback = every(1)
+    callback.every = wrong
+    with pytest.raises(ValueError, match=f"callbacks: .* has every={wrong!r}: expected a positive"):
+        train(*rows, callbacks=callback)
+    with pytest.raises(ValueError, match=f"^every={wrong!r}: expected a positive whole number"):
+        TargetLoss(0.1, every=wrong)
+    callback.every = np.int32(3)
+    assert train(*rows, epochs=4, callbacks=callback).n_iter == 4

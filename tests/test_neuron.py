@@ -13,7 +13,16 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 
-from schuss import DivergenceError, SigmoidClassifier, SigmoidRegressor, train
+import schuss
+from schuss import (
+    DivergenceError,
+    SigmoidClassifier,
+    SigmoidRegressor,
+    backends,
+    train,
+    validation,
+)
+from schuss.objective import Objective
 
 # Most tests do not train to the end.
 pytestmark = pytest.mark.filterwarnings("ignore:Not converged")
@@ -430,3 +439,141 @@ def test_divergence_is_noticed_in_a_few_iterations():
         train(X, y * 0.5 + 0.25, loss="log_loss", learning_rate=100.0, epochs=5)
     result = train(X, y, solver="adaptive", learning_rate=1e30, epochs=300)
     assert result.loss < train(X, y, epochs=10).loss
+
+
+@pytest.mark.parametrize("when", ["check_weights", "curvature", "value", "_store_weights"])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_ctrl_c_outside_the_epochs_leaves_the_estimator_as_it_was(rows, monkeypatch, method, when):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    X, y = rows
+    model = SigmoidClassifier(max_iter=5, solver="momentum").partial_fit(X, y, ["no", "yes"])
+    before = dict(vars(model))
+    fresh = SigmoidClassifier(max_iter=5)
+    homes = {"check_weights": validation, "_store_weights": SigmoidClassifier}
+    options = {"classes": ["a", "b", "c"]} if method == "partial_fit" else {}
+    other = np.array(["a", "b", "c"])[np.arange(len(y)) % 3]
+    with monkeypatch.context() as patch:
+        patch.setattr(homes.get(when, Objective), when, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(model, method)(X, y)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(fresh, method)(X[:, :3], other, **options)
+    assert vars(model).keys() == before.keys()
+    assert all(vars(model)[name] is value for name, value in before.items())
+    assert not hasattr(fresh, "classes_") and not hasattr(fresh, "n_features_in_")
+    model.partial_fit(X, y)
+    peer = SigmoidClassifier(solver="momentum").partial_fit(X, y, ["no", "yes"]).partial_fit(X, y)
+    np.testing.assert_array_equal(model.coef_, peer.coef_)
+    assert fresh.fit(X, y).coef_.shape == (1, 6)
+
+
+def test_a_callback_may_change_the_estimator(rows):
+    model = SigmoidClassifier(max_iter=5)
+    model.fit(
+        *rows, callbacks=lambda info: vars(model).update(note=info.n_iter, max_iter=3) or None
+    )
+    assert model.note == 5 and model.max_iter == 3 and model.n_iter_ == 5
+
+
+def test_names_of_features_go_with_the_data(rows):
+    pandas = pytest.importorskip("pandas")
+    X, y = rows
+    model = SigmoidClassifier(max_iter=5).fit(pandas.DataFrame(X, columns=list("abcdef")), y)
+    assert model.feature_names_in_.tolist() == list("abcdef")
+    model.fit(X[:, :4], y)
+    assert not hasattr(model, "feature_names_in_") and model.n_features_in_ == 4
+
+
+PREDICTIONS = {
+    "classifier": ("predict", "predict_proba", "predict_log_proba", "decision_function"),
+    "regressor": ("predict",),
+}
+
+
+@pytest.mark.parametrize("kind", PREDICTIONS)
+def test_no_score_is_nan_in_silence(rows, several, kind, backend):
+    X, y = rows
+    models = [SigmoidRegressor(max_iter=5).fit(X, y == "yes")]
+    if kind == "classifier":
+        models = [SigmoidClassifier(max_iter=5).fit(*data) for data in (rows, several)]
+    for model in models:
+        d = model.n_features_in_
+        # Weights of 0 hide nothing either.
+        model.coef_[..., 0] = 0.0
+        for name in PREDICTIONS[kind]:
+            method = getattr(model, name)
+            with schuss.use_backend(backend.NAME), warnings.catch_warnings():
+                warnings.simplefilter("error")
+                for value, word in ((np.nan, "NaN"), (np.inf, "infinity"), (-np.inf, "infinity")):
+                    for column in (0, d - 1):
+                        broken = X[:, :d].copy()
+                        broken[101, column] = value
+                        forms = [broken, broken.astype(np.float32), broken.astype(np.float16)]
+                        for form in (*forms, broken.tolist(), sp.csr_array(broken)):
+                            with pytest.raises(ValueError, match=f"Input X contains {word}"):
+                                method(form)
+                huge = X[:, :d].copy()
+                huge[[7, 9]] = 1.7e308 * np.where(np.arange(d) % 2, 1, -1)
+                model.coef_[..., 1:] = np.where(np.arange(1, d) % 2, 2.0, -2.0)
+                with pytest.raises(ValueError, match=r"^X: .* in 2 of 240 rows, first in row 7"):
+                    method(huge)
+                assert np.isfinite(method(huge[:7])).all() if name != "predict" else True
+                # Finite scores may be large.
+                large = method(np.full((1, d), 1e300))
+                assert name == "predict" or np.isfinite(large).all()
+
+
+def test_prediction_reads_rows_once(rows, monkeypatch):
+    X, y = rows
+    model, read = SigmoidClassifier(max_iter=5).fit(X, y), []
+    backend = backends.current()
+    prepare = backend.prepare
+    monkeypatch.setattr(backend, "prepare", lambda X: read.append(X.shape) or prepare(X))
+    # What would look at X before the kernel does.
+    monkeypatch.setattr("schuss.data._is_finite", None)
+    monkeypatch.setattr("schuss.data.validate_data", None)
+    for method in (model.predict, model.predict_proba, model.predict_log_proba):
+        method(X)
+    assert read.count((240, 6)) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"no": -1.0}, "class_weight: the weight of class 'no' is -1.0, expected a finite number"),
+        ({"no": "a"}, "class_weight: the weight of class 'no' is 'a', expected"),
+        ({"no": np.nan}, "class_weight: the weight of class 'no' is nan, expected"),
+        ({"no": np.inf, "yes": 1}, "class_weight: the weight of class 'no' is inf, expected"),
+        ({"maybe": 2.0, "no": 1.0}, "class_weight=.*'yes'.* not in class_weight.*'no', 'yes'"),
+        ({"no": 0, "yes": 0}, "class_weight=.* gives every row the weight 0"),
+    ],
+)
+def test_bad_class_weights_are_named(rows, options, words):
+    X, y = rows
+    with pytest.raises(ValueError, match=words):
+        SigmoidClassifier(class_weight=options).fit(X, y)
+
+
+def test_class_weights_of_some_classes_or_of_rows_that_do_not_count(rows):
+    X, y = rows
+    options = {"max_iter": 20, "tol": 0}
+    some = SigmoidClassifier(class_weight={"no": 3.0}, **options).fit(X, y)
+    both = SigmoidClassifier(class_weight={"no": 3.0, "yes": 1.0}, **options).fit(X, y)
+    np.testing.assert_array_equal(some.coef_, both.coef_)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        weights = (y == "no") * 1.0
+        balanced = SigmoidClassifier(class_weight="balanced", **options).fit(X, y, weights)
+    assert np.isfinite(balanced.coef_).all()
+
+
+def test_targets_that_are_no_arrays_are_named(rows):
+    X, y = rows
+    for model in (SigmoidClassifier(), SigmoidRegressor()):
+        with pytest.raises(ValueError, match=r"^y is 1.0, expected an array of shape \(240,\)"):
+            model.fit(X, 1.0)
+    for model, target in ((SigmoidClassifier(), y), (SigmoidRegressor(), y == "yes")):
+        with pytest.raises(ValueError, match=r"^eval_set: y is None, expected an array of shape"):
+            model.fit(X, target, eval_set=(X, None))

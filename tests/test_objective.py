@@ -19,7 +19,7 @@ def largest(X, weights=None, intercept=True):
     return np.linalg.eigvalsh(A.T @ (A * (weights / weights.sum())[:, None]))[-1]
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 2), (50, 3), (300, 40), (40, 90)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 2), (50, 7), (60, 8), (300, 40), (40, 90)])
 @pytest.mark.parametrize("intercept", [True, False])
 def test_curvature_is_the_largest_eigenvalue_from_above(shape, intercept):
     rng = np.random.default_rng(sum(shape))
@@ -41,6 +41,17 @@ def test_curvature_of_other_forms_of_X():
     expected = 0.25 * largest(X.astype(float))
     for other in (X, X.astype(np.float16), np.asfortranarray(X, np.float32), sp.csr_array(X * 1.0)):
         assert objective(other, y).curvature() == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_few_features_take_one_pass(backend, dtype, n_outputs):
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((70, 4)).astype(dtype)
+    targets = rng.random((70, n_outputs)).astype(dtype), (np.arange(70) % 3).astype(np.uint8)
+    for y in targets:
+        found = Objective(backend, X, y, None, "log_loss", n_outputs=n_outputs).curvature()
+        assert found == pytest.approx(0.25 * largest(X.astype(float)), rel=1e-5)
 
 
 def test_curvature_of_targets_outside_the_unit_interval():

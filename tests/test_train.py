@@ -420,3 +420,39 @@ def test_public_names():
     assert set(schuss.__all__) <= set(dir(schuss))
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         schuss.trian  # noqa: B018
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_at_once(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr("schuss.data.check_features", None)  # nothing was done before
+    with pytest.raises(FileNotFoundError, match="^checkpoint: .*the folder .* does not exist"):
+        train(*rows, checkpoint=tmp_path / "no" / "run.ckpt")
+    with pytest.raises(IsADirectoryError, match="^checkpoint: .*a folder"):
+        train(*rows, checkpoint=tmp_path)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match="^checkpoint: .*may not be written to"):
+        train(*rows, checkpoint=tmp_path / "run.ckpt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_does_not_go_back(rows, tmp_path):
+    path = tmp_path / "run.ckpt"
+    train(*rows, epochs=9, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(
+        ValueError, match="9 epochs behind it, more than epochs=8.*epochs=9 or more"
+    ):
+        train(*rows, epochs=8, checkpoint=path)
+    assert path.read_bytes() == before
+    assert train(*rows, epochs=9, checkpoint=path).n_iter == 9
+
+
+def test_targets_that_are_no_arrays_are_named(rows):
+    X, _ = rows
+    for y in (1.0, None, np.float32(1), np.array(1.0), "yes"):
+        with pytest.raises(ValueError, match=r"^y is .*, expected .* \(203,\) or \(203, K\)"):
+            train(X, y)
+
+
+@pytest.mark.parametrize("y", [np.zeros(203, bool), np.zeros(203, np.uint8), [0] * 203])
+def test_whole_numbers_are_targets(rows, y):
+    assert train(rows[0], y, epochs=2).coef.dtype == np.float64

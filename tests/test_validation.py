@@ -1,5 +1,7 @@
 """Checks of input that touch no kernel."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,62 @@ def test_environment_names_the_variable(monkeypatch):
         validation.environment_choice("SCHUSS_X", choices)
     monkeypatch.setenv("SCHUSS_X", "")
     assert validation.environment_choice("SCHUSS_X", choices) == "auto"
+
+
+INTEGERS = [f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)]
+
+
+@pytest.mark.parametrize("dtype", [*INTEGERS, ">i4", ">u8"])
+def test_labels_at_the_ends_of_their_type(dtype):
+    dtype = np.dtype(dtype)
+    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    for labels in ([low, low + 1, low + 5], [high - 7, high - 1, high], [low, high]):
+        # More than one block of rows.
+        y = np.array(labels, dtype)[np.arange(150_001) % len(labels)]
+        classes, codes = validation.check_labels(y, len(y))
+        assert classes.tolist() == labels and classes.dtype == dtype and codes.dtype == np.uint8
+        np.testing.assert_array_equal(codes, np.arange(len(y)) % len(labels))
+        np.testing.assert_array_equal(validation.check_labels(y, len(y), classes)[1], codes)
+
+
+def test_labels_beyond_int64_are_told_apart():
+    classes = np.array([2**63, 2**63 + 1, 2**64 - 1], np.uint64)
+    codes = validation.check_labels(classes[::-1], 3, classes)[1]
+    assert codes.tolist() == [2, 1, 0]
+    with pytest.raises(ValueError, match=f"not among the classes: {2**63 + 2}; expected"):
+        validation.check_labels(np.array([2**63 + 2], np.uint64), 1, classes)
+    with pytest.raises(ValueError, match="not among the classes: -1, 5; expected"):
+        validation.check_labels(np.array([5, -1, 5]), 3, classes)
+    wide = np.array([3, 2**62 + 1], np.uint64)
+    assert validation.check_labels(np.array([2**62 + 1]), 1, wide)[1].tolist() == [1]
+    with pytest.raises(ValueError, match="not among the classes"):
+        validation.check_labels(np.array([2**62]), 1, wide)
+
+
+def test_codes_take_a_byte_a_row():
+    y = np.random.default_rng(0).integers(0, 3, 1_000_000).astype(np.uint8)
+    for classes in (None, np.array([0, 1, 2])):
+        tracemalloc.start()
+        validation.check_labels(y, len(y), classes)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 3 * len(y)
+
+
+@pytest.mark.parametrize(
+    ("labels", "types"),
+    [
+        ([1, 0], "int"),
+        ([True, False], "bool"),
+        (["a", None], "NoneType, str"),
+        (["a", float("nan")], "float, str"),
+        ([1, "a"], "int, str"),
+        ([b"a", b"b"], "bytes"),
+    ],
+)
+def test_objects_that_are_no_text_are_refused(labels, types):
+    y = np.array(labels, dtype=object)
+    for classes in (None, np.array(["a", "b"], dtype=object)):
+        with pytest.raises(ValueError, match=f"^y has dtype object and holds {types}: Unknown lab"):
+            validation.check_labels(y, 2, classes)
+    assert validation.check_labels(np.array(["b", "a"], object), 2)[1].tolist() == [1, 0]

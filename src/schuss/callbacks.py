@@ -17,7 +17,7 @@ Examples
 True
 """
 
-from numbers import Integral
+from schuss.validation import check_every
 
 
 class Callback:
@@ -30,9 +30,7 @@ class Callback:
     """
 
     def __init__(self, every=None):
-        if every is not None and (not isinstance(every, Integral) or every < 1):
-            raise ValueError(f"every={every!r}: expected a positive number of iterations or None.")
-        self.every = every
+        self.every = check_every(every)
 
     def __call__(self, info):
         raise NotImplementedError

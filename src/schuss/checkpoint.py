@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors import numpy as safetensors_numpy
 
 from schuss.backends.contract import State
-from schuss.files import write_whole
+from schuss.files import check_writable, write_whole
 from schuss.solvers.first_order import Snapshot
 
 _FORMAT = "schuss-checkpoint"
@@ -37,10 +37,22 @@ class Checkpoint:
     path : str or path-like
     parameters : mapping
         Of the call; a checkpoint of other ones is refused.
+    epochs : int
+        Of the call; a checkpoint that has more of them behind it is refused.
+
+    Raises
+    ------
+    OSError
+        Where the file could not be written later.
     """
 
-    def __init__(self, path, parameters):
+    def __init__(self, path, parameters, epochs):
         self._path = Path(path)
+        self._epochs = epochs
+        try:
+            check_writable(self._path)
+        except OSError as error:
+            raise type(error)(f"checkpoint: {error}. Give a path that can be written to.") from None
         self._parameters = {name: value for name, value in parameters.items() if name not in _FREE}
         self._gradient = None
         self._written = monotonic()
@@ -59,6 +71,12 @@ class Checkpoint:
             return None, False
         document, tensors = self._read()
         self._compare(document["parameters"], tensors, solver)
+        if (done := len(tensors["history"])) > self._epochs:
+            raise ValueError(
+                f"checkpoint={str(self._path)!r} has {done} epochs behind it, more than "
+                f"epochs={self._epochs}, and a run does not go back. Pass epochs={done} or more, "
+                "give another path, or delete the file."
+            )
         solver.restore(
             Snapshot(State(*(tensors[name] for name in State._fields)), document["generator"])
         )

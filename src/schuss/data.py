@@ -12,7 +12,7 @@ from schuss.constants import REAL_TYPE
 _BLOCK_BYTES = 1 << 22
 
 
-def check_features(X, *, estimator=None, reset=True):
+def check_features(X, *, estimator=None, reset=True, finite=False):
     """Return X as an array or CSR matrix that a backend can prepare.
 
     Dense arrays of the types in `constants.REAL_TYPE` pass unchanged, in any order;
@@ -24,15 +24,18 @@ def check_features(X, *, estimator=None, reset=True):
     X : array-like, sparse matrix or data frame of shape (n, d)
     estimator : estimator or None
         Whose number and names of features are set (`reset`) or compared.
+    finite : bool
+        Whether to take it for granted that X is finite, which saves a pass over it.
     """
-    finite = False
     if type(X) is np.ndarray and X.dtype.newbyteorder("=") in REAL_TYPE:
         if not X.dtype.isnative:
             X = X.astype(X.dtype.newbyteorder("="))
         if not X.flags.aligned:
             X = np.require(X, requirements="A")
-        finite = _is_finite(X)
+        finite = finite or _is_finite(X)
         if finite and _is_plain(X, estimator, reset):
+            if estimator is not None and reset:
+                estimator.n_features_in_ = X.shape[1]
             return X
     options = {
         "accept_sparse": "csr",
@@ -96,8 +99,9 @@ def _is_plain(X, estimator, reset):
         return False
     if estimator is None:
         return True
-    known = not reset and not hasattr(estimator, "feature_names_in_")
-    return known and X.shape[1] == estimator.n_features_in_
+    if hasattr(estimator, "feature_names_in_"):
+        return False
+    return reset or X.shape[1] == estimator.n_features_in_
 
 
 def _is_finite(X):

@@ -29,4 +29,4 @@ class DivergenceError(ArithmeticError):
 
 
 class BackendUnavailableError(ImportError):
-    """A backend that was asked for by name cannot be used here."""
+    """A backend or instruction set that was asked for by name cannot be used here."""

@@ -1,5 +1,6 @@
 """One sigmoid neuron, or one for each class: `train` and the estimators."""
 
+import copy
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import assert_all_finite, check_random_state, compute_class_weight
+from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -88,6 +89,8 @@ def train(
     loss : {"squared_error", "log_loss"}
         ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``.
     solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd"}
+        Mini-batches change all d weights in each step, also where X is sparse: for wide CSR
+        choose large batches, or a solver that takes all rows at once.
     learning_rate : float or "auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
         twice that of their expected cost); for "adam" 0.01. For "adaptive" a number is the
@@ -116,7 +119,8 @@ def train(
     checkpoint : str or path, optional
         File to which the state is written every minute and at the end. Where it exists
         and belongs to the same call, training goes on from it, and ends at the same bits
-        as without the interruption.
+        as without the interruption. `epochs` counts those in the file: it may be larger
+        than in the call before, and must not be smaller than what is done.
 
     Returns
     -------
@@ -126,6 +130,16 @@ def train(
     ------
     DivergenceError
         Where the step is too large for the data.
+    ValueError, TypeError
+        For bad input; the message names the argument.
+    OSError
+        Where `checkpoint` cannot be written; said before training starts.
+
+    Notes
+    -----
+    Ctrl-C ends the epochs at once: what was reached is returned, with a warning and the
+    ``stop_reason`` "interrupted". Before the first epoch there is nothing to return yet, and
+    KeyboardInterrupt is raised.
 
     Examples
     --------
@@ -146,6 +160,9 @@ def train(
     validate_parameter_constraints(
         _TRAIN_CONSTRAINTS, {**parameters, "epochs": epochs}, caller_name="train"
     )
+    callbacks = validation.check_callbacks(callbacks)
+    if checkpoint is not None:
+        checkpoint = Checkpoint(checkpoint, parameters, epochs)
     X = data.check_features(X)
     dtype = data.real_type(X)
     y = validation.check_targets(y, X.shape[0], dtype, several=True)
@@ -160,8 +177,8 @@ def train(
     outcome = run.advance(
         epochs,
         patience=_PATIENCE if tol > 0 else None,
-        callbacks=validation.check_callbacks(callbacks),
-        checkpoint=None if checkpoint is None else Checkpoint(checkpoint, parameters),
+        callbacks=callbacks,
+        checkpoint=checkpoint,
     )
     coef, intercept = run.coef, run.intercept
     if y.ndim == 1:
@@ -242,10 +259,6 @@ class _Run:
         )  # fmt: skip
 
 
-# Attributes that checking the input sets, before there are weights to go with them.
-_SET_BY_CHECKS = ("classes_", "n_features_in_", "feature_names_in_")
-
-
 class _SigmoidNeuron(BaseEstimator):
     """What the two estimators share: all but the meaning of y."""
 
@@ -290,17 +303,23 @@ class _SigmoidNeuron(BaseEstimator):
 
     @contextmanager
     def _whole_or_not(self):
-        """Undo what checks of the input have set, where a fit ends before it has a result."""
-        before = {name: vars(self)[name] for name in _SET_BY_CHECKS if name in vars(self)}
-        history = getattr(self, "history_", None)
+        """A copy to fit, whose attributes are taken over in one step once it has a result.
+
+        So an error or Ctrl-C, wherever it comes, leaves the estimator as it was.
+        """
+        before = dict(vars(self))
+        work = copy.copy(self)
         try:
-            yield
-        except BaseException:
-            if getattr(self, "history_", None) is history:
-                for name in _SET_BY_CHECKS:
-                    vars(self).pop(name, None)
-                vars(self).update(before)
-            raise
+            yield work
+        finally:
+            after = vars(work)
+            if after.get("history_") is not before.get("history_"):
+                if "feature_names_in_" not in after:
+                    vars(self).pop("feature_names_in_", None)
+                # One call of C code, which no signal handler divides.
+                vars(self).update(
+                    {name: after[name] for name in after if after[name] is not before.get(name)}
+                )
 
     def _fit(self, X, y, sample_weight, *, eval_set=None, callbacks=None):
         """Train from the start, or from the last weights with ``warm_start``."""
@@ -331,7 +350,6 @@ class _SigmoidNeuron(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        return self
 
     def _partial_fit(self, X, y, sample_weight):
         """One more epoch, over these rows."""
@@ -348,9 +366,7 @@ class _SigmoidNeuron(BaseEstimator):
             history = {
                 name: np.concatenate([earlier[name], column]) for name, column in history.items()
             }
-        self._store(run, outcome, history)
-        self._memory = run.solver.memory()
-        return self
+        self._store(run, outcome, history, memory=run.solver.memory())
 
     def _check_input(self, X, y, sample_weight, *, known, reset=True):
         """X, y as codes or targets, and weights; `known`: whether the classes are."""
@@ -376,25 +392,26 @@ class _SigmoidNeuron(BaseEstimator):
                     "warm_start=False."
                 )
         run = _Run(
-            X, y, weights, {**self.get_params(deep=False), **others},
+            X, y, weights, {name: getattr(self, name) for name in _SHARED_CONSTRAINTS} | others,
             coef=validation.check_start(coef, shape, dtype, "coef_"),
             intercept=validation.check_start(intercept, shape[:1], dtype, "intercept_"),
             memory=memory,
         )  # fmt: skip
-        self._memory = None
         return run
 
-    def _store(self, run, outcome, history):
+    def _store(self, run, outcome, history, memory=None):
         # A model that was trained before outlives a run that diverges.
         keep = outcome.stop_reason == "diverged" and hasattr(self, "coef_")
         if not (keep and self._weights()[0].shape == run.coef.shape):
             self._store_weights(run.coef, run.intercept)
-        self.history_ = history
+        self._memory = memory
         self.n_iter_ = len(history["loss"])
         self.loss_ = outcome.loss
         self.stop_reason_ = outcome.stop_reason
         self.converged_ = outcome.stop_reason in ("converged", "early_stopping")
         self.learning_rate_ = run.solver.learning_rate
+        # Last of all: it tells `_whole_or_not` that there is a result.
+        self.history_ = history
         if outcome.stop_reason == "diverged":
             raise run.solver.divergence_error()
 
@@ -434,31 +451,48 @@ class _SigmoidNeuron(BaseEstimator):
             assert_all_finite(X, input_name=f"eval_set, as {dtype}: X")
         return X, self._check_eval_y(X, y), None
 
-    def _apply(self, X, activation, mirrored=False):
-        """Scores of shape (n, K) through an activation.
+    def _scores(self, X):
+        """Scores z of shape (n, K), all of them finite.
 
-        `mirrored` puts the scores of the opposite neurons, -z, in front: one read of X then
-        gives both probabilities of two classes, neither by a subtraction.
+        NaN or infinity in X makes every score of its row NaN or infinite, as 0 * inf is NaN;
+        so X is read once, and looked at only where a score tells that something is wrong.
         """
-        check_is_fitted(self, "coef_")
-        X = data.check_features(X, estimator=self, reset=False)
+        if not hasattr(self, "coef_"):
+            check_is_fitted(self, "coef_")
+        X = data.check_features(X, estimator=self, reset=False, finite=True)
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = self._apply(X, *self._weights(), Activation.IDENTITY)
+        if not (finite := np.isfinite(z)).all():
+            with np.errstate(over="ignore", invalid="ignore"):
+                assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+            wrong = np.flatnonzero(~finite.all(axis=1))
+            raise ValueError(
+                f"X: features are so large that scores overflow in {z.dtype}, in {len(wrong)} of "
+                f"{len(z)} rows, first in row {wrong[0]}. Scale X as the rows that were fitted, "
+                "leave out rows that hold placeholders for missing values, or pass X as float64."
+            )
+        return z
+
+    def _apply(self, X, coef, intercept, activation):
+        """What the backend's `predict` makes of checked rows, of shape (n, len(coef))."""
         dtype = data.real_type(X)
-        coef, intercept = self._weights()
-        if mirrored:
-            coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
         out = np.empty((X.shape[0], len(coef)), dtype)
         backend = backends.current()
-        n_threads = threads.useful(threads.available(self.n_jobs), data.size(X) * len(coef))
-        with np.errstate(over="ignore", invalid="ignore"):
-            backend.predict(
-                backend.prepare(X),
-                np.ascontiguousarray(coef, dtype),
-                np.ascontiguousarray(intercept, dtype),
-                activation,
-                out,
-                n_threads,
-            )
+        backend.predict(
+            backend.prepare(X),
+            np.ascontiguousarray(coef, dtype),
+            np.ascontiguousarray(intercept, dtype),
+            activation,
+            out,
+            threads.for_pass(self.n_jobs, data.size(X) * len(coef)),
+        )
         return out
+
+    def _activate(self, z, activation, signs=(1.0,)):
+        """An activation of ``sign * z`` for each sign, of shape (z.size, len(signs))."""
+        return self._apply(
+            z.reshape(-1, 1), np.array(signs)[:, None], np.zeros(len(signs)), activation
+        )
 
 
 class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
@@ -490,7 +524,8 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         cost no better than a constant's goes on where the gradient of all rows is above
         100 times this).
     batch_size : int, default=None
-        Rows a step; None: all, for "adam" and "sgd" 32.
+        Rows a step; None: all, for "adam" and "sgd" 32. A step changes all d weights, also
+        where X is sparse: for wide CSR take large batches or all rows.
     shuffle : bool, default=True
         Take the rows of each epoch in a new random order (mini-batches only).
     random_state : int, RandomState or None, default=None
@@ -587,9 +622,17 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         -------
         SigmoidClassifier
             The estimator itself.
+
+        Notes
+        -----
+        The estimator changes only once there is a result: after an error, or Ctrl-C before
+        the first iteration or after the last, it is what it was. Ctrl-C in between ends the
+        iterations at once and keeps the weights reached, with a warning and the
+        ``stop_reason_`` "interrupted".
         """
-        with self._whole_or_not():
-            return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+        with self._whole_or_not() as work:
+            work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+        return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -628,10 +671,11 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
                     f"classes={classes!r} is not the same as on the last call to partial_fit "
                     f"({self.classes_!r}). Pass the same ones, or fit a new estimator."
                 )
-        with self._whole_or_not():
+        with self._whole_or_not() as work:
             if classes is not None:
-                self.classes_ = classes
-            return self._partial_fit(X, y, sample_weight)
+                work.classes_ = classes
+            work._partial_fit(X, y, sample_weight)
+        return self
 
     def decision_function(self, X):
         """Scores z; a row is of the second class, or of the class of the largest score, at z > 0.
@@ -644,7 +688,7 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         -------
         ndarray of shape (n,), or (n, n_classes) for several classes
         """
-        z = self._apply(X, Activation.IDENTITY)
+        z = self._scores(X)
         return z[:, 0] if z.shape[1] == 1 else z
 
     def predict(self, X):
@@ -658,7 +702,7 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         -------
         ndarray of shape (n,)
         """
-        z = self._apply(X, Activation.IDENTITY)
+        z = self._scores(X)
         return self.classes_[z.argmax(axis=1) if z.shape[1] > 1 else (z[:, 0] > 0).astype(int)]
 
     def predict_proba(self, X):
@@ -673,10 +717,11 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         ndarray of shape (n, n_classes)
             For several classes the answers of their neurons, divided by their sum.
         """
-        check_is_fitted(self, "coef_")
-        if self._n_outputs() == 1:
-            return self._apply(X, Activation.LOGISTIC, mirrored=True)
-        return np.exp(self.predict_log_proba(X))
+        z = self._scores(X)
+        if z.shape[1] == 1:
+            # Neither probability is 1 minus the other, which would lose digits.
+            return self._activate(z, Activation.LOGISTIC, (-1.0, 1.0))
+        return np.exp(self._log_shares(z))
 
     def predict_log_proba(self, X):
         """Logarithms of the probabilities, finite where the probabilities round to 0.
@@ -689,10 +734,13 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         -------
         ndarray of shape (n, n_classes)
         """
-        check_is_fitted(self, "coef_")
-        if self._n_outputs() == 1:
-            return self._apply(X, Activation.LOG_LOGISTIC, mirrored=True)
-        logs = self._apply(X, Activation.LOG_LOGISTIC)
+        z = self._scores(X)
+        if z.shape[1] == 1:
+            return self._activate(z, Activation.LOG_LOGISTIC, (-1.0, 1.0))
+        return self._log_shares(z)
+
+    def _log_shares(self, z):
+        logs = self._activate(z, Activation.LOG_LOGISTIC).reshape(z.shape)
         return logs - logsumexp(logs, axis=1, keepdims=True)
 
     def _n_outputs(self):
@@ -703,10 +751,7 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         validation.check_classes(classes, "y")
         self.classes_ = classes
         if self.class_weight is not None:
-            factors = compute_class_weight(
-                self.class_weight, classes=classes, y=classes[codes], sample_weight=weights
-            )
-            factors = factors[codes]
+            factors = validation.check_class_weight(self.class_weight, classes, codes, weights)
             combined = factors if weights is None else factors * weights
             weights = validation.check_weights(combined, X, data.real_type(X))
         return codes, weights
@@ -759,9 +804,14 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         -------
         SigmoidRegressor
             The estimator itself.
+
+        Notes
+        -----
+        For what Ctrl-C and errors leave behind see `SigmoidClassifier.fit`.
         """
-        with self._whole_or_not():
-            return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+        with self._whole_or_not() as work:
+            work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+        return self
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
@@ -778,8 +828,9 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         SigmoidRegressor
             The estimator itself.
         """
-        with self._whole_or_not():
-            return self._partial_fit(X, y, sample_weight)
+        with self._whole_or_not() as work:
+            work._partial_fit(X, y, sample_weight)
+        return self
 
     def predict(self, X):
         """Answers of the neuron, in (0, 1).
@@ -792,7 +843,7 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         -------
         ndarray of shape (n,)
         """
-        return self._apply(X, Activation.LOGISTIC)[:, 0]
+        return self._activate(self._scores(X), Activation.LOGISTIC)[:, 0]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -14,6 +14,8 @@ _SIGMA_SECOND_BOUND = 1 / (6 * math.sqrt(3))
 # Relative accuracy of the largest eigenvalue, and passes over X spent on it at the most.
 _EIGENVALUE_TOL = 1e-2
 _EIGENVALUE_PASSES = 100
+# Up to this many parameters the whole matrix, of one pass, costs less than a few passes.
+_WHOLE_GRAM = 8
 
 # Beyond this score sigma is 0 or 1 to the last digit of a float32.
 _SATURATED = 20.0
@@ -155,13 +157,16 @@ class Objective:
         adding the residual makes the estimate safe.
         """
         size = self.n_features + int(self.fit_intercept)
+        if size <= _WHOLE_GRAM:
+            gram = self._gram_product(np.eye(size))
+            return float(np.linalg.eigvalsh(gram)[-1]) if np.isfinite(gram).all() else math.inf
         basis = np.empty((min(size, _EIGENVALUE_PASSES), size))
         tridiagonal = np.zeros((len(basis), len(basis)))
         start = np.random.default_rng(0).standard_normal(size)
         basis[0] = start / np.linalg.norm(start)
         largest = residual = 0.0
         for k in range(len(basis)):
-            product = self._gram_product(basis[k])
+            product = self._gram_product(basis[k : k + 1])[0]
             tridiagonal[k, k] = product @ basis[k]
             if not np.isfinite(product).all() or not math.isfinite(tridiagonal[k, k]):
                 return math.inf
@@ -176,21 +181,22 @@ class Objective:
             basis[k + 1] = product / norm
         return max(largest, 0.0) + residual
 
-    def _gram_product(self, vector):
-        """[X 1]^T S [X 1] v, as the gradient of the cost z^2 / 2."""
+    def _gram_product(self, vectors):
+        """[X 1]^T S [X 1] v for each row v, as the gradient of the cost z^2 / 2."""
         d = self.n_features
-        coef = vector[:d].astype(self.dtype)[None]
-        intercept = np.zeros(1, self.dtype)
+        coef = np.ascontiguousarray(vectors[:, :d], self.dtype)
+        intercept = np.zeros(len(vectors), self.dtype)
         if self.fit_intercept:
-            intercept[0] = vector[d]
+            intercept[:] = vectors[:, d]
         coef_grad, intercept_grad = np.empty_like(coef), np.empty_like(intercept)
-        y = self.data.y[:1] if self.data.y.ndim == 2 else self.data.y
+        # That cost knows no targets.
+        y = self.data.y if self.data.y.ndim == 1 else np.zeros(self.n_rows, np.uint8)
         self.backend.gradient(
             self.data._replace(y=y), Loss.QUADRATIC, coef, intercept, coef_grad, intercept_grad,
             self.n_threads(),
         )  # fmt: skip
-        parts = (coef_grad[0], intercept_grad) if self.fit_intercept else (coef_grad[0],)
-        return np.concatenate(parts, dtype=np.float64)
+        parts = (coef_grad, intercept_grad[:, None]) if self.fit_intercept else (coef_grad,)
+        return np.concatenate(parts, axis=1, dtype=np.float64)
 
     def _mean_targets(self):
         y, weight = self.data.y, self.data.sample_weight

@@ -47,6 +47,11 @@ def save(model, path):
     The file is safetensors with JSON metadata. It is written whole or not at all: a file
     that is already there stays as it was until the new one takes its place.
 
+    What the file holds is the model, not the state of its optimiser: after `load`,
+    ``partial_fit``, and ``fit`` with ``warm_start``, begin from the same weights with an
+    optimiser that remembers nothing (momentum, Adam's averages, order of the rows). To go on
+    exactly, pickle the estimator, or pass `checkpoint` to `schuss.train`.
+
     Parameters
     ----------
     model : SigmoidClassifier, SigmoidRegressor or sklearn.pipeline.Pipeline
@@ -86,6 +91,10 @@ def save(model, path):
 
 def load(path):
     """Read a model that `save` wrote.
+
+    It predicts as the saved one did. Training that goes on from it, by ``partial_fit`` or
+    ``warm_start``, keeps the weights and begins anew with everything else that an optimiser
+    remembers.
 
     Parameters
     ----------

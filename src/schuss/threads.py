@@ -53,3 +53,14 @@ def useful(n_threads, elements):
     3
     """
     return max(1, min(n_threads, elements // MIN_ELEMENTS_PER_THREAD))
+
+
+def for_pass(n_jobs, elements):
+    """Threads for one pass over `elements`; asks for those available only where it matters.
+
+    Examples
+    --------
+    >>> for_pass(8, elements=4 * 2)
+    1
+    """
+    return 1 if elements < 2 * MIN_ELEMENTS_PER_THREAD else useful(available(n_jobs), elements)

@@ -3,21 +3,24 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.exceptions import DataConversionWarning
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import assert_all_finite, check_array, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 # Integer labels that span less than this are encoded by a table instead of a sort.
 _TABLE_SIZE = 1 << 16
+# Labels that are encoded in one go: bounds the index arrays that NumPy makes of them.
+_BLOCK_LABELS = 1 << 16
 _LABELS_SHOWN = 5
 
 
 def environment_choice(variable, choices):
-    """The value of an environment variable, the first choice where it is unset."""
-    value = os.environ.get(variable) or choices[0]
+    """The value of an environment variable, the first choice where it is unset or blank."""
+    value = os.environ.get(variable, "").strip() or choices[0]
     return check_choice(value, variable, choices)
 
 
@@ -38,7 +41,19 @@ def check_callbacks(callbacks):
             raise TypeError(
                 f"callbacks: got {callback!r}, expected a callable f(info) or a list of them."
             )
+        check_every(getattr(callback, "every", None), f"callbacks: {callback!r} has ")
     return several
+
+
+def check_every(every, whose=""):
+    """Return the number of iterations from one call of a callback to the next, or None."""
+    wrong = not isinstance(every, Integral) or isinstance(every, bool)
+    if every is not None and (wrong or every < 1):
+        raise ValueError(
+            f"{whose}every={every!r}: expected a positive whole number of iterations, or None "
+            "to be called after each chunk of them."
+        )
+    return every
 
 
 def check_labels(y, n_rows, classes=None, name="y"):
@@ -55,15 +70,19 @@ def check_labels(y, n_rows, classes=None, name="y"):
     classes : ndarray
     codes : ndarray of shape (n_rows,), uint8 or (more than 256 classes) int32
     """
-    y = column_or_1d(y, warn=True)
+    _check_not_scalar(y, f"({n_rows},): one label a row", name)
+    # What scikit-learn would pass unchanged is spared the fixed cost of its checks.
+    if type(y) is not np.ndarray or y.ndim != 1:
+        y = column_or_1d(y, warn=True)
     check_rows(len(y), n_rows, name)
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name=name)
+    _check_text(y, name)
     if classes is None:
         classes, codes = _encode(y)
     else:
         codes = _encode_known(y, classes, name)
-    return classes, codes.astype(np.uint8 if len(classes) <= 256 else np.int32, copy=False)
+    return classes, codes.astype(_code_type(len(classes)), copy=False)
 
 
 def check_classes(classes, seen):
@@ -75,9 +94,54 @@ def check_classes(classes, seen):
         )
 
 
+def check_class_weight(class_weight, classes, codes, sample_weight):
+    """Return a factor of the sample weights for each row.
+
+    Parameters
+    ----------
+    class_weight : dict or "balanced"
+    classes : ndarray of shape (n_classes,)
+    codes : ndarray of shape (n,)
+    sample_weight : ndarray of shape (n,) or None
+    """
+    if isinstance(class_weight, dict):
+        for label, weight in class_weight.items():
+            if not (isinstance(weight, Real) and 0 <= weight < np.inf):
+                raise ValueError(
+                    f"class_weight: the weight of class {label!r} is {weight!r}, expected a "
+                    "finite number of 0 or more."
+                )
+        try:
+            factors = compute_class_weight(class_weight, classes=classes, y=classes)
+        except ValueError as error:
+            raise ValueError(
+                f"class_weight={class_weight!r}: {error}; expected weights by label, of some of "
+                f"{_shown(classes)}. Correct the labels."
+            ) from None
+    else:
+        # A class whose rows weigh nothing has the factor inf, which no row shows.
+        with np.errstate(divide="ignore"):
+            factors = compute_class_weight(
+                class_weight, classes=np.arange(len(classes)), y=codes, sample_weight=sample_weight
+            )
+        factors[~np.isfinite(factors)] = 0.0
+    factors = factors[codes]
+    # Weights that are all 0 without class_weight are an error of sample_weight, found before.
+    if not (factors if sample_weight is None else factors * sample_weight).any():
+        raise ValueError(
+            f"class_weight={class_weight!r} gives every row the weight 0, with the sample_weight "
+            "there is. Give the class of at least one row that counts a weight above 0."
+        )
+    return factors
+
+
 def check_targets(y, n_rows, dtype, name="y", several=False):
     """Return real targets as an array of shape (n_rows,), or (n_rows, K) where allowed."""
-    y = check_array(y, ensure_2d=False, allow_nd=True, dtype=dtype, input_name=name)
+    _check_not_scalar(y, f"({n_rows},)" + several * f" or ({n_rows}, K)" + ": targets by row", name)
+    if type(y) is np.ndarray and y.dtype.kind in "biu":
+        y = y.astype(dtype)
+    else:
+        y = check_array(y, ensure_2d=False, allow_nd=True, dtype=dtype, input_name=name)
     if y.ndim == 2 and not several:
         if y.shape[1] != 1:
             raise ValueError(
@@ -163,18 +227,34 @@ def check_rows(came, expected, name):
         )
 
 
+def _check_not_scalar(y, expected, name):
+    if y is None or np.isscalar(y) or getattr(y, "ndim", 1) == 0:
+        raise ValueError(f"{name} is {y!r}, expected an array of shape {expected}.")
+
+
+def _check_text(y, name):
+    """Refuse objects other than text; scikit-learn cannot tell what they mean either."""
+    if y.dtype.kind != "O" or all(isinstance(label, str) for label in y):
+        return
+    types = ", ".join(sorted({type(label).__name__ for label in y}))
+    raise ValueError(
+        f"{name} has dtype object and holds {types}: Unknown label type. Expected text, whole "
+        f"numbers or booleans, all of one type. Convert them, for example by {name}.astype(int) "
+        f"or {name}.astype(str), and leave out rows without a label."
+    )
+
+
+def _code_type(n_classes):
+    return np.uint8 if n_classes <= 256 else np.int32
+
+
 def _encode(y):
     if y.dtype.kind in "biu":
-        dtype = y.dtype
-        y = y.view(np.uint8) if dtype.kind == "b" else y
         low, high = int(y.min()), int(y.max())
         if high - low < _TABLE_SIZE:
-            offset = y.astype(np.int64) - low if low else y
-            present = np.bincount(offset) > 0
-            classes = np.flatnonzero(present)
-            codes = (np.cumsum(present) - 1)[offset]
-            # Back to where they came from without leaving the type of y.
-            return (classes.astype(dtype) + np.array(low, dtype)).astype(dtype), codes
+            present = _mark(y, low, high)
+            classes = np.flatnonzero(present).astype(np.uint64) + np.uint64(low % 2**64)
+            return classes.astype(y.dtype), _encode_by_table(y, low, present)
     try:
         check_classification_targets(y)
     except ValueError as error:
@@ -186,13 +266,51 @@ def _encode(y):
 
 
 def _encode_known(y, classes, name):
+    if y.dtype.kind in "biu" and classes.dtype.kind in "biu":
+        low, high = int(classes[0]), int(classes[-1])
+        if int(y.min()) < low or high < int(y.max()):
+            _refuse_unseen(np.unique(y[(y < low) | (y > high)]), classes, name)
+        if high - low < _TABLE_SIZE:
+            present = _mark(classes, low, high)
+            if not (_mark(y, low, high) & ~present).any():
+                return _encode_by_table(y, low, present)
+        # Types of different signs would meet in float64, which does not tell all labels apart.
+        y = y.astype(classes.dtype, copy=False)
     unseen = np.setdiff1d(y, classes)
     if len(unseen):
-        raise ValueError(
-            f"{name} holds labels that are not among the classes: {_shown(unseen)}; expected "
-            f"some of {_shown(classes)}."
-        )
+        _refuse_unseen(unseen, classes, name)
     return np.searchsorted(classes, y)
+
+
+def _refuse_unseen(unseen, classes, name):
+    raise ValueError(
+        f"{name} holds labels that are not among the classes: {_shown(unseen)}; expected "
+        f"some of {_shown(classes)}."
+    )
+
+
+def _mark(y, low, high):
+    """Which whole numbers from low to high there are."""
+    present = np.zeros(high - low + 1, bool)
+    for _, offsets in _offsets(y, low):
+        present[offsets] = True
+    return present
+
+
+def _encode_by_table(y, low, present):
+    table = np.cumsum(present) - 1
+    table = table.astype(_code_type(table[-1] + 1))
+    codes = np.empty(len(y), table.dtype)
+    for rows, offsets in _offsets(y, low):
+        codes[rows] = table[offsets]
+    return codes
+
+
+def _offsets(y, low):
+    """``y - low``, a block of rows at a time; modulo 2^64, so for every integer type."""
+    for start in range(0, len(y), _BLOCK_LABELS):
+        rows = slice(start, start + _BLOCK_LABELS)
+        yield rows, (y[rows].astype(np.uint64) - np.uint64(low % 2**64)).view(np.int64)
 
 
 def _shown(labels):

@@ -135,6 +135,8 @@ def _forcing(name):
 def _load(name):
     try:
         return import_module(f"{__name__}.{name}_")
+    except BackendUnavailableError:  # says itself how to mend it
+        raise
     except ImportError as error:
         raise BackendUnavailableError(
             f"The {name} backend was asked for, but cannot be loaded ({error}). "
@@ -148,7 +150,7 @@ def _available(name):
         return find_spec("numba") is not None
     try:
         _load(name)
-    except BackendUnavailableError:
+    except (BackendUnavailableError, ValueError):  # the latter: an unknown SCHUSS_ISA
         return False
     return True
 
@@ -162,7 +164,7 @@ def _choose():
             _automatic = "cython"
         except BackendUnavailableError as error:
             # An instruction set asked for by name is a forced choice as well.
-            if os.environ.get("SCHUSS_ISA", "auto") != "auto":
+            if os.environ.get("SCHUSS_ISA", "").strip() not in ("", "auto"):
                 raise
             _automatic = "numba" if _available("numba") else "numpy"
             numba = "" if _automatic == "numba" else f", or {_MENDS['numba']}"

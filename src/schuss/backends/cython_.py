@@ -5,12 +5,14 @@ instruction set. `ISA` is the one in use, `BUILD` says how they were compiled; `
 says what each function takes and returns.
 """
 
-import os
 import threading
 from importlib import import_module
 
 import numpy as np
 import scipy.sparse as sp
+
+from schuss.errors import BackendUnavailableError
+from schuss.validation import environment_choice
 
 NAME = "cython"
 
@@ -24,27 +26,27 @@ _FOLDERS = {
 
 def _load():
     """Import the modules for the best or the forced instruction set."""
-    forced = os.environ.get("SCHUSS_ISA", "").strip() or "auto"
-    if forced not in ("auto", *_FOLDERS):
-        raise ValueError(f"SCHUSS_ISA={forced!r}: expected one of {['auto', *_FOLDERS]}")
+    forced = environment_choice("SCHUSS_ISA", ("auto", *_FOLDERS))
     level = import_module("schuss._ext.baseline.single").processor_level()
     for isa, (folder, needed) in _FOLDERS.items():
         if forced not in ("auto", isa):
             continue
         if level < needed:
             if forced == isa:
-                raise ImportError(
-                    f"SCHUSS_ISA={forced}, but this processor does not support it; "
-                    "unset SCHUSS_ISA to use the best that it has"
+                raise BackendUnavailableError(
+                    f"SCHUSS_ISA={forced} was asked for, but this processor does not have that "
+                    "instruction set. Unset SCHUSS_ISA to use the best that it has, or set it to "
+                    f"one of {', '.join(k for k, v in _FOLDERS.items() if v[1] <= level)}."
                 )
             continue
         try:
             modules = [import_module(f"schuss._ext.{folder}.{m}") for m in ("single", "double")]
         except ImportError as error:
             if forced == isa:
-                raise ImportError(
-                    f"SCHUSS_ISA={forced}, but this build of schuss has no such extension; "
-                    "unset SCHUSS_ISA, or reinstall with a compiler that knows it"
+                raise BackendUnavailableError(
+                    f"SCHUSS_ISA={forced} was asked for, but this build of schuss has no such "
+                    f"extension ({error}). Unset SCHUSS_ISA to use the best that there is, or "
+                    "reinstall schuss with a C compiler that knows that instruction set."
                 ) from error
             continue
         return isa, *modules
