@@ -493,7 +493,7 @@ cdef class Prediction(Job):
 def read_once(const uint8_t[::1] buffer):
     """Add up a buffer as reals, as fast as one thread can read it.
 
-    The yardstick of `bench`: four independent sums, and the prefetching of the pass.
+    The yardstick of `bench`: four independent sums, one after another.
     """
     cdef Py_ssize_t count = buffer.shape[0] // REAL_SIZE, i = 0
     cdef const real *data = <const real *>&buffer[0]
@@ -501,10 +501,8 @@ def read_once(const uint8_t[::1] buffer):
     with nogil:
         a0 = a1 = a2 = a3 = v_set(0)
         while i + 4 * LANES <= count:
-            prefetch(at(<const char *>(data + i), 4096))
             a0 = a0 + v_load(data + i)
             a1 = a1 + v_load(data + i + LANES)
-            prefetch(at(<const char *>(data + i), 4096 + 2 * LANES * REAL_SIZE))
             a2 = a2 + v_load(data + i + 2 * LANES)
             a3 = a3 + v_load(data + i + 3 * LANES)
             i += 4 * LANES

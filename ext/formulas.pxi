@@ -5,8 +5,8 @@
 # (exp(r) - 1 - r) / r^2 on |r| <= log(2)/2 and of (atanh(s)/s - 1) / s^2 on s <= 1/3.
 
 
-cdef inline vreal exp_minus_abs(vreal z, vreal *rest) noexcept nogil:
-    """e^(-|z|) = result * (1 + rest), subnormal results included."""
+cdef inline inlined_void exp_minus_abs(vreal z, vreal *e, vreal *rest) noexcept nogil:
+    """e^(-|z|) = e * (1 + rest), subnormal results included."""
     cdef vreal a, n, half, r, p, one = v_set(1)
     if REAL_SIZE == 4:
         # Below -104 the result rounds to 0; the bound keeps 2^(n/2) representable.
@@ -42,7 +42,7 @@ cdef inline vreal exp_minus_abs(vreal z, vreal *rest) noexcept nogil:
     rest[0] = a - a * r
     # Two factors, because 2^n itself may be below the smallest normal number.
     half = v_round(n * v_set(<real>0.5))
-    return (p * v_exp2_whole(half)) * v_exp2_whole(n - half)
+    e[0] = (p * v_exp2_whole(half)) * v_exp2_whole(n - half)
 
 
 cdef inline vreal log1p_unit(vreal e) noexcept nogil:
@@ -71,7 +71,7 @@ cdef inline vreal log1p_unit(vreal e) noexcept nogil:
     return e - s * (e - (u + u) * q)
 
 
-cdef inline void logistic_pair(
+cdef inline inlined_void logistic_pair(
     vreal z, vreal e, vreal rest, vreal *p, vreal *q
 ) noexcept nogil:
     """sigma(z) and sigma(-z) from e^(-|z|) = e (1 + rest), neither by subtraction from 1.
@@ -93,18 +93,19 @@ cdef inline void logistic_pair(
 
 cdef inline vreal log_logistic(vreal z) noexcept nogil:
     """log sigma(z) = -log(1 + e^-z)."""
-    cdef vreal rest
-    return v_where_negative(z, z, v_set(0)) - log1p_unit(exp_minus_abs(z, &rest))
+    cdef vreal e, rest
+    exp_minus_abs(z, &e, &rest)
+    return v_where_negative(z, z, v_set(0)) - log1p_unit(e)
 
 
-cdef inline void cost(int loss, vreal z, vreal y, vreal *value, vreal *derivative) noexcept nogil:
+cdef inline inlined_void cost(int loss, vreal z, vreal y, vreal *value, vreal *derivative) noexcept nogil:
     """A cost c(z, y) and dc/dz; `loss` is a constant at every call."""
     cdef vreal p, q, e, rest, residual, share
     if loss == LOSS_QUADRATIC:
         value[0] = z * z * v_set(<real>0.5)
         derivative[0] = z
         return
-    e = exp_minus_abs(z, &rest)
+    exp_minus_abs(z, &e, &rest)
     logistic_pair(z, e, rest, &p, &q)
     # p - y with no digit lost where p rounds to 0 or 1 and y is 0 or 1.
     residual = p * (v_set(1) - y) - q * y

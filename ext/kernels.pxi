@@ -16,6 +16,8 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals()
 
 cdef extern from "vec.h" nogil:
+    # What a loop returns that is inlined at each call, for its constant arguments.
+    ctypedef void inlined_void "INLINED_VOID"
     const int LANES
     const int REAL_SIZE
     vreal v_load(const real *p)

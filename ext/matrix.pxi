@@ -9,13 +9,11 @@ cdef enum Layout:
     SPARSE             # CSR
 
 cdef enum:
-    # A block is read twice, the second time from the cache. Rows: a share of a 32 KiB L1 that
-    # leaves room for the next block, the best of 4 to 64 KiB. Columns: long enough lines for
-    # few page changes, within half of a 512 KiB L2.
-    ROWS_BLOCK_BYTES = 12288
+    # A block is read twice, the second time from the cache. Rows: see lines.pxi. Columns: long
+    # enough lines for few page changes, within half of a 512 KiB L2.
+    ROWS_BLOCK_BYTES = 4096
+    GROUP_ROWS = 256
     COLUMNS_BLOCK_BYTES = 131072
-    # Rows up to this length are taken tile by tile (lines.pxi): a block of them is in L1.
-    SHORT_LINE = 256
     # Packing pays where X stays in the L2 cache and is read many times.
     PACKED_BYTES = 524288
     PACKED_FEATURES = 256
@@ -35,6 +33,19 @@ cdef inline Py_ssize_t between(Py_ssize_t low, Py_ssize_t value, Py_ssize_t high
     return low if value < low else (high if value > high else value)
 
 
+cdef inline Py_ssize_t skew_rows(Py_ssize_t row_bytes) noexcept nogil:
+    """Rows at a time for `skewed_pass`: about 4 KiB, as measured on Zen 4.
+
+    Shorter rows do better in blocks of enough registers of costs; rows that fill L1 are
+    summed from L2, eight at a time.
+    """
+    if row_bytes < 800:
+        return 0
+    if row_bytes <= 1024:
+        return 8
+    return 2 if row_bytes <= 4096 else 8
+
+
 cdef struct Lines:
     Layout layout
     const char *base
@@ -44,6 +55,8 @@ cdef struct Lines:
     Py_ssize_t column_stride  # bytes
     char kind                 # NumPy's letter of the feature type
     Py_ssize_t block          # rows in a block, a multiple of LANES
+    Py_ssize_t group          # rows whose targets are read at once: whole blocks
+    Py_ssize_t skew           # rows in a block of `skewed_pass`, or 0: X is not for it
     Py_ssize_t width          # d rounded up to whole registers
     real *panels              # of a packed X
     # CSR
@@ -99,7 +112,7 @@ cdef class Matrix:
         cdef const int64_t[::1] wide, wide_ptr
         self.keep = (values, indices, indptr)
         self.lines.layout = SPARSE
-        self.lines.block = SPARSE_BLOCK_ROWS
+        self.lines.block = self.lines.group = SPARSE_BLOCK_ROWS
         self.lines.index_size = indptr.itemsize
         # An empty memoryview has no first element to point at.
         self.lines.values = &values[0] if values.shape[0] else NULL
@@ -121,12 +134,15 @@ cdef class Matrix:
         if by_columns:
             x.layout = COLUMNS if own and x.n >= LANES else CONVERTED_COLUMNS
             x.block = COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE)
-            x.block = between(32, x.block // 32 * 32, 1024)
+            x.block = x.group = between(32, x.block // 32 * 32, 1024)
         else:
             own = own and x.column_stride == REAL_SIZE and x.d >= LANES
             x.layout = ROWS if own else CONVERTED_ROWS
             x.block = ROWS_BLOCK_BYTES // (x.width * REAL_SIZE)
-            x.block = between(8, x.block // 8 * 8, 128)
+            x.block = 8 if x.block <= 2 else between(16, round_up(x.block, 16), 128)
+            x.group = round_up(GROUP_ROWS, x.block)
+            if own:
+                x.skew = skew_rows(x.d * REAL_SIZE)
 
     cdef bint pack(self) except -1:
         """Copy a small X into panels of registers of rows, at most once.

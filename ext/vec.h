@@ -40,6 +40,7 @@ typedef real vreal __attribute__((vector_size(VECTOR_BYTES)));
 typedef bits vbits __attribute__((vector_size(VECTOR_BYTES)));
 #define VECTORISED 1
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define INLINED_VOID __attribute__((always_inline)) void
 #define prefetch(address) __builtin_prefetch((const void *)(address), 0, 3)
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -52,6 +53,7 @@ typedef real vreal;
 typedef bits vbits;
 #define VECTORISED 0
 #define ALWAYS_INLINE static __forceinline
+#define INLINED_VOID void
 #define prefetch(address) ((void)(address))
 #endif
 
