@@ -9,8 +9,8 @@ cdef enum Layout:
     SPARSE             # CSR
 
 cdef enum:
-    # A block is read twice, the second time from the cache. Rows: see lines.pxi. Columns: long
-    # enough lines for few page changes, within half of a 512 KiB L2.
+    # A block is read twice, the second time from the cache. Rows: see lines.pxi. Columns that
+    # are converted: long enough lines for few page changes, within half of a 512 KiB L2.
     ROWS_BLOCK_BYTES = 4096
     GROUP_ROWS = 256
     COLUMNS_BLOCK_BYTES = 131072
@@ -134,7 +134,10 @@ cdef class Matrix:
         if by_columns:
             x.layout = COLUMNS if own and x.n >= LANES else CONVERTED_COLUMNS
             x.block = COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE)
-            x.block = x.group = between(32, x.block // 32 * 32, 1024)
+            # Of X itself, pages in full: a second reading from L3 costs less than short lines.
+            x.block = x.group = 1024 if x.layout == COLUMNS else between(
+                32, x.block // 32 * 32, 1024
+            )
         else:
             own = own and x.column_stride == REAL_SIZE and x.d >= LANES
             x.layout = ROWS if own else CONVERTED_ROWS
