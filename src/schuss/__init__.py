@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from schuss import callbacks
     from schuss.backends import get_backend, show_config, use_backend
     from schuss.errors import DivergenceError
+    from schuss.minimizer import (
+        adam,
+        adaptive,
+        gd,
+        grid,
+        minimize,
+        momentum,
+        nesterov,
+        newton,
+    )
     from schuss.neuron import SigmoidClassifier, SigmoidRegressor, train
     from schuss.persistence import load, save
 
@@ -21,9 +31,17 @@ __all__ = [
     "SigmoidClassifier",
     "SigmoidRegressor",
     "__version__",
+    "adam",
+    "adaptive",
     "callbacks",
+    "gd",
     "get_backend",
+    "grid",
     "load",
+    "minimize",
+    "momentum",
+    "nesterov",
+    "newton",
     "save",
     "show_config",
     "train",
@@ -35,8 +53,16 @@ _HOMES = {
     "DivergenceError": "errors",
     "SigmoidClassifier": "neuron",
     "SigmoidRegressor": "neuron",
+    "adam": "minimizer",
+    "adaptive": "minimizer",
+    "gd": "minimizer",
     "get_backend": "backends",
+    "grid": "minimizer",
     "load": "persistence",
+    "minimize": "minimizer",
+    "momentum": "minimizer",
+    "nesterov": "minimizer",
+    "newton": "minimizer",
     "save": "persistence",
     "show_config": "backends",
     "train": "neuron",
