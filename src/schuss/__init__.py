@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from schuss import callbacks
+    from schuss import callbacks, plot
     from schuss.backends import get_backend, show_config, use_backend
     from schuss.errors import DivergenceError
     from schuss.minimizer import (
@@ -42,6 +42,7 @@ __all__ = [
     "momentum",
     "nesterov",
     "newton",
+    "plot",
     "save",
     "show_config",
     "train",
@@ -71,8 +72,8 @@ _HOMES = {
 
 
 def __getattr__(name):
-    if name == "callbacks":
-        return import_module("schuss.callbacks")
+    if name in ("callbacks", "plot"):
+        return import_module(f"schuss.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'schuss' has no attribute {name!r}")
     value = getattr(import_module(f"schuss.{_HOMES[name]}"), name)

@@ -1031,7 +1031,7 @@ class _Grid:
                 values[:], k = problem.polynomial(points[:, 0]), len(points) - 1
                 problem.nfev += len(points)
             else:
-                for k, x in enumerate(points):  # noqa: B007
+                for k, x in enumerate(points):
                     with _noting(k, x), np.errstate(all="ignore"):
                         values[k] = problem.value(x)
                     if report.stops(x, values[k]):
