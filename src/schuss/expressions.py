@@ -132,6 +132,8 @@ class Expression:
         # Without the blanks before it, which Python takes for an indentation.
         formula = self._line.lstrip()
         self._blanks = len(self._line) - len(formula)
+        if "\0" in formula:
+            raise self._error(self._line.index("\0") + 1, "this is no character of a formula")
         try:
             return ast.parse(formula, mode="eval").body
         except SyntaxError as error:

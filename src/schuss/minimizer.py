@@ -17,6 +17,7 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from schuss import backends
 from schuss.backends import numpy_
+from schuss.backends.calls import c_function
 from schuss.backends.contract import Function, Limits, Rule, State, Trail
 from schuss.constants import (
     ADAM_BETA_1,
@@ -307,10 +308,12 @@ class _Problem:
         direction /= np.linalg.norm(direction)
         h = DIFFERENCE_STEP * max(1.0, np.linalg.norm(self.x0))
         with np.errstate(all="ignore"):
-            rise = self.value(self.x0 + h * direction) - self.value(self.x0 - h * direction)
-        slope, given = rise / (2 * h), float(gradient @ direction)
-        # Differences of values lose what rounding takes from them.
-        noise = 1e3 * np.finfo(float).eps * abs(value) / h
+            ahead = (self.value(self.x0 + h * direction) - value) / h
+            behind = (value - self.value(self.x0 - h * direction)) / h
+        slope, given = (ahead + behind) / 2, float(gradient @ direction)
+        # What is between the slopes on either side is right; differences of values lose what
+        # rounding takes from them.
+        noise = abs(ahead - behind) + 1e3 * np.finfo(float).eps * abs(value) / h
         size = max(abs(slope), np.linalg.norm(gradient) / math.sqrt(self.n))
         if not abs(slope - given) > _SLOPE_DIFFERENCE * size + noise:
             return
@@ -347,7 +350,7 @@ class _Problem:
         if isinstance(function, LowLevelCallable):
             compiled = _function(function if part == "value" else None,
                                  function if part == "gradient" else None, self.n)  # fmt: skip
-            return numpy_.c_function(compiled, part)
+            return c_function(compiled, part)
         if not callable(function):
             raise TypeError(f"{name}={function!r}: expected a callable.")
         return lambda x: function(self._given(x), *self.args)
@@ -686,8 +689,11 @@ class _Walk:
                         self._move_to(points[0])
                 nit += done
         except KeyboardInterrupt:
-            nit += int(self.state.counters[Counter.EPOCHS])
-            reason = "interrupted"
+            # Back to the last point that was evaluated.
+            nit = int(self.trail.marks[Mark.POINTS]) - 1
+            if nit < 0:
+                raise
+            status, reason = Status.RAN, "interrupted"
             warnings.warn(
                 f"Interrupted after {nit} of {self.max_iter} iterations; the point reached is "
                 "returned.",
@@ -724,6 +730,8 @@ class _Walk:
             points, values = self.path.room(nit, 1)
             bad_x, bad_value = points[0].copy(), float(values[0])
             nit -= 1
+            x, value, gradient = self.trail.x, self.trail.marks[Mark.VALUE], self.trail.gradient
+        elif reason == "interrupted":
             x, value, gradient = self.trail.x, self.trail.marks[Mark.VALUE], self.trail.gradient
         elif status == Status.RAN:
             # With this tolerance it evaluates and takes no step.
@@ -810,7 +818,7 @@ class _Walk:
         }.get(status) or self._overshot(nit)
 
     def _nonfinite(self, iteration, x, value, path_fun):
-        grew = len(path_fun) > 1 and path_fun[-1] > path_fun[0]
+        grew = value == math.inf or (len(path_fun) > 1 and path_fun[-1] > path_fun[0])
         if self.fixed and grew:
             return self._overshot(iteration)
         what = f"fun returned {value}" if not math.isfinite(value) else "the gradient is not finite"
@@ -991,8 +999,8 @@ def _grid_axes(bounds, n_points):
     for count in counts:
         _check_number(count, "n_points", Integral, 2)
     size, variables = math.prod(counts), len(pairs)
-    # The points, and their values; Python's numbers, which do not overflow.
-    needed, memory = 8 * size * (variables + 1), _memory()
+    # The points twice while they are made, and their values; Python's numbers do not overflow.
+    needed, memory = 8 * size * (2 * variables + 1), _memory()
     if needed > memory / 2:
         shape = " x ".join(map(str, counts))
         raise ValueError(
@@ -1055,10 +1063,11 @@ class _Grid:
         x = points[best].copy()
         with np.errstate(all="ignore"):
             gradient = problem.gradient(x)
+        odd = "" if finite.all() else f" ({np.sum(~finite):,} of them not finite)"
         reach = ", ".join(f"{s / 2:.3g}" for s in self.spacing)
         return _result(
             problem, "grid", reason,
-            f"The best of {len(values):,} points ({np.sum(~finite):,} not finite); the minimum "
+            f"The best of {len(values):,} points{odd}; the minimum "
             f"may lie about half a spacing away ({reach}), or in a valley between the points.",
             x=x, fun=float(values[best]), jac=gradient, nit=len(points) - 1, path=points,
             path_fun=values, learning_rate=None,

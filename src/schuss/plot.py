@@ -460,6 +460,8 @@ class DecisionBoundaryDisplay:
         if len(y) != len(rows):
             raise ValueError(f"y has {len(y)} rows, X has {len(rows)}; expected as many.")
         classes = estimator.classes_
+        # A data frame as it is, for estimators that know their columns.
+        X = rows if columns is None else X
         two = len(classes) == 2 and hasattr(estimator, "predict_proba")
         colours = list(_COLOURS[: len(classes)])
         settings = {"grid_resolution": grid_resolution, "ax": axes}
@@ -540,7 +542,7 @@ class WeightsDisplay:
     >>> import schuss
     >>> from schuss.plot import WeightsDisplay
     >>> X, y = load_digits(n_class=2, return_X_y=True)
-    >>> neuron = schuss.SigmoidClassifier("log_loss", alpha=0.1).fit(X, y)
+    >>> neuron = schuss.SigmoidClassifier("log_loss", "nesterov", alpha=0.1).fit(X, y)
     >>> display = WeightsDisplay.from_estimator(neuron, names=("zero", "one"))
     >>> display.weights.shape
     (1, 8, 8)
