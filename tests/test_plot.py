@@ -90,7 +90,7 @@ def test_learning_curves():
     seconds = plot.LearningCurveDisplay.from_estimator(neurons, over="seconds", log_scale=True)
     line = seconds.ax_.lines[0]
     np.testing.assert_array_equal(line.get_xdata(), neurons["gd"].history_["seconds"])
-    assert seconds.ax_.get_xlabel() == "seconds" and seconds.ax_.get_yscale() == "log"
+    assert seconds.ax_.get_xlabel() == "time" and seconds.ax_.get_yscale() == "log"
     early = SigmoidClassifier("log_loss", max_iter=30, early_stopping=True, random_state=0)
     validated = plot.LearningCurveDisplay.from_estimator(make_pipeline(early).fit(X, y))
     assert len(validated.ax_.lines) == 2

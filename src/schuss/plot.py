@@ -31,6 +31,8 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 2)))
 _GREY = "0.45"
 
+_ENDS = {"max_iter": "not at the end", "diverged": "diverged", "saddle": "no minimum"}
+
 _CURVE_POINTS = 400
 _CONTOUR_POINTS = 81
 _CONTOURS = 12
@@ -190,7 +192,7 @@ class DescentDisplay:
         ):
             draw = self._on_curve if len(self.background) == 2 else self._on_contours
             draw(axes, result, _COLOURS[i % len(_COLOURS)])
-            ended = "" if result.success else f", {result.stop_reason.replace('_', ' ')}"
+            ended = "" if result.success else f", {_ENDS.get(result.stop_reason, 'stopped')}"
             counted = "points" if result.method == "grid" else "steps"
             count = f"{result.nit + (result.method == 'grid'):,} {counted}{ended}"
             axes.set_title(f"{label}\n{count}" if label else count, fontsize="medium")
@@ -210,6 +212,10 @@ class DescentDisplay:
             marker="o", markersize=3.5,
         )  # fmt: skip
         self._ends(axes, result.path[0, 0], result.path_fun[0], result.x[0], result.fun, colour)
+        axes.set_xlim(x[0], x[-1])
+        finite = values[np.isfinite(values)]
+        if len(finite):
+            axes.set_ylim(*_spread(finite.min(), finite.max(), 0.04))
 
     def _on_contours(self, axes, result, colour):
         x, y, values = self.background
@@ -290,7 +296,7 @@ class LearningCurveDisplay:
     >>> neuron = schuss.SigmoidClassifier(max_iter=50, tol=0).fit(scale(X), y)
     >>> display = LearningCurveDisplay.from_estimator(neuron, over="seconds")
     >>> display.ax_.get_xlabel()
-    'seconds'
+    'time'
     """
 
     def __init__(self, histories, over="epochs", quantity="loss"):
@@ -387,7 +393,13 @@ class LearningCurveDisplay:
                 self.ax_.plot(x, validation, linestyle="--", label=name, **settings)
         if log_scale:
             self.ax_.set_yscale("log")
-        self.ax_.set_xlabel("seconds" if self.over == "seconds" else "epoch")
+        if self.over == "seconds":
+            from matplotlib.ticker import EngFormatter, MaxNLocator
+
+            # A fit may take microseconds or hours.
+            self.ax_.xaxis.set_major_formatter(EngFormatter(unit="s"))
+            self.ax_.xaxis.set_major_locator(MaxNLocator(5))
+        self.ax_.set_xlabel("time" if self.over == "seconds" else "epoch")
         names = {"loss": "cost", "gradient_norm": "largest entry of the gradient"}
         self.ax_.set_ylabel(names.get(self.quantity, self.quantity))
         if validated or any(self.histories):
@@ -460,18 +472,21 @@ class DecisionBoundaryDisplay:
         if len(y) != len(rows):
             raise ValueError(f"y has {len(y)} rows, X has {len(rows)}; expected as many.")
         classes = estimator.classes_
-        # A data frame as it is, for estimators that know their columns.
-        X = rows if columns is None else X
+        # scikit-learn's margin is the same number for both features; here, a share of each.
+        corners = np.array([_spread(*pair) for pair in zip(rows.min(0), rows.max(0), strict=True)])
+        corners = corners.T
+        # A data frame for estimators that know their columns.
+        corners = type(X)(corners, columns=columns) if hasattr(X, "iloc") else corners
         two = len(classes) == 2 and hasattr(estimator, "predict_proba")
         colours = list(_COLOURS[: len(classes)])
-        settings = {"grid_resolution": grid_resolution, "ax": axes}
+        settings = {"grid_resolution": grid_resolution, "ax": axes, "eps": 0}
         if two:
             pyplot = _pyplot()
             from matplotlib.colors import LinearSegmentedColormap
 
             shades = LinearSegmentedColormap.from_list("", [colours[0], "white", colours[1]])
             boundary = _Boundary.from_estimator(
-                estimator, X, response_method="predict_proba", class_of_interest=classes[1],
+                estimator, corners, response_method="predict_proba", class_of_interest=classes[1],
                 plot_method="contourf", cmap=shades, alpha=0.6, levels=np.linspace(0, 1, 11),
                 **settings,
             )  # fmt: skip
@@ -484,7 +499,7 @@ class DecisionBoundaryDisplay:
             )  # fmt: skip
         else:
             boundary = _Boundary.from_estimator(
-                estimator, X, response_method="predict", plot_method="contourf", alpha=0.35,
+                estimator, corners, response_method="predict", plot_method="contourf", alpha=0.35,
                 **({"multiclass_colors": colours} if len(classes) <= len(_COLOURS) else {}),
                 **settings,
             )  # fmt: skip
@@ -542,7 +557,7 @@ class WeightsDisplay:
     >>> import schuss
     >>> from schuss.plot import WeightsDisplay
     >>> X, y = load_digits(n_class=2, return_X_y=True)
-    >>> neuron = schuss.SigmoidClassifier("log_loss", "nesterov", alpha=0.1).fit(X, y)
+    >>> neuron = schuss.SigmoidClassifier("log_loss", "nesterov", alpha=0.1).fit(X / 16, y)
     >>> display = WeightsDisplay.from_estimator(neuron, names=("zero", "one"))
     >>> display.weights.shape
     (1, 8, 8)
