@@ -56,7 +56,8 @@ lint: $(VENV)/dev.stamp
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint ext
 
 clean:
-	rm -rf $(VENV) $(ASAN) build dist docs/_build docs/gallery docs/sg_execution_times.rst src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf docs/_build docs/gallery docs/sg_execution_times.rst
+	rm -rf $(VENV) $(ASAN) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/schuss/_ext/build_info.py src/schuss/_ext/*/*.so ext/*.c ext/*.html
 
