@@ -81,7 +81,8 @@ def minimize(
         ``fun(x, *args) -> float``; x is a float where `x0` is one, else an array of shape
         (n,). Polynomials (of ``numpy.polynomial``, or ``numpy.poly1d``) and functions in C,
         ``double f(double)`` or ``double f(int n, double *x)``, each with or without a last
-        ``void *``, are descended in compiled code without the GIL.
+        ``void *``, are descended in compiled code without the GIL ("newton" and "grid", which
+        take few steps or none, call functions in C from Python).
     x0 : float or array-like of shape (n,)
         Where to start; "grid" needs none.
     args : tuple
@@ -160,11 +161,8 @@ def minimize(
     if method == "grid":
         axes = _grid_axes(bounds, n_points)
         if x0 is None:
-            x0 = np.array([axis[0] for axis in axes]) if len(axes) > 1 else float(axes[0][0])
-            problem = _Problem(fun, x0, args, jac, hess)
-        else:
-            problem = _Problem(fun, x0, args, jac, hess)
-        return _Grid(problem, axes).run(_Report(callback))
+            x0 = [axis[0] for axis in axes] if len(axes) > 1 else axes[0][0]
+        return _Grid(_Problem(fun, x0, args, jac, hess), axes).run(_Report(callback))
     if bounds is not None:
         raise ValueError(
             f"method={method!r} takes no bounds. Use method='grid', or "
@@ -896,6 +894,12 @@ class _Newton:
                         break
                     if nit == self.max_iter:
                         break
+                    if not np.isfinite(hessian).all():
+                        reason = "diverged"
+                        message = (
+                            f"Stopped in iteration {nit}: the Hessian is not finite at x = {x}."
+                        )
+                        break
                     direction, step = self._direction(nit, hessian, gradient)
                     if direction is None:
                         reason = "diverged"
@@ -934,7 +938,8 @@ class _Newton:
         )
 
     def _verdict(self, hessian, gradient):
-        least = float(np.linalg.eigvalsh(hessian).min())
+        finite = np.isfinite(hessian).all()
+        least = float(np.linalg.eigvalsh(hessian).min()) if finite else 0.0
         if least < -1e-6 * max(1.0, float(np.abs(hessian).max())):
             return "saddle", (
                 "The gradient vanishes here, but this is a maximum or a saddle point, no "
