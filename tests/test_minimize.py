@@ -369,6 +369,31 @@ def test_path_is_kept_or_not():
     np.testing.assert_array_equal(ends.path_fun, kept.path_fun[[0, -1]])
 
 
+def test_newton_keeps_the_path_or_not():
+    kept = schuss.minimize(rosenbrock, [-1.0, 2.0], method="newton", tol=0, xtol=1e-3)
+    ends = schuss.minimize(
+        rosenbrock, [-1.0, 2.0], method="newton", tol=0, xtol=1e-3, keep_path=False
+    )
+    np.testing.assert_array_equal(ends.path, kept.path[[0, -1]])
+    assert ends.nit == kept.nit and ends.message == kept.message
+
+
+def test_ctrl_c_in_newton_keeps_the_path():
+    calls = []
+
+    def hess(x):
+        calls.append(x)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return scipy.optimize.rosen_hess(x)
+
+    with pytest.warns(UserWarning, match="Interrupted after 2"):
+        result = schuss.minimize(
+            rosenbrock, [-1.0, 2.0], jac=scipy.optimize.rosen_der, hess=hess, method="newton"
+        )
+    assert result.stop_reason == "interrupted" and result.path.shape == (3, 2)
+
+
 def test_paths_outgrow_what_was_reserved(monkeypatch):
     monkeypatch.setattr("schuss.minimizer._FIRST_ROWS_BYTES", 1000)
     grown = schuss.minimize(POLYNOMIAL, 8.0, learning_rate=1e-3, max_iter=5000, tol=0)
@@ -444,6 +469,8 @@ def test_functions_that_end_in_nan():
         result = schuss.minimize(lambda x: np.log(x), 3.0, method=method, learning_rate=1.0)
         assert result.stop_reason == "diverged" and "fun returned nan" in result.message
         assert np.isfinite(result.x).all() and np.isfinite(result.path_fun).all()
+    newton = schuss.minimize(fun, 1.0, method="newton", learning_rate=1.0)
+    assert newton.stop_reason == "diverged" and "fun returned nan" in newton.message
     for bad in (math.nan, math.inf):
         with pytest.raises(ValueError, match=rf"fun\(x0\) is {bad}"):
             schuss.minimize(lambda x, bad=bad: bad, 3.0)

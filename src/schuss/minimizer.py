@@ -390,7 +390,7 @@ def _polynomial(fun):
     coef = fun.convert(kind=Polynomial, domain=(-1, 1), window=(-1, 1)).coef.astype(np.float64)
     if not np.isfinite(coef).all():
         raise ValueError(f"fun has the coefficients {coef}, expected finite numbers.")
-    return Polynomial(coef)
+    return Polynomial(coef).trim()
 
 
 def _polynomial_curvature(polynomial, x0):
@@ -627,6 +627,13 @@ def _result(problem, method, reason, message, **fields):
     )
 
 
+def _not_converged(run, gradient):
+    return (
+        f"Not converged after max_iter={run.max_iter} iterations: the largest entry of the "
+        f"gradient is {np.abs(gradient).max():.3g}, above tol={run.tol:.6g}. Raise max_iter or tol."
+    )
+
+
 # ----- first-order methods -------------------------------------------------------------
 
 
@@ -682,9 +689,9 @@ class _Walk:
                 done, status = self._advance(nit, points, values, self.rule)
                 chunk = next_chunk(chunk, m, perf_counter() - started)
                 if report.callback and nit and status != Status.NONFINITE:
-                    if report.stops(points[0], float(values[0])):
+                    if report.stops(points[0], float(values[0])) and status == Status.RAN:
+                        # The step from here does not count.
                         reason, done = "callback", 0
-                        self._move_to(points[0])
                 nit += done
         except KeyboardInterrupt:
             # Back to the last point that was evaluated.
@@ -717,48 +724,34 @@ class _Walk:
             with _noting(nit + int(counters[Counter.EPOCHS]), x):
                 raise error
 
-    def _move_to(self, x):
-        self.state.coef[0], self.state.intercept[0] = x[:-1], x[-1]
-
     def _finish(self, nit, status, reason, report):
-        value, gradient = None, None
-        x = np.append(self.state.coef[0], self.state.intercept)
-        if status == Status.NONFINITE and nit > 0:
-            # The row before is the last that is finite.
+        bad_x = bad_value = None
+        if status == Status.RAN and reason is None:
+            # With this tolerance it evaluates and takes no step.
+            points, values = self.path.room(nit, 1)
+            _, end = self._advance(nit, points, values, self.rule._replace(tol=math.inf))
+            if end == Status.NONFINITE:
+                status = end
+            else:
+                if np.abs(self.trail.gradient).max() <= self.tol:
+                    status = Status.CONVERGED
+                if report.stops(points[0], float(values[0])) and status == Status.RAN:
+                    reason = "callback"
+        if status == Status.NONFINITE:
             points, values = self.path.room(nit, 1)
             bad_x, bad_value = points[0].copy(), float(values[0])
             nit -= 1
-            x, value, gradient = self.trail.x, self.trail.marks[Mark.VALUE], self.trail.gradient
-        elif reason == "interrupted":
-            x, value, gradient = self.trail.x, self.trail.marks[Mark.VALUE], self.trail.gradient
-        elif status == Status.RAN:
-            # With this tolerance it evaluates and takes no step.
-            points, values = self.path.room(nit, 1)
-            self._move_to(x)
-            _, end = self._advance(nit, points, values, self.rule._replace(tol=math.inf))
-            value = float(values[0])
-            gradient = self.trail.gradient
-            if end == Status.NONFINITE:
-                status, bad_x, bad_value = Status.NONFINITE, x, value
-                nit = max(nit - 1, 0)
-                x, value = self.trail.x, self.trail.marks[Mark.VALUE]
-            elif reason is None:
-                if np.abs(gradient).max() <= self.tol:
-                    status = Status.CONVERGED
-                if report.stops(x, value) and status != Status.CONVERGED:
-                    reason = "callback"
-        else:
-            value, gradient = self.trail.marks[Mark.VALUE], self.trail.gradient
+            if nit < 0:
+                raise ValueError(f"fun(x0) is {bad_value} now, and was finite before.")
+        # The last point that was evaluated and is finite.
+        x, gradient = self.trail.x, self.trail.gradient
+        value = self.trail.marks[Mark.VALUE]
         path, path_fun = self.path.whole(nit, x, value)
         reason = reason or _STOP_REASONS[status]
         if self.problem.compiled is not None:
-            each = (
-                1
-                if self.problem.compiled.gradient or self.problem.polynomial
-                else (1 + 2 * self.problem.n)
-            )
+            given = self.problem.derivatives != "numerical"
             points = int(self.trail.marks[Mark.POINTS])
-            self.problem.nfev += each * points
+            self.problem.nfev += points * (1 if given else 1 + 2 * self.problem.n)
             self.problem.njev += points
         if status == Status.NONFINITE:
             message = self._nonfinite(nit + 1, bad_x, bad_value, path_fun)
@@ -767,13 +760,13 @@ class _Walk:
         return _result(
             self.problem, self.method, reason, message, x=x.copy(), fun=float(value),
             jac=gradient.copy(), nit=nit, path=path, path_fun=path_fun,
-            learning_rate=float(self.state.counters[Counter.STEP])
-            if self.pace.automatic or self.pace.solver == Solver.ADAPTIVE
-            else self._step_of(nit),
+            learning_rate=self._step_of(nit),
         )  # fmt: skip
 
     def _step_of(self, nit):
         steps = self.pace.steps
+        if self.pace.automatic or self.pace.solver == Solver.ADAPTIVE:
+            return float(self.state.counters[Counter.STEP])
         if callable(steps):
             return float(steps(max(nit - 1, 0)))
         return float(steps[min(max(nit - 1, 0), len(steps) - 1)])
@@ -809,10 +802,7 @@ class _Walk:
                 f"Converged: the last step changed the value by no more than "
                 f"ftol={self.ftol:.6g} (largest entry of the gradient: {norm:.3g})."
             ),
-            Status.RAN: (
-                f"Not converged after max_iter={self.max_iter} iterations: the largest entry of "
-                f"the gradient is {norm:.3g}, above tol={self.tol:.6g}. Raise max_iter or tol."
-            ),
+            Status.RAN: _not_converged(self, gradient),
         }.get(status) or self._overshot(nit)
 
     def _nonfinite(self, iteration, x, value, path_fun):
@@ -869,42 +859,37 @@ class _Newton:
 
     def run(self, report):
         problem, x = self.problem, self.problem.x0.copy()
-        points, values, reason, message = [], [], "max_iter", None
-        nit, step = 0, 1.0
+        path = _Path(problem.n, self.max_iter + 1, self.keep_path)
+        nit, step, last, reason, message = 0, 1.0, None, None, None
         try:
-            while True:
+            while reason is None:
                 with _noting(nit, x), np.errstate(all="ignore"):
                     value, gradient = problem.evaluate(x)
                     if not (math.isfinite(value) and np.isfinite(gradient).all()):
-                        reason, message = "diverged", self._nonfinite(nit, x, value, points)
-                        nit -= 1
-                        x, value = points[-1], values[-1]
-                        gradient = problem.gradient(x)
+                        reason, message = "diverged", self._nonfinite(nit, x, value)
                         break
-                    if len(points) > 1 and not self.keep_path:
-                        points.pop(), values.pop()
-                    points.append(x)
-                    values.append(value)
+                    points, values = path.room(nit, 1)
+                    points[0], values[0] = x, value
+                    before, last = last, (nit, x, value, gradient)
                     hessian = problem.hessian(x)
-                    if nit and report.stops(x, value):
-                        reason, message = "callback", f"Stopped by the callback after {nit} steps."
-                        break
-                    if self._done(points, values, gradient):
+                    if self._is_done(before, *last[1:]):
                         reason, message = self._verdict(hessian, gradient)
-                        break
-                    if nit == self.max_iter:
-                        break
-                    if not np.isfinite(hessian).all():
+                    elif not np.isfinite(hessian).all():
                         reason = "diverged"
                         message = (
-                            f"Stopped in iteration {nit}: the Hessian is not finite at x = {x}."
+                            f"Stopped in iteration {nit}: the Hessian is not finite, at x = {x}."
                         )
+                    if nit and report.stops(x, value) and reason is None:
+                        reason, message = "callback", f"Stopped by the callback after {nit} steps."
+                    if reason is None and nit == self.max_iter:
+                        reason, message = "max_iter", _not_converged(self, gradient)
+                    if reason is not None:
                         break
                     direction, step = self._direction(nit, hessian, gradient)
                     if direction is None:
                         reason = "diverged"
                         message = (
-                            f"Stopped in iteration {nit}: the Hessian is singular at x = {x}. "
+                            f"Stopped in iteration {nit}: the Hessian is singular, at x = {x}. "
                             "Use learning_rate='auto', or another start."
                         )
                         break
@@ -913,28 +898,26 @@ class _Newton:
                     x = x + step * direction
                     nit += 1
         except KeyboardInterrupt:
-            x, value, nit = points[-1], values[-1], len(points) - 1
-            reason, message = "interrupted", f"Interrupted after {nit} iterations."
+            if last is None:
+                raise
+            reason, message = "interrupted", f"Interrupted after {last[0]} iterations."
             warnings.warn(f"{message} The point reached is returned.", UserWarning, stacklevel=3)
-        if message is None:
-            message = (
-                f"Not converged after max_iter={self.max_iter} iterations: the largest entry of "
-                f"the gradient is {np.abs(gradient).max():.3g}, above tol={self.tol:.6g}. "
-                "Raise max_iter or tol."
-            )
+        if last is None:
+            raise ValueError(f"fun(x0) is {value} now, and was finite before.")
+        nit, x, value, gradient = last
+        points, values = path.whole(nit, x, value)
         return _result(
             problem, self.method, reason, message, x=x.copy(), fun=float(value), jac=gradient,
-            nit=nit, path=np.array(points), path_fun=np.array(values), nhev=problem.nhev,
-            learning_rate=float(step),
+            nit=nit, path=points, path_fun=values, nhev=problem.nhev, learning_rate=float(step),
         )  # fmt: skip
 
-    def _done(self, points, values, gradient):
+    def _is_done(self, before, x, value, gradient):
         if np.abs(gradient).max() <= self.tol:
             return True
-        if len(points) < 2:
+        if before is None:
             return False
-        return (self.xtol > 0 and np.abs(points[-1] - points[-2]).max() <= self.xtol) or (
-            self.ftol > 0 and abs(values[-1] - values[-2]) <= self.ftol
+        return (self.xtol > 0 and np.abs(x - before[1]).max() <= self.xtol) or (
+            self.ftol > 0 and abs(value - before[2]) <= self.ftol
         )
 
     def _verdict(self, hessian, gradient):
@@ -978,7 +961,7 @@ class _Newton:
             step /= 2
         return step
 
-    def _nonfinite(self, nit, x, value, points):
+    def _nonfinite(self, nit, x, value):
         what = f"fun returned {value}" if not math.isfinite(value) else "the gradient is not finite"
         return f"Stopped in iteration {nit}: {what}, at x = {x}. The point before is returned."
 
