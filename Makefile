@@ -15,13 +15,14 @@ ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_estimator
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
 	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
 
-.PHONY: help demo test bench asan lint clean
+.PHONY: help demo test bench docs asan lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    train a sigmoid neuron on real data and print the result'
 	@echo 'make test    run all tests, with each backend'
 	@echo 'make bench   time the kernels against the NumPy loop'
+	@echo 'make docs    build the pages with the gallery of examples into docs/_build/html'
 	@echo 'make asan    run the tests of the compiled kernels under the address sanitizer'
 	@echo 'make lint    ruff, mypy and cython-lint'
 	@echo 'make clean   remove .venv and what builds and tools leave behind'
@@ -39,6 +40,9 @@ bench: $(VENV)/bench.stamp
 	$(PY) -m bench.run
 	$(PY) -m pytest -q bench/test_kernels.py --benchmark-columns=min,median,iqr,rounds
 
+docs: $(VENV)/docs.stamp
+	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
+
 # Python's own allocator would hand out memory from pools, where no overrun shows.
 asan: $(ASAN)/test.stamp
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
@@ -52,12 +56,13 @@ lint: $(VENV)/dev.stamp
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint ext
 
 clean:
+	rm -rf docs/_build docs/gallery docs/sg_execution_times.rst
 	rm -rf $(VENV) $(ASAN) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/schuss/_ext/build_info.py src/schuss/_ext/*/*.so ext/*.c ext/*.html
 
 # The tests and benchmarks are worth nothing without the kernels; the demo runs without.
-$(VENV)/test.stamp $(VENV)/bench.stamp $(VENV)/dev.stamp: export SCHUSS_REQUIRE_EXT := 1
+$(VENV)/test.stamp $(VENV)/bench.stamp $(VENV)/dev.stamp $(VENV)/docs.stamp: export SCHUSS_REQUIRE_EXT := 1
 
 # Installed from a wheel, so that what is tested is what users get. Modules of earlier
 # builds are removed first: setuptools would pack those that the sources no longer have.

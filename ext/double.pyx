@@ -10,3 +10,4 @@ cdef extern from "vec.h" nogil:
     ctypedef double vreal
 
 include "kernels.pxi"
+include "walk.pxi"

@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from schuss import callbacks
+    from schuss import callbacks, plot
     from schuss.backends import get_backend, show_config, use_backend
     from schuss.errors import DivergenceError
+    from schuss.minimizer import (
+        adam,
+        adaptive,
+        gd,
+        grid,
+        minimize,
+        momentum,
+        nesterov,
+        newton,
+    )
     from schuss.neuron import SigmoidClassifier, SigmoidRegressor, train
     from schuss.persistence import load, save
 
@@ -21,9 +31,18 @@ __all__ = [
     "SigmoidClassifier",
     "SigmoidRegressor",
     "__version__",
+    "adam",
+    "adaptive",
     "callbacks",
+    "gd",
     "get_backend",
+    "grid",
     "load",
+    "minimize",
+    "momentum",
+    "nesterov",
+    "newton",
+    "plot",
     "save",
     "show_config",
     "train",
@@ -35,8 +54,16 @@ _HOMES = {
     "DivergenceError": "errors",
     "SigmoidClassifier": "neuron",
     "SigmoidRegressor": "neuron",
+    "adam": "minimizer",
+    "adaptive": "minimizer",
+    "gd": "minimizer",
     "get_backend": "backends",
+    "grid": "minimizer",
     "load": "persistence",
+    "minimize": "minimizer",
+    "momentum": "minimizer",
+    "nesterov": "minimizer",
+    "newton": "minimizer",
     "save": "persistence",
     "show_config": "backends",
     "train": "neuron",
@@ -45,8 +72,8 @@ _HOMES = {
 
 
 def __getattr__(name):
-    if name == "callbacks":
-        return import_module("schuss.callbacks")
+    if name in ("callbacks", "plot"):
+        return import_module(f"schuss.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'schuss' has no attribute {name!r}")
     value = getattr(import_module(f"schuss.{_HOMES[name]}"), name)

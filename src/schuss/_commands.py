@@ -22,6 +22,8 @@ BAD_INPUT = 2
 MODEL_SUFFIX = ".schuss.safetensors"
 DATA_SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
 
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
 SAMPLE = "breast_cancer"
 SAMPLE_TARGET = "diagnosis"
 
@@ -91,6 +93,7 @@ AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 
 _DATA = "Data"
 _NEURON = "The neuron and its training"
+_DESCENT = "The descent"
 _OUTPUT = "Output"
 
 
@@ -455,6 +458,133 @@ def evaluate(
 
 
 @app.command()
+def minimize(
+    expression: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXPRESSION",
+            help='Of one variable or more, such as "x**2 - 4*x + 6"; one that begins with a minus '
+            "goes after --.",
+        ),
+    ],
+    x0: Annotated[
+        str | None,
+        _option(
+            _DESCENT,
+            "Where to start, a number for each variable in the order of the alphabet: -1,2.",
+            metavar="NUMBERS",
+        ),
+    ] = None,
+    method: Annotated[
+        str,
+        _option(
+            _DESCENT,
+            "gd, momentum, nesterov, adam, adaptive, newton, or grid (needs --bounds).",
+            metavar="NAME",
+        ),
+    ] = "gd",
+    learning_rate: Annotated[
+        str, _option(_DESCENT, "Step size, or auto.", metavar="NUMBER")
+    ] = "auto",
+    max_iter: Annotated[int, _option(_DESCENT, "Steps at the most.", metavar="N", min=1)] = 10_000,
+    tol: Annotated[
+        float,
+        _option(_DESCENT, "Stop where no gradient entry is larger.", metavar="NUMBER", min=0),
+    ] = 1e-6,
+    bounds: Annotated[
+        list[str] | None,
+        _option(
+            _DESCENT,
+            "Region of the grid, low,high; once, or once for each variable.",
+            metavar="NUMBERS",
+        ),
+    ] = None,
+    points: Annotated[
+        int, _option(_DESCENT, "Points of the grid along each variable.", metavar="N", min=2)
+    ] = 101,
+    plot: Annotated[
+        Path | None,
+        _option(_OUTPUT, "Draw the path into this file, .png, .svg or .pdf.", metavar="FILE"),
+    ] = None,
+    rows: Annotated[
+        int, _option(_OUTPUT, "Rows of the table, first and last; 0: all.", metavar="N", min=0)
+    ] = 50,
+    as_json: Annotated[bool, _option(_OUTPUT, "Print JSON for programs.", "--json")] = False,
+):
+    """Descend a function, and print the way.
+
+    Derivatives are exact. Known are + - * / **, parentheses, pi, e, sin, cos,
+    tan, atan, sinh, cosh, tanh, exp, log, sqrt and abs.
+
+    [bold]Examples[/]
+
+    schuss minimize "x**2 - 4*x + 6" --x0 8 --learning-rate 0.1
+
+    schuss minimize "(1-x)**2 + 100*(y-x**2)**2" --x0 -1,2 --method newton
+    """
+    import schuss
+    from schuss.expressions import Expression, ExpressionError
+    from schuss.report import DescentReport
+
+    function = Expression(expression)
+    n = len(function.variables)
+    if not n:
+        raise ExpressionError(f"{expression!r} has no variable; expected one such as x")
+    start = None
+    if x0 is not None:
+        start = _numbers(x0, "--x0", n, function.variables)
+    elif method != "grid":
+        raise typer.BadParameter(
+            f"missing; expected {n} numbers for {', '.join(function.variables)}",
+            param_hint="'--x0'",
+        )
+    region = [_numbers(pair, "--bounds", 2, ("low", "high")) for pair in bounds or ()]
+    if plot is not None:
+        _check_plot(plot)
+    exact = {} if function.polynomial is not None else {"jac": function.jac, "hess": function.hess}
+    with _warnings_as_notes():
+        result = schuss.minimize(
+            function.polynomial if function.polynomial is not None else function,
+            start[0] if start and n == 1 else start,
+            method=method,
+            learning_rate=_learning_rate(learning_rate),
+            max_iter=max_iter,
+            tol=tol,
+            bounds=(region * n if len(region) == 1 else region) or None,
+            n_points=points,
+            **exact,
+        )
+    if plot is not None:
+        _draw_descent(result, function, plot)
+    report = DescentReport(
+        expression=expression,
+        variables=list(function.variables),
+        method=method,
+        learning_rate=result.learning_rate,
+        x=result.x.tolist(),
+        fun=result.fun,
+        jac=result.jac.tolist(),
+        nit=result.nit,
+        nfev=result.nfev,
+        njev=result.njev,
+        success=result.success,
+        status=result.status,
+        stop_reason=result.stop_reason,
+        message=result.message,
+        derivatives="exact",
+        path=result.path.tolist(),
+        path_fun=result.path_fun.tolist(),
+        n_shown=rows,
+    )
+    _print_report(report, as_json)
+    if result.stop_reason == "diverged":
+        _note("error", result.message, "bold red")
+        raise typer.Exit(BAD_INPUT)
+    if not as_json:
+        _console().print(result.message, soft_wrap=True)
+
+
+@app.command()
 def info(as_json: AsJSON = False):
     """Show version, backend, instruction set and threads."""
     from schuss import show_config
@@ -640,6 +770,20 @@ def _learning_rate(text):
         ) from None
 
 
+def _numbers(text, option, count, names):
+    """Take ``-1,2`` apart."""
+    try:
+        numbers = [float(number) for number in text.split(",")]
+    except ValueError:
+        numbers = None
+    if numbers is None or len(numbers) != count:
+        raise typer.BadParameter(
+            f"{text!r}; expected {count} number{'s' * (count > 1)} for {', '.join(names)}",
+            param_hint=f"'{option}'",
+        )
+    return numbers
+
+
 def _estimator(is_classes, **parameters):
     from schuss import SigmoidClassifier, SigmoidRegressor
 
@@ -734,6 +878,33 @@ def _model_path(out, data, force):
             f"{out}: exists and is not a model of schuss; choose another --out, or --force"
         )
     return out
+
+
+def _check_plot(path):
+    """Refuse now what could not be drawn later."""
+    from importlib.util import find_spec
+
+    from schuss.files import check_writable
+
+    if path.suffix not in PLOT_SUFFIXES:
+        raise ValueError(f"--plot {path}: expected a name that ends in {', '.join(PLOT_SUFFIXES)}")
+    check_writable(path)
+    if find_spec("matplotlib") is None:
+        raise ImportError('--plot needs matplotlib: pip install "schuss[plot]"')
+
+
+def _draw_descent(result, function, path):
+    import matplotlib
+
+    from schuss.files import write_whole
+
+    # Without a window, wherever this runs.
+    matplotlib.use("Agg")
+    from schuss.plot import DescentDisplay
+
+    display = DescentDisplay.from_result(result, function, variables=function.variables)
+    with write_whole(path) as file:
+        display.figure_.savefig(file, format=path.suffix[1:], dpi=150)
 
 
 def _check_output_suffix(out):

@@ -37,11 +37,14 @@ class Activation(IntEnum):
 
 
 class Status(IntEnum):
-    """Why `descend` returned."""
+    """Why `descend` or `walk` returned; those after NONFINITE are of `walk` alone."""
 
     RAN = 0
     CONVERGED = 1
     NONFINITE = 2
+    SMALL_STEP = 3
+    SMALL_FALL = 4
+    OVERSHOT = 5
 
 
 class Counter(IntEnum):
@@ -53,7 +56,20 @@ class Counter(IntEnum):
     EPOCHS = 3  # whole epochs finished in the current call
 
 
+class Mark(IntEnum):
+    """Places in ``Trail.marks``: what `walk` remembers of the points behind it."""
+
+    POINTS = 0  # points seen
+    VALUE = 1  # at the last one
+    FIRST_VALUE = 2
+    FIRST_NORM = 3  # largest entry of the first gradient
+    REVERSALS = 4  # steps in a row whose gradient turned round and did not shrink
+    ABOVE = 5  # points in a row with a larger value and gradient than the first
+    CURVATURE = 6  # largest change of the gradient over a step, for its length
+
+
 N_COUNTERS = len(Counter)
+N_MARKS = len(Mark)
 
 LOSSES = {"squared_error": Loss.SQUARED_ERROR, "log_loss": Loss.LOG_LOSS}
 
@@ -75,6 +91,15 @@ MOMENTUM = 0.9
 ADAM_BETA_1 = 0.9
 ADAM_BETA_2 = 0.999
 ADAM_EPSILON = 1e-8
+
+# `walk` gives up after so many REVERSALS or points ABOVE, and takes for rounding what moves
+# the parameters by less than this part of them.
+WALK_REVERSALS = 20
+WALK_ABOVE = 100
+WALK_ROUNDING = 1e-10
+# Length of a central difference, for parameters of size 1: the cube root of the precision,
+# where truncation and rounding are about equal.
+DIFFERENCE_STEP = float(np.cbrt(np.finfo(np.float64).eps))
 
 # Columns of the history that `descend` fills.
 HISTORY_COLUMNS = ("loss", "gradient_norm", "step")

@@ -205,9 +205,7 @@ def run(
                 if checkpoint is not None and reason != "interrupted":
                     final = reason is not None or log.n_rows == max_iter
                     checkpoint.save(solver, log.rows, final, reason == "converged")
-            if seconds > 0:
-                wanted = _CHUNK_SECONDS * epochs / seconds
-                chunk = min(max(wanted, 1.0), _CHUNK_GROWTH * epochs, _LONGEST_CHUNK)
+            chunk = next_chunk(chunk, epochs, seconds)
     except KeyboardInterrupt:
         reason = "interrupted"
     if reason == "interrupted":
@@ -223,6 +221,14 @@ def run(
         if text is not None:
             warnings.warn(text, ConvergenceWarning, stacklevel=2)
     return outcome
+
+
+def next_chunk(chunk, epochs, seconds):
+    """Iterations of the next chunk, after some that took so many seconds."""
+    if seconds <= 0:
+        return chunk
+    wanted = _CHUNK_SECONDS * epochs / seconds
+    return min(max(wanted, 1.0), _CHUNK_GROWTH * epochs, _LONGEST_CHUNK)
 
 
 def _chunk_length(chunk, solver, done, max_iter, callbacks, validate):

@@ -555,7 +555,7 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         Iterations run: rows of the history.
     loss_ : float
         Objective at the final weights.
-    history_ : dict of ndarray of shape (n_iter_,)
+    history_ : dict of ndarray of shape ``(n_iter_,)``
         For each iteration the objective before its step (mini-batches: its mean over the
         epoch), the largest entry of the gradient, the step, and the seconds since the
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``; ``validation_loss``,

@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
 
-__all__ = ["EvaluationReport", "Scores", "TrainingReport", "score_classes", "score_fractions"]
+__all__ = [
+    "DescentReport",
+    "EvaluationReport",
+    "Scores",
+    "TrainingReport",
+    "score_classes",
+    "score_fractions",
+]
 
 # Names that people read.
 _LABELS = {
@@ -207,6 +214,65 @@ class TrainingReport:
         _add_scores(table, self.scores, rows)
         if self.model:
             table.caption = f"saved: {self.model}"
+        return table
+
+
+@dataclass
+class DescentReport:
+    """How a function was minimised, and the way there."""
+
+    expression: str
+    variables: list[str]
+    method: str
+    learning_rate: float | None
+    x: list[float]
+    fun: float
+    jac: list[float]
+    nit: int
+    nfev: int
+    njev: int
+    success: bool
+    status: int
+    stop_reason: str
+    message: str
+    derivatives: str
+    path: list[list[float]]
+    path_fun: list[float]
+    n_shown: int = field(repr=False, default=0)  # rows of the table; 0: all
+
+    def to_dict(self):
+        """Return plain values for JSON, which knows neither NaN nor infinity."""
+        values = asdict(self)
+        del values["n_shown"]
+        finite = [value if math.isfinite(value) else None for value in self.path_fun]
+        return values | {"path_fun": finite}
+
+    def table(self):
+        """Return a `rich.table.Table`."""
+        from rich.box import ROUNDED
+        from rich.table import Table
+
+        points = self.method == "grid"
+        step = "" if self.learning_rate is None else f", step {self.learning_rate:.6g}"
+        table = Table(
+            title=f"{self.expression}: {self.method}{step}", box=ROUNDED, title_justify="left"
+        )
+        table.add_column("point" if points else "step", justify="right")
+        for name in (*self.variables, f"f({', '.join(self.variables)})"):
+            table.add_column(name, justify="right")
+        rows = range(len(self.path))
+        if self.n_shown and len(rows) > self.n_shown:
+            half = self.n_shown // 2
+            rows = [*rows[: self.n_shown - half], None, *rows[len(rows) - half :]]
+        for k in rows:
+            if k is None:
+                table.add_row(*["..."] * (len(self.variables) + 2))
+                continue
+            figures = [f"{value:.6g}" for value in (*self.path[k], self.path_fun[k])]
+            table.add_row(f"{k:,}", *figures)
+        if points:
+            table.add_section()
+            table.add_row("best", *(f"{value:.6g}" for value in (*self.x, self.fun)), style="bold")
         return table
 
 

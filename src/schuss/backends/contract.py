@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-FUNCTIONS = ("prepare", "pointwise", "gradient", "descend", "predict")
+FUNCTIONS = ("prepare", "pointwise", "gradient", "descend", "predict", "walk")
 
 
 class Data(NamedTuple):
@@ -68,6 +68,46 @@ class Rule(NamedTuple):
     tol: float  # full batch: stop at max |subgradient| <= tol
     fit_intercept: bool
     batch_size: int  # rows a step; n or more: one step an epoch
+
+
+class Function(NamedTuple):
+    """A function of float64 numbers that compiled code can call.
+
+    A polynomial has `coef` and `slope`, the rest 0. A function in C is one of
+    ``double f(double)`` (n = 1) and ``double f(int n, double *x)``, its gradient of
+    ``double g(double)`` and ``void g(int n, double *x, double *out)``; each may take a last
+    argument ``void *data``. Addresses are integers.
+    """
+
+    coef: np.ndarray  # (m,) float64, of the polynomial, constant first
+    slope: np.ndarray  # (m - 1 or 1,) float64, of its derivative
+    value: int = 0
+    gradient: int = 0  # 0: central differences
+    takes_array: bool = False
+    value_takes_data: bool = False
+    gradient_takes_data: bool = False
+    value_data: int = 0
+    gradient_data: int = 0
+
+
+class Limits(NamedTuple):
+    """What ends a walk besides ``Rule.tol``, and how its numbers come about."""
+
+    xtol: float  # no parameter moved farther; 0: never mind
+    ftol: float  # the value changed by no more; 0: never mind
+    automatic: bool  # after the first, steps are 1 / the largest curvature met
+    reversals: int  # constants.WALK_REVERSALS
+    above: int  # constants.WALK_ABOVE
+    rounding: float  # constants.WALK_ROUNDING
+    difference: float  # constants.DIFFERENCE_STEP
+
+
+class Trail(NamedTuple):
+    """What a walk remembers of the point before; all float64."""
+
+    x: np.ndarray  # (n,)
+    gradient: np.ndarray  # (n,)
+    marks: np.ndarray  # (constants.N_MARKS,)
 
 
 def prepare(X):
@@ -152,4 +192,44 @@ def predict(X, coef, intercept, activation, out, n_threads):
     X : from prepare()
     activation : constants.Activation
     out : real array of shape (n, K), C order, OUT
+    """
+
+
+def walk(function, state, rule, limits, trail, rates, path, values):
+    """Descend a function of n parameters by up to ``len(path)`` steps, in float64.
+
+    At each point: value and gradient, a row of the path, then a step as `descend` takes it
+    for full batches. It stops before the step where
+
+    - value, gradient or a parameter is not finite (NONFINITE);
+    - the gradient is at most ``rule.tol`` (CONVERGED);
+    - the step before was at most `xtol` (SMALL_STEP), or changed the value by at most `ftol`
+      (SMALL_FALL);
+    - steps overshoot for ever (OVERSHOT): the gradient has turned round and not shrunk
+      `reversals` times in a row, or, for rules with a fixed step, `above` points in a row
+      had a larger value and gradient than the first.
+
+    Parameters
+    ----------
+    function : Function
+        The NumPy backend also takes a Python callable, ``function(x) -> value, gradient``.
+    state : State, IN and OUT
+        Of K = 1 and d = n - 1: the last parameter stands in the intercept's place.
+    rule : Rule
+        Without penalties; loss and batch_size are ignored.
+    limits : Limits
+    trail : Trail, IN and OUT
+        Zeros at the start.
+    rates : ndarray of shape (len(path),) or (1,), float64
+        Steps in place of ``rule.learning_rate``.
+    path : ndarray of shape (k, n), float64, OUT
+    values : ndarray of shape (k,), float64, OUT
+        Rows up to and including the one at which it stopped are filled.
+
+    Returns
+    -------
+    steps : int
+        Steps taken, also in ``state.counters[EPOCHS]`` if an exception ends the call.
+    status : int
+        constants.Status
     """

@@ -91,6 +91,10 @@ def predict(X, coef, intercept, activation, out, n_threads):
     return job.run()
 
 
+def walk(function, state, rule, limits, trail, rates, path, values):
+    return _double.walk(function, state, rule, limits, trail, rates, path, values)
+
+
 def read_once(buffer, n_threads):
     """Read a contiguous array from end to end, once: the yardstick for a pass over X."""
     parts = np.array_split(buffer.reshape(-1).view(np.uint8), n_threads)

@@ -20,7 +20,8 @@ import scipy.sparse as sp
 from numba import types
 from numba.extending import overload, register_jitable
 
-from schuss.backends.contract import Rule, State
+from schuss.backends import numpy_
+from schuss.backends.contract import Limits, Rule, State
 from schuss.constants import (
     HISTORY_COLUMNS,
     N_COUNTERS,
@@ -28,6 +29,7 @@ from schuss.constants import (
     Activation,
     Counter,
     Loss,
+    Mark,
     Solver,
     Status,
 )
@@ -41,6 +43,15 @@ _GD, _MOMENTUM, _NESTEROV, _ADAM = (
 )
 _LOGISTIC, _LOG_LOGISTIC = int(Activation.LOGISTIC), int(Activation.LOG_LOGISTIC)
 _RAN, _CONVERGED, _NONFINITE = int(Status.RAN), int(Status.CONVERGED), int(Status.NONFINITE)
+_SMALL_STEP, _SMALL_FALL, _OVERSHOT = (
+    int(s) for s in (Status.SMALL_STEP, Status.SMALL_FALL, Status.OVERSHOT)
+)
+_POINTS, _VALUE, _FIRST_VALUE, _FIRST_NORM, _REVERSALS, _ABOVE, _CURVATURE = (
+    int(m) for m in (
+        Mark.POINTS, Mark.VALUE, Mark.FIRST_VALUE, Mark.FIRST_NORM, Mark.REVERSALS, Mark.ABOVE,
+        Mark.CURVATURE,
+    )
+)  # fmt: skip
 _STEPS, _STEP, _RATIO, _EPOCHS = (
     int(c) for c in (Counter.STEPS, Counter.STEP, Counter.RATIO, Counter.EPOCHS)
 )
@@ -74,6 +85,7 @@ _exact = numba.njit(fastmath={"contract"}, **_OPTIONS)
 
 
 _RULE_TYPES = tuple(Rule.__annotations__.values())
+_LIMITS_TYPES = tuple(Limits.__annotations__.values())
 _ANY_GRADIENT = Rule(
     loss=0, solver=_GD, learning_rate=0.0, momentum=0.0, beta_1=0.0, beta_2=0.0, epsilon=0.0,
     l2=0.0, l1=0.0, tol=math.inf, fit_intercept=True, batch_size=1,
@@ -138,6 +150,18 @@ def descend(data, state, rule, order, history, n_threads):
 
 def predict(X, coef, intercept, activation, out, n_threads):
     _compiled(_predict, *_kind(X))(*_arguments(X), coef, intercept, int(activation), out)
+
+
+def walk(function, state, rule, limits, trail, rates, path, values):
+    if callable(function) or function.value:
+        # Calls through an address need a compilation for each; Python makes them as well.
+        return numpy_.walk(function, state, rule, limits, trail, rates, path, values)
+    rule = Rule(*(to(value) for to, value in zip(_RULE_TYPES, rule, strict=True)))
+    limits = Limits(*(to(value) for to, value in zip(_LIMITS_TYPES, limits, strict=True)))
+    done, status = _compiled(_walk, np.dtype(np.float64))(
+        function.coef, function.slope, *state, rule, limits, *trail, rates, path, values
+    )
+    return done, Status(status)
 
 
 def _run(data, state, rule, order, history):
@@ -208,18 +232,29 @@ def _learnt(data):
     return soft, small, wide, weight, float(data.scale)
 
 
+def _tuple_type(named_tuple, kinds):
+    numbers = {int: types.int64, float: types.float64, bool: types.boolean}
+    return types.NamedTuple([numbers[kind] for kind in kinds], named_tuple)
+
+
 @functools.cache
 def _compiled(function, real, *kind):
     """One compiled function; arrays of other layouts are not recompiled for but refused."""
     if function is _pointwise:
         given, out = _given(real, 1, "A", aligned=False), _array(real, 1, "A", aligned=False)
         signature = given, given, types.int64, out, out
+    elif function is _walk:
+        numbers_, vector, table = _given(real, 1), _array(real, 1), _array(real, 2)
+        signature = (
+            numbers_, numbers_, table, vector, _array(real, 3), vector,
+            _tuple_type(Rule, _RULE_TYPES), _tuple_type(Limits, _LIMITS_TYPES),
+            vector, vector, vector, numbers_, table, vector,
+        )  # fmt: skip
     elif function is _descend:
-        numbers = {int: types.int64, float: types.float64, bool: types.boolean}
         signature = (
             *_rows_types(real, *kind), *_learnt_types(real),
             _array(real, 2), _array(real, 1), _array(real, 3), _array(np.float64, 1),
-            types.NamedTuple([numbers[t] for t in _RULE_TYPES], Rule),
+            _tuple_type(Rule, _RULE_TYPES),
             _given(np.int32, 2), _array(np.float64, 2), _array(real, 2),
         )  # fmt: skip
     else:
@@ -826,3 +861,74 @@ def _extrapolate(previous, counters, rule, full, uphill, point):
             point[k, j] = new + factor * (new - previous[k, j])
             previous[k, j] = new
     counters[_RATIO] = t_next
+
+
+# ---------------------------------------------------------------------------
+# Walks.
+
+
+@_exact
+def _horner(coef, x):
+    result = coef[-1]
+    for i in range(len(coef) - 2, -1, -1):
+        result = result * x + coef[i]
+    return result
+
+
+def _walk(
+    polynomial, slope, coef, intercept, slots, counters, rule, limits, last_x, last_gradient,
+    marks, rates, path, values,
+):  # fmt: skip
+    """A walk down a polynomial; `numpy_` says what is judged."""
+    grad = np.empty((1, 1))
+    counters[_EPOCHS] = 0
+    for k in range(len(path)):
+        x = intercept[0]
+        g, value = _horner(slope, x), _horner(polynomial, x)
+        path[k, 0], values[k] = x, value
+        status = _judge(marks, rule, limits, x, value, g, last_x[0], last_gradient[0])
+        if status != _NONFINITE:
+            last_x[0], last_gradient[0] = x, g
+        if status != _RAN:
+            return k, status
+        rate = rates[k if len(rates) > 1 else 0]
+        if limits.automatic and marks[_CURVATURE] > 0:
+            rate = 1 / marks[_CURVATURE]
+        grad[0, 0] = g
+        step = Rule(
+            rule.loss, rule.solver, rate, rule.momentum, rule.beta_1, rule.beta_2, rule.epsilon,
+            0.0, 0.0, rule.tol, True, 1,
+        )  # fmt: skip
+        _step(coef, intercept, slots, counters, step, True, grad)
+        counters[_EPOCHS] = k + 1
+    return len(path), _RAN
+
+
+@_exact
+def _judge(marks, rule, limits, x, value, g, last_x, last_g):
+    status = _RAN
+    move = x - last_x
+    if not math.isfinite(value + abs(g) + 0 * x):
+        return _NONFINITE
+    if abs(g) <= rule.tol:
+        status = _CONVERGED
+    elif marks[_POINTS] == 0:
+        marks[_FIRST_VALUE], marks[_FIRST_NORM] = value, abs(g)
+    else:
+        back = g * last_g < 0 and g * g >= (1 - 1e-12) * (last_g * last_g)
+        far = abs(move) > limits.rounding * abs(x)
+        marks[_REVERSALS] = marks[_REVERSALS] + 1 if back and far else 0
+        fixed = rule.solver == _GD or rule.solver == _MOMENTUM or rule.solver == _NESTEROV
+        above = value > marks[_FIRST_VALUE] and abs(g) > marks[_FIRST_NORM]
+        marks[_ABOVE] = marks[_ABOVE] + 1 if above and fixed else 0
+        if far:
+            marks[_CURVATURE] = max(marks[_CURVATURE], abs((g - last_g) / move))
+        if marks[_REVERSALS] >= limits.reversals or marks[_ABOVE] >= limits.above:
+            status = _OVERSHOT
+        elif limits.xtol > 0 and abs(move) <= limits.xtol:
+            status = _SMALL_STEP
+        elif limits.ftol > 0 and abs(value - marks[_VALUE]) <= limits.ftol:
+            status = _SMALL_FALL
+    marks[_POINTS] += 1
+    marks[_VALUE] = value
+    return status

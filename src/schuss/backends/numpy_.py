@@ -9,7 +9,8 @@ import math
 import numpy as np
 import scipy.sparse as sp
 
-from schuss.constants import REAL_TYPE, Activation, Counter, Loss, Solver, Status
+from schuss.backends.calls import c_function
+from schuss.constants import REAL_TYPE, Activation, Counter, Loss, Mark, Solver, Status
 
 NAME = "numpy"
 
@@ -70,6 +71,93 @@ def predict(X, coef, intercept, activation, out, n_threads):
         elif activation == Activation.LOG_LOGISTIC:
             z = -_log1pexp(-z)
         out[rows] = z
+
+
+def walk(function, state, rule, limits, trail, rates, path, values):
+    evaluate = function if callable(function) else _evaluation(function, limits.difference)
+    state.counters[Counter.EPOCHS] = 0
+    for k in range(len(path)):
+        x = np.concatenate([state.coef[0], state.intercept])
+        with np.errstate(over="ignore", invalid="ignore"):
+            value, gradient = evaluate(x)
+            path[k], values[k] = x, value
+            status = _judge(trail, rule, limits, x, value, gradient)
+        if status != Status.RAN:
+            return k, status
+        rate = rates[k if len(rates) > 1 else 0]
+        if limits.automatic and trail.marks[Mark.CURVATURE] > 0:
+            rate = 1 / trail.marks[Mark.CURVATURE]
+        with np.errstate(over="ignore", invalid="ignore"):
+            _step(
+                state, rule._replace(learning_rate=float(rate)), True,
+                gradient[None, :-1], gradient[-1:],
+            )  # fmt: skip
+        state.counters[Counter.EPOCHS] = k + 1
+    return len(path), Status.RAN
+
+
+def _judge(trail, rule, limits, x, value, gradient):
+    """Whether a walk goes on from here; leaves the point in the trail."""
+    marks = trail.marks
+    norm = np.abs(gradient).max()
+    move, turn = x - trail.x, gradient - trail.gradient
+    first = marks[Mark.POINTS] == 0
+    if not math.isfinite(value + norm + np.sum(0 * x)):
+        return Status.NONFINITE
+    status = Status.RAN
+    if norm <= rule.tol:
+        status = Status.CONVERGED
+    elif first:
+        marks[Mark.FIRST_VALUE], marks[Mark.FIRST_NORM] = value, norm
+    else:
+        moved = move @ move
+        size = gradient @ gradient, trail.gradient @ trail.gradient
+        reversed_ = gradient @ trail.gradient < 0 and size[0] >= (1 - 1e-12) * size[1]
+        far = moved > limits.rounding**2 * (x @ x)
+        marks[Mark.REVERSALS] = marks[Mark.REVERSALS] + 1 if reversed_ and far else 0
+        above = value > marks[Mark.FIRST_VALUE] and norm > marks[Mark.FIRST_NORM]
+        fixed = rule.solver in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV)
+        marks[Mark.ABOVE] = marks[Mark.ABOVE] + 1 if above and fixed else 0
+        if far:
+            curvature = math.sqrt(turn @ turn) / math.sqrt(moved)
+            marks[Mark.CURVATURE] = max(marks[Mark.CURVATURE], curvature)
+        if marks[Mark.REVERSALS] >= limits.reversals or marks[Mark.ABOVE] >= limits.above:
+            status = Status.OVERSHOT
+        elif limits.xtol > 0 and np.abs(move).max() <= limits.xtol:
+            status = Status.SMALL_STEP
+        elif limits.ftol > 0 and abs(value - marks[Mark.VALUE]) <= limits.ftol:
+            status = Status.SMALL_FALL
+    marks[Mark.POINTS] += 1
+    marks[Mark.VALUE] = value
+    trail.x[...], trail.gradient[...] = x, gradient
+    return status
+
+
+def _evaluation(function, difference):
+    """A Python callable that returns value and gradient of a compiled function."""
+    if not function.value:
+        return lambda x: (
+            float(np.polynomial.polynomial.polyval(x[0], function.coef)),
+            np.polynomial.polynomial.polyval(x, function.slope),
+        )
+    value = c_function(function, "value")
+    if function.gradient:
+        gradient = c_function(function, "gradient")
+        return lambda x: (value(x), gradient(x))
+
+    def differences(x):
+        gradient = np.empty_like(x)
+        for j in range(len(x)):
+            h = difference * max(1.0, abs(x[j]))
+            here = x[j]
+            x[j] = here + h
+            upper, right = value(x), x[j]
+            x[j] = here - h
+            gradient[j] = (upper - value(x)) / (right - x[j])
+            x[j] = here
+        return value(x), gradient
+
+    return differences
 
 
 def _logistic_pair(z):

@@ -1,0 +1,317 @@
+# Descent of a function of n parameters: `walk` of the contract, for float64 only.
+#
+# The rules are those of descent.pxi, for one neuron whose intercept is the last parameter.
+
+cdef extern from "walk.h" nogil:
+    double call_value(const void *function, bint takes_array, bint takes_data, int n, double *x,
+                      void *data)
+    void call_gradient(const void *function, bint takes_array, bint takes_data, int n, double *x,
+                       double *out, void *data)
+
+
+cdef struct Function_:
+    const double *coef
+    Py_ssize_t n_coef
+    const double *slope
+    Py_ssize_t n_slope
+    const void *value
+    const void *gradient
+    bint takes_array
+    bint value_takes_data
+    bint gradient_takes_data
+    void *value_data
+    void *gradient_data
+
+
+cdef struct Limits_:
+    double xtol
+    double ftol
+    bint automatic
+    double reversals
+    double above
+    double rounding
+    double difference
+
+
+cdef struct Marks_:
+    double points
+    double value
+    double first_value
+    double first_norm
+    double reversals
+    double above
+    double curvature
+
+
+cdef struct Walk_:
+    Py_ssize_t n
+    const double *rates
+    Py_ssize_t rate_stride   # 0 where one step serves for all
+    double *path
+    double *values
+    double *x                # of the point before
+    double *gradient
+
+
+cdef inline double horner(const double *coef, Py_ssize_t n_coef, double x) noexcept nogil:
+    cdef double result = coef[n_coef - 1]
+    cdef Py_ssize_t i = n_coef - 2
+    while i >= 0:
+        result = result * x + coef[i]
+        i -= 1
+    return result
+
+
+cdef double evaluate(
+    const Function_ *f, Py_ssize_t n, double *x, double *gradient, double difference
+) noexcept nogil:
+    cdef double here, right, upper, h
+    cdef Py_ssize_t j
+    if f.value == NULL:
+        gradient[0] = horner(f.slope, f.n_slope, x[0])
+        return horner(f.coef, f.n_coef, x[0])
+    if f.gradient != NULL:
+        call_gradient(f.gradient, f.takes_array, f.gradient_takes_data, <int>n, x, gradient,
+                      f.gradient_data)
+    else:
+        for j in range(n):
+            here = x[j]
+            h = difference * max(1.0, fabs(here))
+            right = x[j] = here + h
+            upper = call_value(f.value, f.takes_array, f.value_takes_data, <int>n, x,
+                               f.value_data)
+            x[j] = here - h
+            gradient[j] = upper - call_value(f.value, f.takes_array, f.value_takes_data, <int>n,
+                                             x, f.value_data)
+            gradient[j] /= right - x[j]
+            x[j] = here
+    return call_value(f.value, f.takes_array, f.value_takes_data, <int>n, x, f.value_data)
+
+
+cdef inline int judge(
+    Marks_ *marks, const Limits_ *limits, double tol, bint fixed, double value, double norm,
+    double odd, double squares, double moved, double farthest, double turned, double product,
+    double size, double last_size,
+) noexcept nogil:
+    """Whether a walk goes on from here.
+
+    `odd` is 0 where the parameters are finite, `squares` their sum of squares; `moved`,
+    `farthest` the sum of squares and the largest entry of the step that led here; `turned`
+    the sum of squares of the gradient's change, `product` the gradients' dot product,
+    `size` and `last_size` their sums of squares.
+    """
+    cdef int status = STATUS_RAN
+    cdef bint far
+    if not isfinite(value + norm + odd):
+        return STATUS_NONFINITE
+    if norm <= tol:
+        status = STATUS_CONVERGED
+    elif marks.points == 0:
+        marks.first_value = value
+        marks.first_norm = norm
+    else:
+        far = moved > limits.rounding * limits.rounding * squares
+        if far and product < 0 and size >= (1 - 1e-12) * last_size:
+            marks.reversals += 1
+        else:
+            marks.reversals = 0
+        if fixed and value > marks.first_value and norm > marks.first_norm:
+            marks.above += 1
+        else:
+            marks.above = 0
+        # Compared without the division and the root, which most points do not need.
+        if far and turned > marks.curvature * marks.curvature * moved:
+            marks.curvature = sqrt(turned) / sqrt(moved)
+        if marks.reversals >= limits.reversals or marks.above >= limits.above:
+            status = STATUS_OVERSHOT
+        elif limits.xtol > 0 and farthest <= limits.xtol:
+            status = STATUS_SMALL_STEP
+        elif limits.ftol > 0 and fabs(value - marks.value) <= limits.ftol:
+            status = STATUS_SMALL_FALL
+    marks.points += 1
+    marks.value = value
+    return status
+
+
+cdef int walk_line(
+    const Function_ *f, const Walk_ *w, Marks_ *marks_, const Limits_ *limits, double tol,
+    double *x_, Py_ssize_t m, Py_ssize_t *done,
+) noexcept nogil:
+    """Plain gradient descent of a polynomial with given steps, in registers.
+
+    `walk_on`, which goes through the optimiser's memory, takes three times as long.
+    """
+    cdef double x = x_[0], last_x = w.x[0], last_gradient = w.gradient[0]
+    cdef double gradient, value, move, turn
+    # Copies, which the stores to path and values cannot change behind the compiler's back.
+    cdef Marks_ marks = marks_[0]
+    cdef Limits_ bounds = limits[0]
+    cdef const double *coef = f.coef
+    cdef const double *slope = f.slope
+    cdef const double *rate = w.rates
+    cdef double *path = w.path
+    cdef double *values = w.values
+    cdef Py_ssize_t k, seen = 0, n_coef = f.n_coef, n_slope = f.n_slope, stride = w.rate_stride
+    cdef double xtol = limits.xtol if limits.xtol > 0 else -1
+    cdef double ftol = limits.ftol if limits.ftol > 0 else -1
+    cdef int status = STATUS_RAN
+    for k in range(m):
+        gradient = horner(slope, n_slope, x)
+        value = horner(coef, n_coef, x)
+        path[k] = x
+        values[k] = value
+        move, turn = x - last_x, gradient - last_gradient
+        # One branch for the many points of which there is nothing to say, NaN not among them.
+        if (
+            (fabs(gradient) > tol) & (gradient * last_gradient > 0) & (fabs(move) > xtol)
+            & (fabs(value - marks.value) > ftol) & (value <= marks.first_value)
+            & (fabs(turn) <= marks.curvature * fabs(move)) & (k > 0)
+        ):
+            marks.value = value
+            marks.reversals = marks.above = 0
+            last_x, last_gradient = x, gradient
+        else:
+            marks.points += k - seen
+            seen = k + 1
+            status = judge(
+                &marks, &bounds, tol, True, value, fabs(gradient), 0 * x, x * x, move * move,
+                fabs(move), turn * turn, gradient * last_gradient, gradient * gradient,
+                last_gradient * last_gradient,
+            )
+            if status != STATUS_NONFINITE:
+                last_x, last_gradient = x, gradient
+            if status != STATUS_RAN:
+                done[0] = k
+                break
+        x -= rate[0] * gradient
+        rate += stride
+    else:
+        done[0] = m
+        marks.points += m - seen
+    marks_[0] = marks
+    x_[0], w.x[0], w.gradient[0] = x, last_x, last_gradient
+    return status
+
+
+cdef int walk_on(
+    const Function_ *f, const Walk_ *w, Marks_ *marks, const Limits_ *limits, Optimiser *o,
+    Rule_ *rule, Py_ssize_t m, Py_ssize_t *done,
+) noexcept nogil:
+    cdef Py_ssize_t k, j
+    cdef double value, norm, odd, squares, moved, farthest, turned, product, size, last_size
+    cdef double x, g, move, turn
+    cdef bint fixed = rule.solver != SOLVER_ADAM and rule.solver != SOLVER_ADAPTIVE
+    cdef int status
+    for k in range(m):
+        value = evaluate(f, w.n, o.theta, o.grad, limits.difference)
+        norm = odd = squares = moved = farthest = turned = product = size = last_size = 0
+        for j in range(w.n):
+            x, g = o.theta[j], o.grad[j]
+            move, turn = x - w.x[j], g - w.gradient[j]
+            w.path[k * w.n + j] = x
+            odd += 0 * (x + g)
+            squares += x * x
+            moved += move * move
+            turned += turn * turn
+            product += g * w.gradient[j]
+            size += g * g
+            last_size += w.gradient[j] * w.gradient[j]
+            norm = max(norm, fabs(g))
+            farthest = max(farthest, fabs(move))
+        w.values[k] = value
+        status = judge(marks, limits, rule.tol, fixed, value, norm, odd, squares, moved,
+                       farthest, turned, product, size, last_size)
+        if status != STATUS_NONFINITE:
+            memcpy(w.x, o.theta, w.n * sizeof(double))
+            memcpy(w.gradient, o.grad, w.n * sizeof(double))
+        if status != STATUS_RAN:
+            done[0] = k
+            return status
+        rule.learning_rate = w.rates[k * w.rate_stride]
+        if limits.automatic and marks.curvature > 0:
+            rule.learning_rate = 1 / marks.curvature
+        take_step(o, rule, True)
+    done[0] = m
+    return STATUS_RAN
+
+
+cdef void *address(number):
+    return <void *><size_t>number
+
+
+def walk(function, state, rule, limits, trail, const double[::1] rates, double[:, ::1] path,
+         double[::1] values):
+    """See the contract."""
+    cdef double[:, ::1] coef = state.coef
+    cdef double[::1] intercept = state.intercept
+    cdef double[:, :, ::1] slots = state.slots
+    cdef double[::1] counters = state.counters
+    cdef double[::1] last_x = trail.x
+    cdef double[::1] last_gradient = trail.gradient
+    cdef double[::1] marks_ = trail.marks
+    cdef const double[::1] polynomial = function.coef
+    cdef const double[::1] slope = function.slope
+    cdef Py_ssize_t n = path.shape[1], m = path.shape[0], done = 0, s, S = slots.shape[0], j
+    cdef int status = STATUS_RAN
+    cdef Function_ f
+    cdef Limits_ bounds
+    cdef Marks_ marks
+    cdef Walk_ w
+    cdef Rule_ r
+    cdef Optimiser o
+    cdef real *memory
+    f.coef, f.n_coef = (&polynomial[0] if polynomial.shape[0] else NULL), polynomial.shape[0]
+    f.slope, f.n_slope = (&slope[0] if slope.shape[0] else NULL), slope.shape[0]
+    f.value, f.gradient = address(function.value), address(function.gradient)
+    f.takes_array = function.takes_array
+    f.value_takes_data = function.value_takes_data
+    f.gradient_takes_data = function.gradient_takes_data
+    f.value_data = address(function.value_data)
+    f.gradient_data = address(function.gradient_data)
+    bounds.xtol, bounds.ftol, bounds.automatic = limits.xtol, limits.ftol, limits.automatic
+    bounds.reversals, bounds.above = limits.reversals, limits.above
+    bounds.rounding, bounds.difference = limits.rounding, limits.difference
+    marks.points, marks.value = marks_[MARK_POINTS], marks_[MARK_VALUE]
+    marks.first_value, marks.first_norm = marks_[MARK_FIRST_VALUE], marks_[MARK_FIRST_NORM]
+    marks.reversals, marks.above = marks_[MARK_REVERSALS], marks_[MARK_ABOVE]
+    marks.curvature = marks_[MARK_CURVATURE]
+    w.n, w.rates, w.rate_stride = n, &rates[0], rates.shape[0] > 1
+    w.path, w.values = &path[0, 0], &values[0]
+    w.x, w.gradient = &last_x[0], &last_gradient[0]
+    r.solver, r.momentum, r.tol = rule.solver, rule.momentum, rule.tol
+    r.beta_1, r.beta_2, r.epsilon = rule.beta_1, rule.beta_2, rule.epsilon
+    r.l1 = r.l2 = 0
+    r.fit_intercept = True
+    o.K, o.d, o.counters = 1, n - 1, &counters[0]
+    o.length = o.span = (n + LANES - 1) // LANES * LANES
+    memory = <real *>calloc((S + 4) * o.length, REAL_SIZE)
+    if memory == NULL:
+        raise MemoryError()
+    o.theta, o.grad = memory, memory + o.length
+    o.is_weight, o.is_free = memory + 2 * o.length, memory + 3 * o.length
+    o.slots = memory + 4 * o.length
+    for j in range(n):
+        o.is_weight[j] = o.is_free[j] = 1
+        o.theta[j] = coef[0, j] if j < n - 1 else intercept[0]
+        for s in range(S):
+            slot(&o, s, 0)[j] = slots[s, 0, j]
+    with nogil:
+        if f.value == NULL and r.solver == SOLVER_GD and not bounds.automatic:
+            status = walk_line(&f, &w, &marks, &bounds, r.tol, o.theta, m, &done)
+            counters[COUNTER_STEPS] += done
+        else:
+            status = walk_on(&f, &w, &marks, &bounds, &o, &r, m, &done)
+    for j in range(n):
+        if j < n - 1:
+            coef[0, j] = o.theta[j]
+        else:
+            intercept[0] = o.theta[j]
+        for s in range(S):
+            slots[s, 0, j] = slot(&o, s, 0)[j]
+    free(memory)
+    counters[COUNTER_EPOCHS] = done
+    marks_[MARK_POINTS], marks_[MARK_VALUE] = marks.points, marks.value
+    marks_[MARK_FIRST_VALUE], marks_[MARK_FIRST_NORM] = marks.first_value, marks.first_norm
+    marks_[MARK_REVERSALS], marks_[MARK_ABOVE] = marks.reversals, marks.above
+    marks_[MARK_CURVATURE] = marks.curvature
+    return done, status

@@ -1,0 +1,29 @@
+"""Calls of functions in C from Python, by what `contract.Function` says of them."""
+
+import ctypes
+
+import numpy as np
+
+
+def c_function(function, part):
+    """A Python callable of x, for the value or the gradient of a function in C."""
+    address = getattr(function, part)
+    data = (getattr(function, f"{part}_data"),) if getattr(function, f"{part}_takes_data") else ()
+    pointers = (ctypes.c_void_p,) * len(data)
+    if not function.takes_array:
+        call = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double, *pointers)(address)
+        if part == "gradient":
+            return lambda x: np.array([call(x[0], *data)])
+        return lambda x: call(x[0], *data)
+    array = ctypes.POINTER(ctypes.c_double)
+    if part == "value":
+        call = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int, array, *pointers)(address)
+        return lambda x: call(len(x), x.ctypes.data_as(array), *data)
+    call = ctypes.CFUNCTYPE(None, ctypes.c_int, array, array, *pointers)(address)
+
+    def gradient(x):
+        out = np.empty_like(x)
+        call(len(x), x.ctypes.data_as(array), out.ctypes.data_as(array), *data)
+        return out
+
+    return gradient

@@ -1,0 +1,316 @@
+"""Formulas typed by people, such as ``x**2 - 4*x + 6``, with exact derivatives.
+
+Python's parser makes a tree of the text; the tree's nodes are taken from a short list and
+computed here, by forward differentiation to second order. Nothing is ever evaluated as
+Python code.
+"""
+
+import ast
+import operator
+
+import numpy as np
+from numpy.polynomial import Polynomial
+
+_LONGEST = 10_000
+_LARGEST = float(np.finfo(np.float64).max)
+# Powers of a polynomial above these are left to the general way.
+_LARGEST_DEGREE = 100
+
+_CONSTANTS = {"pi": np.pi, "e": np.e}
+
+# Each with its first and second derivative.
+_FUNCTIONS = {
+    "sin": (np.sin, np.cos, lambda u: -np.sin(u)),
+    "cos": (np.cos, lambda u: -np.sin(u), lambda u: -np.cos(u)),
+    "tan": (np.tan, lambda u: 1 + np.tan(u) ** 2, lambda u: 2 * np.tan(u) * (1 + np.tan(u) ** 2)),
+    "atan": (np.arctan, lambda u: 1 / (1 + u * u), lambda u: -2 * u / (1 + u * u) ** 2),
+    "sinh": (np.sinh, np.cosh, np.sinh),
+    "cosh": (np.cosh, np.sinh, np.cosh),
+    "tanh": (
+        np.tanh,
+        lambda u: 1 - np.tanh(u) ** 2,
+        lambda u: -2 * np.tanh(u) * (1 - np.tanh(u) ** 2),
+    ),
+    "exp": (np.exp, np.exp, np.exp),
+    "log": (np.log, lambda u: 1 / u, lambda u: -1 / u**2),
+    "sqrt": (np.sqrt, lambda u: 0.5 / np.sqrt(u), lambda u: -0.25 / u**1.5),
+    "abs": (np.abs, np.sign, lambda u: 0.0 * u),
+}
+
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: operator.pow,
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+}
+
+
+class ExpressionError(ValueError):
+    """A formula that is not understood; the message says where."""
+
+
+class Expression:
+    """A function of its variables, in the order of the alphabet.
+
+    Parameters
+    ----------
+    text : str
+        Numbers, names of variables, ``pi`` and ``e``, ``+ - * / **``, parentheses, and sin,
+        cos, tan, atan, sinh, cosh, tanh, exp, log, sqrt and abs.
+
+    Attributes
+    ----------
+    variables : tuple of str
+    polynomial : numpy.polynomial.Polynomial or None
+        The function, if it is one of a single variable.
+
+    Raises
+    ------
+    ExpressionError
+        With the column of the fault.
+
+    Examples
+    --------
+    >>> from schuss.expressions import Expression
+    >>> f = Expression("(1 - x)**2 + 100*(y - x**2)**2")
+    >>> f.variables, f([-1.0, 2.0])
+    (('x', 'y'), 104.0)
+    >>> f.jac([-1.0, 2.0])
+    array([396., 200.])
+    >>> f.hess([-1.0, 2.0])
+    array([[402., 400.],
+           [400., 200.]])
+    """
+
+    def __init__(self, text):
+        # One line, so that the parser's columns are those of the text.
+        self.text = text
+        self._line = "".join(" " if c in "\r\n\t\f" else c for c in text)
+        if not self._line.strip():
+            raise ExpressionError("the expression is empty; expected one such as x**2 - 4*x + 6")
+        if len(self._line) > _LONGEST:
+            raise ExpressionError(
+                f"the expression has {len(text):,} characters, expected at most {_LONGEST:,}"
+            )
+        names = set()
+        try:
+            self._tree = self._parse()
+            self._check(self._tree, names)
+        except (RecursionError, MemoryError):
+            raise ExpressionError("the expression is nested too deeply") from None
+        self.variables = tuple(sorted(names))
+        self.polynomial = self._as_polynomial() if len(names) == 1 else None
+
+    def __call__(self, x):
+        """Value at x, an array-like of shape (n,) or, for one variable, a number."""
+        x = np.atleast_1d(np.asarray(x, dtype=np.float64))
+        return float(self._compute(self._tree, dict(zip(self.variables, x, strict=True))))
+
+    def jac(self, x):
+        """Gradient at x, of shape (n,)."""
+        return self._jet(x, order=1).gradient
+
+    def hess(self, x):
+        """Hessian at x, of shape (n, n)."""
+        return self._jet(x, order=2).hessian
+
+    def _jet(self, x, order):
+        x = np.atleast_1d(np.asarray(x, dtype=np.float64))
+        n = len(self.variables)
+        constant = _Jet.constant(n, order)
+        jets = {
+            name: _Jet(value, row, constant.hessian)
+            for name, value, row in zip(self.variables, x, np.eye(n), strict=True)
+        }
+        # Adding a constant makes a jet of an expression without variables, too.
+        return constant + self._compute(self._tree, jets)
+
+    def _parse(self):
+        # Without the blanks before it, which Python takes for an indentation.
+        formula = self._line.lstrip()
+        self._blanks = len(self._line) - len(formula)
+        if "\0" in formula:
+            raise self._error(self._line.index("\0") + 1, "this is no character of a formula")
+        try:
+            return ast.parse(formula, mode="eval").body
+        except SyntaxError as error:
+            column = (error.offset or len(formula) + 1) + self._blanks
+            raise self._error(min(column, len(self._line) + 1), error.msg) from None
+
+    def _check(self, node, names):
+        if isinstance(node, ast.BinOp | ast.UnaryOp):
+            if type(node.op) not in _OPERATORS:
+                if isinstance(node, ast.BinOp):
+                    raise self._operator_fault(node)
+                raise self._fault(node, "this operator is not known")
+            parts = (node.left, node.right) if isinstance(node, ast.BinOp) else (node.operand,)
+            for part in parts:
+                self._check(part, names)
+        elif isinstance(node, ast.Constant):
+            if type(node.value) not in (int, float):
+                raise self._fault(node, "expected a number or a name")
+            # 1e999 is read as infinity; a whole number may be larger than any float.
+            if not -_LARGEST <= node.value <= _LARGEST:
+                raise self._fault(node, "this number is too large")
+        elif isinstance(node, ast.Name):
+            if node.id in _FUNCTIONS:
+                raise self._fault(node, f"{node.id} is a function; expected {node.id}(...)")
+            if node.id not in _CONSTANTS:
+                names.add(node.id)
+        elif isinstance(node, ast.Call):
+            if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS:
+                raise self._fault(
+                    node, f"this function is not known; known are {', '.join(_FUNCTIONS)}"
+                )
+            if len(node.args) != 1 or node.keywords:
+                raise self._fault(node, f"{node.func.id} takes one argument")
+            self._check(node.args[0], names)
+        else:
+            raise self._fault(node, "expected numbers, names, + - * / ** and known functions")
+
+    def _compute(self, node, values):
+        with np.errstate(all="ignore"):
+            return self._value(node, values)
+
+    def _value(self, node, values):
+        if isinstance(node, ast.Constant):
+            return np.float64(node.value)
+        if isinstance(node, ast.Name):
+            return values[node.id] if node.id in values else np.float64(_CONSTANTS[node.id])
+        if isinstance(node, ast.Call):
+            argument = self._value(node.args[0], values)
+            rules = _FUNCTIONS[node.func.id]
+            return argument.through(*rules) if isinstance(argument, _Jet) else rules[0](argument)
+        if isinstance(node, ast.UnaryOp):
+            return _OPERATORS[type(node.op)](self._value(node.operand, values))
+        left, right = self._value(node.left, values), self._value(node.right, values)
+        if isinstance(node.op, ast.Pow) and isinstance(right, _Jet) and not isinstance(left, _Jet):
+            left = right.constant_like(left)
+        elif isinstance(right, _Jet) and not isinstance(left, _Jet):
+            # NumPy's numbers would take a jet for an array of objects.
+            left = right.constant_like(left)
+        return _OPERATORS[type(node.op)](left, right)
+
+    def _as_polynomial(self):
+        try:
+            return self._polynomial(self._tree)
+        except _NoPolynomial:
+            return None
+
+    def _polynomial(self, node):
+        if isinstance(node, ast.Constant):
+            return Polynomial([float(node.value)])
+        if isinstance(node, ast.Name):
+            constant = _CONSTANTS.get(node.id)
+            return Polynomial([0.0, 1.0] if constant is None else [constant])
+        if isinstance(node, ast.UnaryOp):
+            return _OPERATORS[type(node.op)](self._polynomial(node.operand))
+        if not isinstance(node, ast.BinOp):
+            raise _NoPolynomial
+        left, right = self._polynomial(node.left), self._polynomial(node.right)
+        if isinstance(node.op, ast.Pow):
+            power = right.coef[0]
+            if right.degree() or power != int(power) or power < 0:
+                raise _NoPolynomial
+            if max(left.degree(), 1) * power > _LARGEST_DEGREE:
+                raise _NoPolynomial
+            return left ** int(power)
+        if isinstance(node.op, ast.Div):
+            if right.degree() or right.coef[0] == 0:
+                raise _NoPolynomial
+            return left / right.coef[0]
+        result = _OPERATORS[type(node.op)](left, right)
+        if result.degree() > _LARGEST_DEGREE or not np.isfinite(result.coef).all():
+            raise _NoPolynomial
+        return result
+
+    def _fault(self, node, text):
+        return self._error(
+            self._column(node.col_offset), text,
+            self._line[self._column(node.col_offset) - 1 : self._column(node.end_col_offset) - 1],
+        )  # fmt: skip
+
+    def _operator_fault(self, node):
+        start = self._column(node.left.end_col_offset) - 1
+        while self._line[start] in " )":
+            start += 1
+        hint = "; a power is written **" if isinstance(node.op, ast.BitXor) else ""
+        return self._error(start + 1, f"this operator is not known{hint}")
+
+    def _column(self, offset):
+        """Column, from 1, of the parser's offset, which counts bytes."""
+        line = self._line[self._blanks :].encode()
+        return len(line[:offset].decode()) + self._blanks + 1
+
+    def _error(self, column, text, what=None):
+        what = what or self._line[column - 1 : column + 11].strip() or "the end"
+        return ExpressionError(f"column {column}, at {what!r}: {text}, in {self.text!r}")
+
+
+class _NoPolynomial(Exception):
+    pass
+
+
+class _Jet:
+    """A value with its gradient and, to second order, its Hessian (else None)."""
+
+    def __init__(self, value, gradient, hessian):
+        self.value, self.gradient, self.hessian = value, gradient, hessian
+
+    @classmethod
+    def constant(cls, n, order, value=0.0):
+        return cls(np.float64(value), np.zeros(n), np.zeros((n, n)) if order > 1 else None)
+
+    def constant_like(self, value):
+        return self.constant(len(self.gradient), 1 + (self.hessian is not None), value)
+
+    def through(self, f, slope, bend):
+        """Of f of this, by the chain rule."""
+        d1 = slope(self.value)
+        hessian = None
+        if self.hessian is not None:
+            hessian = d1 * self.hessian + bend(self.value) * np.outer(self.gradient, self.gradient)
+        return _Jet(f(self.value), d1 * self.gradient, hessian)
+
+    def __pos__(self):
+        return self
+
+    def __neg__(self):
+        return self * np.float64(-1.0)
+
+    def __add__(self, other):
+        if not isinstance(other, _Jet):
+            return _Jet(self.value + other, self.gradient, self.hessian)
+        hessian = None if self.hessian is None else self.hessian + other.hessian
+        return _Jet(self.value + other.value, self.gradient + other.gradient, hessian)
+
+    def __sub__(self, other):
+        return self + -other
+
+    def __mul__(self, other):
+        if not isinstance(other, _Jet):
+            other = self.constant_like(other)
+        hessian = None
+        if self.hessian is not None:
+            cross = np.outer(self.gradient, other.gradient)
+            hessian = self.value * other.hessian + other.value * self.hessian + cross + cross.T
+        gradient = self.value * other.gradient + other.value * self.gradient
+        return _Jet(self.value * other.value, gradient, hessian)
+
+    def __truediv__(self, other):
+        if not isinstance(other, _Jet):
+            other = self.constant_like(other)
+        return self * other.through(lambda u: 1 / u, lambda u: -1 / u**2, lambda u: 2 / u**3)
+
+    def __pow__(self, power):
+        if isinstance(power, _Jet):
+            return (power * self.through(*_FUNCTIONS["log"])).through(*_FUNCTIONS["exp"])
+        return self.through(
+            lambda u: u**power,
+            # 0 times an infinite power of 0 is no slope.
+            lambda u: power * u ** (power - 1) if power else 0.0,
+            lambda u: power * (power - 1) * u ** (power - 2) if power * (power - 1) else 0.0,
+        )
