@@ -178,17 +178,16 @@ cdef inline inlined_void interleaved(
 # the compiler unrolls over it.
 
 cdef inline inlined_void short_dot(
-    Py_ssize_t registers, const real *line, const real *vector, const real *final,
-    Py_ssize_t final_at, vreal *sums,
+    Py_ssize_t registers, const real *line, const vreal *v, Py_ssize_t final_at, vreal *sums
 ) noexcept nogil:
-    """line . vector, of so many registers; the last is `final`, at `final_at` in the line."""
-    cdef vreal a = v_set(0), b = v_load(final) * v_load(line + final_at)
+    """line . v, of so many registers; the last lies at `final_at` in the line."""
+    cdef vreal a = v_set(0), b = v[registers - 1] * v_load(line + final_at)
     cdef Py_ssize_t r
     for r in range(registers - 1):
         if r % 2 == 0:
-            a = a + v_load(vector + r * LANES) * v_load(line + r * LANES)
+            a = a + v[r] * v_load(line + r * LANES)
         else:
-            b = b + v_load(vector + r * LANES) * v_load(line + r * LANES)
+            b = b + v[r] * v_load(line + r * LANES)
     sums[0] = a + b
 
 
@@ -197,16 +196,22 @@ cdef inline inlined_void block_dots(
     const real *vector, const real *final, Py_ssize_t final_at, real *out,
 ) noexcept nogil:
     cdef Py_ssize_t i = 0
+    # Stays in registers where there are 32 of them.
+    cdef vreal[16] v
     cdef vreal a, b, c, d
+    for i in range(registers - 1):
+        v[i] = v_load(vector + i * LANES)
+    v[registers - 1] = v_load(final)
+    i = 0
     while i + 4 <= count:
-        short_dot(registers, at(lines, i * step), vector, final, final_at, &a)
-        short_dot(registers, at(lines, (i + 1) * step), vector, final, final_at, &b)
-        short_dot(registers, at(lines, (i + 2) * step), vector, final, final_at, &c)
-        short_dot(registers, at(lines, (i + 3) * step), vector, final, final_at, &d)
+        short_dot(registers, at(lines, i * step), v, final_at, &a)
+        short_dot(registers, at(lines, (i + 1) * step), v, final_at, &b)
+        short_dot(registers, at(lines, (i + 2) * step), v, final_at, &c)
+        short_dot(registers, at(lines, (i + 3) * step), v, final_at, &d)
         v_sum4(a, b, c, d, out + i)
         i += 4
     while i < count:
-        short_dot(registers, at(lines, i * step), vector, final, final_at, &a)
+        short_dot(registers, at(lines, i * step), v, final_at, &a)
         out[i] = v_sum(a)
         i += 1
 

@@ -12,6 +12,9 @@ cdef enum:
     # A block is read twice, the second time from the cache. Rows: see lines.pxi. Columns that
     # are converted: long enough lines for few page changes, within half of a 512 KiB L2.
     ROWS_BLOCK_BYTES = 4096
+    # Where X as a whole is in a cache, longer blocks hide more of the costs' latency.
+    CACHED_BYTES = 16777216
+    CACHED_BLOCK_BYTES = 12288
     GROUP_ROWS = 256
     COLUMNS_BLOCK_BYTES = 131072
     # Packing pays where X stays in the L2 cache and is read many times.
@@ -141,7 +144,10 @@ cdef class Matrix:
         else:
             own = own and x.column_stride == REAL_SIZE and x.d >= LANES
             x.layout = ROWS if own else CONVERTED_ROWS
-            x.block = ROWS_BLOCK_BYTES // (x.width * REAL_SIZE)
+            x.block = (
+                CACHED_BLOCK_BYTES if x.n <= CACHED_BYTES // (x.width * REAL_SIZE)
+                else ROWS_BLOCK_BYTES
+            ) // (x.width * REAL_SIZE)
             x.block = 8 if x.block <= 2 else between(16, round_up(x.block, 16), 128)
             x.group = round_up(GROUP_ROWS, x.block)
             if own:
