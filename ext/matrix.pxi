@@ -39,14 +39,12 @@ cdef inline Py_ssize_t between(Py_ssize_t low, Py_ssize_t value, Py_ssize_t high
 cdef inline Py_ssize_t skew_rows(Py_ssize_t row_bytes) noexcept nogil:
     """Rows at a time for `skewed_pass`: about 4 KiB, as measured on Zen 4.
 
-    Shorter rows do better in blocks of enough registers of costs; rows that fill L1 are
-    summed from L2, eight at a time.
+    Shorter rows do better in blocks of enough registers of costs, longer ones would fill L1
+    (36 % of the read rate at d = 2000, against 60 %).
     """
-    if row_bytes < 800:
+    if row_bytes < 800 or row_bytes > 4096:
         return 0
-    if row_bytes <= 1024:
-        return 8
-    return 2 if row_bytes <= 4096 else 8
+    return 8 if row_bytes <= 1024 else 2
 
 
 cdef struct Lines:
