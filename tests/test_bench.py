@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import libraries, memory, runner
-from bench.problems import DENSE, PROBLEMS, Problem, _gaussian, _sparse
 from schuss.backends import numpy_
+from schuss.bench import libraries, memory, runner
+from schuss.bench.problems import DENSE, PROBLEMS, Problem, _gaussian, _sparse
 from schuss.constants import CURVATURE_BOUND, LOSSES, REAL_TYPE
 
 SMALL = Problem("small", 37, 5, 20, _gaussian)
@@ -281,7 +281,7 @@ def test_the_threads_are_given_back():
 
 def test_the_command(tmp_path, capsys):
     pytest.importorskip("rich")
-    from bench.run import main
+    from schuss.bench.run import main
 
     path = tmp_path / "result.json"
 
@@ -310,7 +310,7 @@ def test_the_command(tmp_path, capsys):
 )
 def test_the_command_names_what_is_wrong(arguments, word, capsys):
     pytest.importorskip("rich")
-    from bench.run import main
+    from schuss.bench.run import main
 
     with pytest.raises(SystemExit, match="2"):
         main(arguments)

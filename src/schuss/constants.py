@@ -80,7 +80,7 @@ ADAM_EPSILON = 1e-8
 HISTORY_COLUMNS = ("loss", "gradient_norm", "step")
 
 # Feature types that kernels read as they lie, and the type of the weights they train.
-REAL_TYPE = {
+REAL_TYPE: dict[np.dtype, np.dtype] = {
     np.dtype(np.float64): np.dtype(np.float64),
     np.dtype(np.float32): np.dtype(np.float32),
     np.dtype(np.float16): np.dtype(np.float32),

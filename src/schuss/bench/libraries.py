@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from bench import baseline
-from bench.problems import Task
 from schuss.backends.contract import Data, Rule, State
+from schuss.bench import baseline
+from schuss.bench.problems import Task
 from schuss.constants import (
     ADAM_BETA_1,
     ADAM_BETA_2,

@@ -1,12 +1,12 @@
-"""Time the libraries on the problems: ``python -m bench.run``."""
+"""Time the libraries on the problems: ``python -m schuss.bench.run``."""
 
 import argparse
 import sys
 
-from bench import report
-from bench.libraries import BACKENDS, BASELINE, LIBRARIES
-from bench.problems import DENSE, DTYPES, ORDERS, PROBLEMS
-from bench.runner import measure
+from schuss.bench import report
+from schuss.bench.libraries import BACKENDS, BASELINE, LIBRARIES
+from schuss.bench.problems import DENSE, DTYPES, ORDERS, PROBLEMS
+from schuss.bench.runner import measure
 from schuss.constants import LOSSES
 
 
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m schuss.bench.run", description=__doc__)
     add = parser.add_argument
     add(
         "--problems",

@@ -12,8 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.libraries import BASELINE
-from bench.runner import Result, quartiles
+from schuss.bench.libraries import BASELINE
+from schuss.bench.runner import Result, quartiles
 
 _PACKAGES = ("schuss", "numpy", "scipy", "scikit-learn", "numba", "torch", "jax")
 _COLUMNS = ("problem", "library", "µs an epoch", "× NumPy", "quartiles", "read", "note")

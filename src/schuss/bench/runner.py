@@ -27,10 +27,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from bench import memory
-from bench.libraries import BASELINE, Library, Outcome, Run, Unsupported, kernel_run
-from bench.problems import Task
 from schuss.backends import numpy_
+from schuss.bench import memory
+from schuss.bench.libraries import BASELINE, Library, Outcome, Run, Unsupported, kernel_run
+from schuss.bench.problems import Task
 
 # Epochs of the first check: the weights still move so much that one epoch more or less
 # cannot pass.
