@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,8 @@ from schuss.bench.libraries import BASELINE
 from schuss.bench.runner import Result, quartiles
 
 _PACKAGES = ("schuss", "numpy", "scipy", "scikit-learn", "numba", "torch", "jax")
+# Virtual machines often have but a family's name as the model name.
+_NUMBERS = ("cpu family", "model")
 _COLUMNS = ("problem", "library", "µs an epoch", "× NumPy", "quartiles", "read", "note")
 
 
@@ -71,7 +74,7 @@ def environment() -> dict:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "processors": os.cpu_count(),
         "load": load(),
         "isa": _isa(),
@@ -84,13 +87,17 @@ def load() -> float | None:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
-def _processor():
+def processor() -> str:
+    """Name of the processor; where Linux tells them, with the numbers that tell models apart."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+        return platform.processor() or platform.machine()
+    entries = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", text, re.MULTILINE))
+    if "model name" not in entries:
+        return platform.processor() or platform.machine()
+    numbers = ", ".join(f"{key.split()[-1]} {entries[key]}" for key in _NUMBERS if key in entries)
+    return f"{entries['model name']} ({numbers})" if numbers else entries["model name"]
 
 
 def _isa():

@@ -1,0 +1,197 @@
+"""Floors: how many times quicker than the NumPy loop the kernels have to be.
+
+The two take turns in one process, as everywhere in `schuss.bench`. What was measured on a
+processor stands in ``floors.json``; on that processor a kernel may fall short of it by
+`ROOM`, on others by `OTHER_ROOM`, as the ratio of two programs depends on the processor.
+
+A ratio below the floor is measured again, in a fresh process. On a processor that is known, so
+is the time of a fixed matrix product: where it takes longer, a neighbour uses the same core,
+and a ratio below the floor says nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schuss.bench.comparison import Verdict
+from schuss.bench.libraries import BASELINE, LIBRARIES
+from schuss.bench.problems import PROBLEMS
+from schuss.bench.report import processor
+from schuss.bench.runner import (
+    Reference,
+    Refused,
+    Work,
+    as_work,
+    interleave,
+    limit_threads,
+    steady,
+    verify,
+)
+
+FILE = Path(__file__).with_name("floors.json")
+ROOM = 0.12
+OTHER_ROOM = 0.5
+# Of a matrix product, beyond which the core was not all ours.
+MAX_SLOWDOWN = 1.10
+ATTEMPTS = 3
+ROUNDS = 11
+MIN_SECONDS = 0.008
+KERNEL = "schuss-cython"
+WORKS = (
+    ("4x2", "float32"),
+    ("100x2", "float32"),
+    ("breast-cancer", "float32"),
+    ("digits", "float32"),
+    ("digits", "float64"),
+    ("digits", "uint8"),
+    ("20000x100", "float32"),
+)
+
+# For each work: "ratio", "arithmetic" in seconds; or "refused", and why.
+Measured = dict[str, dict[str, Any]]
+
+
+def isas() -> list[str]:
+    """The instruction sets that this processor has and that were compiled."""
+    found = []
+    for isa in import_module("schuss.backends.cython_")._FOLDERS:
+        code = "import schuss.backends.cython_"
+        if _run(["-c", code], isa).returncode == 0:
+            found.append(isa)
+    return found
+
+
+def measured(isa: str) -> Measured:
+    """All works, in a process of its own that uses this instruction set."""
+    result = _run(["-m", "schuss.bench.floors"], isa)
+    if result.returncode:
+        raise RuntimeError(f"the measuring process failed:\n{result.stdout}{result.stderr}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def _run(arguments, isa):
+    environment = {**os.environ, "SCHUSS_ISA": isa}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True
+    )
+
+
+def measure() -> Measured:
+    """All works, in this process."""
+    found = {}
+    with limit_threads(1):
+        for name, dtype in WORKS:
+            found[f"{name} {dtype}"] = _one(PROBLEMS[name].load(dtype))
+    return found
+
+
+def _one(task):
+    reference = Reference(task)
+    works = {}
+    try:
+        for name in (BASELINE.name, KERNEL):
+            run = LIBRARIES[name].prepare(task, 1)
+            verify(run, task, reference)
+            works[name] = as_work(run, task, reference)
+    except Refused as error:
+        return {"refused": f"{name}: {error}"}
+    # In the first cache, and as the kernels bound by multiplications.
+    matrix = np.ones((64, 64), np.float32)
+    product = np.empty_like(matrix)
+    works["arithmetic"] = Work(lambda: np.matmul(matrix, matrix, out=product))
+    timed = interleave(works, rounds=ROUNDS, min_seconds=MIN_SECONDS)
+    if timed.refused:
+        return {"refused": "; ".join(f"{name}: {why}" for name, why in timed.refused.items())}
+    ratios = timed.ratio(KERNEL, to=BASELINE.name)[steady(timed.probe_seconds)]
+    return {
+        "ratio": float(np.median(ratios)),
+        "arithmetic": float(np.median(timed.seconds["arithmetic"])),
+    }
+
+
+def floor(recorded: dict, isa: str, work: str, here: str) -> tuple[float | None, float | None]:
+    """The least ratio and the longest matrix product; None where nothing is recorded."""
+    known = recorded["processors"].get(here, {}).get(isa, {}).get(work)
+    if known:
+        return known["ratio"] * (1 - ROOM), known["arithmetic"] * MAX_SLOWDOWN
+    others = [
+        entry[isa][work]["ratio"]
+        for entry in recorded["processors"].values()
+        if work in entry.get(isa, {})
+    ]
+    return (min(others) * (1 - OTHER_ROOM) if others else None), None
+
+
+def judge(attempts: list[dict], least: float | None, longest: float | None) -> tuple[Verdict, str]:
+    """The verdict on one work after one attempt or more."""
+    for attempt in attempts:
+        if "refused" in attempt:
+            return Verdict.refused, attempt["refused"]
+    if least is None:
+        return Verdict.skipped, "no floor is recorded"
+    if max(attempt["ratio"] for attempt in attempts) >= least:
+        return Verdict.passed, f"attempt {len(attempts)}" if len(attempts) > 1 else ""
+    disturbed = [a for a in attempts if longest is not None and a["arithmetic"] > longest]
+    if disturbed:
+        return Verdict.inconclusive, f"the processor was not all ours in {len(disturbed)} attempts"
+    return Verdict.failed, f"below the floor in {len(attempts)} attempts"
+
+
+def check(
+    recorded: dict,
+    which: Iterable[str],
+    measured: Callable[[str], Measured] = measured,
+    here: str | None = None,
+):
+    """Measure, again where it is needed, and judge.
+
+    Yields
+    ------
+    isa, work, ratio, floor, verdict, note
+    """
+    here = here or processor()
+    for isa in which:
+        attempts: dict[str, list[dict]] = {}
+        for attempt in range(ATTEMPTS):
+            for work, found in measured(isa).items():
+                attempts.setdefault(work, []).append(found)
+            verdicts = {
+                work: judge(found, *floor(recorded, isa, work, here))
+                for work, found in attempts.items()
+            }
+            below = {Verdict.failed, Verdict.inconclusive}
+            if attempt == ATTEMPTS - 1 or not below & {verdict for verdict, _ in verdicts.values()}:
+                break
+        for work, (verdict, note) in verdicts.items():
+            ratio = max(found.get("ratio", np.nan) for found in attempts[work])
+            yield isa, work, ratio, floor(recorded, isa, work, here)[0], verdict, note
+
+
+def renewed(recorded: dict, which: Iterable[str], here: str | None = None) -> dict:
+    """What is recorded, with this processor measured anew: medians of fresh processes."""
+    entry: dict[str, dict] = {}
+    for isa in which:
+        runs = [measured(isa) for _ in range(ATTEMPTS)]
+        for run in runs:
+            for work, found in run.items():
+                if "refused" in found:
+                    raise Refused(f"{isa}, {work}: {found['refused']}")
+        entry[isa] = {
+            work: {
+                "ratio": float(f"{np.median([run[work]['ratio'] for run in runs]):.4g}"),
+                "arithmetic": float(f"{min(run[work]['arithmetic'] for run in runs):.4g}"),
+            }
+            for work in runs[0]
+        }
+    return {**recorded, "processors": {**recorded["processors"], here or processor(): entry}}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure()))
