@@ -44,14 +44,14 @@ ATTEMPTS = 3
 ROUNDS = 11
 MIN_SECONDS = 0.008
 KERNEL = "schuss-cython"
-WORKS = (
-    ("4x2", "float32"),
-    ("100x2", "float32"),
-    ("breast-cancer", "float32"),
-    ("digits", "float32"),
-    ("digits", "float64"),
-    ("digits", "uint8"),
-    ("20000x100", "float32"),
+ALL = (
+    "4x2 float32",
+    "100x2 float32",
+    "breast-cancer float32",
+    "digits float32",
+    "digits float64",
+    "digits uint8",
+    "20000x100 float32",
 )
 
 # For each work: "ratio", "arithmetic" in seconds; or "refused", and why.
@@ -68,9 +68,9 @@ def isas() -> list[str]:
     return found
 
 
-def measured(isa: str) -> Measured:
-    """All works, in a process of its own that uses this instruction set."""
-    result = _run(["-m", "schuss.bench.floors"], isa)
+def measured(isa: str, works: Iterable[str] = ALL) -> Measured:
+    """Some works, in a process of its own that uses this instruction set."""
+    result = _run(["-m", "schuss.bench.floors", *works], isa)
     if result.returncode:
         raise RuntimeError(f"the measuring process failed:\n{result.stdout}{result.stderr}")
     return json.loads(result.stdout.splitlines()[-1])
@@ -83,13 +83,10 @@ def _run(arguments, isa):
     )
 
 
-def measure() -> Measured:
-    """All works, in this process."""
-    found = {}
+def measure(works: Iterable[str] = ALL) -> Measured:
+    """Some works, in this process."""
     with limit_threads(1):
-        for name, dtype in WORKS:
-            found[f"{name} {dtype}"] = _one(PROBLEMS[name].load(dtype))
-    return found
+        return {work: _one(PROBLEMS[work.split()[0]].load(work.split()[1])) for work in works}
 
 
 def _one(task):
@@ -147,7 +144,7 @@ def judge(attempts: list[dict], least: float | None, longest: float | None) -> t
 def check(
     recorded: dict,
     which: Iterable[str],
-    measured: Callable[[str], Measured] = measured,
+    measured: Callable[..., Measured] = measured,
     here: str | None = None,
 ):
     """Measure, again where it is needed, and judge.
@@ -159,15 +156,15 @@ def check(
     here = here or processor()
     for isa in which:
         attempts: dict[str, list[dict]] = {}
-        for attempt in range(ATTEMPTS):
-            for work, found in measured(isa).items():
+        verdicts: dict[str, tuple[Verdict, str]] = {}
+        again: tuple[str, ...] = ALL
+        for _ in range(ATTEMPTS):
+            for work, found in measured(isa, again).items():
                 attempts.setdefault(work, []).append(found)
-            verdicts = {
-                work: judge(found, *floor(recorded, isa, work, here))
-                for work, found in attempts.items()
-            }
-            below = {Verdict.failed, Verdict.inconclusive}
-            if attempt == ATTEMPTS - 1 or not below & {verdict for verdict, _ in verdicts.values()}:
+                verdicts[work] = judge(attempts[work], *floor(recorded, isa, work, here))
+            below = (Verdict.failed, Verdict.inconclusive)
+            again = tuple(work for work, (verdict, _) in verdicts.items() if verdict in below)
+            if not again:
                 break
         for work, (verdict, note) in verdicts.items():
             ratio = max(found.get("ratio", np.nan) for found in attempts[work])
@@ -194,4 +191,4 @@ def renewed(recorded: dict, which: Iterable[str], here: str | None = None) -> di
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure()))
+    print(json.dumps(measure(sys.argv[1:])))
