@@ -13,15 +13,18 @@ ASAN_FLAGS := -fsanitize=address -fno-omit-frame-pointer -g
 ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_estimator_checks.py
 
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
-	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
+	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' -o -name '*.json' \) ! -name build_info.py)
 
-.PHONY: help demo test bench asan lint clean
+.PHONY: help demo test bench check-perf renew-floors renew-counts asan lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    train a sigmoid neuron on real data and print the result'
 	@echo 'make test    run all tests, with each backend'
 	@echo 'make bench   time the kernels against the NumPy loop'
+	@echo 'make check-perf    fail where something has become slower (GATE=... for its options)'
+	@echo 'make renew-floors REASON=...    record floors measured here, and commit them'
+	@echo 'make renew-counts REASON=...    record instruction counts, and commit them'
 	@echo 'make asan    run the tests of the compiled kernels under the address sanitizer'
 	@echo 'make lint    ruff, mypy and cython-lint'
 	@echo 'make clean   remove .venv and what builds and tools leave behind'
@@ -36,8 +39,14 @@ test: $(VENV)/test.stamp
 	SCHUSS_BACKEND=numpy $(PY) -m pytest -q -n 2 --dist loadgroup $(ESTIMATOR_TESTS)
 
 bench: $(VENV)/bench.stamp
-	$(PY) -m bench.run
+	$(PY) -m schuss.bench.run
 	$(PY) -m pytest -q bench/test_kernels.py --benchmark-columns=min,median,iqr,rounds
+
+check-perf: $(VENV)/test.stamp
+	$(PY) -m schuss.bench.gate $(GATE)
+
+renew-floors renew-counts: $(VENV)/test.stamp
+	$(PY) -m schuss.bench.gate $(@:renew-%=%) --renew "$(REASON)"
 
 # Python's own allocator would hand out memory from pools, where no overrun shows.
 asan: $(ASAN)/test.stamp

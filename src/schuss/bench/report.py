@@ -16,7 +16,10 @@ from rich.table import Table
 from schuss.bench.libraries import BASELINE
 from schuss.bench.runner import Result, quartiles
 
-_PACKAGES = ("schuss", "numpy", "scipy", "scikit-learn", "numba", "torch", "jax")
+_PACKAGES = (
+    "schuss", "numpy", "scipy", "scikit-learn", "numba", "torch", "jax", "scikit-learn-intelex",
+    "glum", "snapml", "liblinear-official",
+)  # fmt: skip
 # Virtual machines often have but a family's name as the model name.
 _NUMBERS = ("cpu family", "model")
 _COLUMNS = ("problem", "library", "µs an epoch", "× NumPy", "quartiles", "read", "note")
@@ -41,9 +44,9 @@ def table(results: list[Result]) -> Table:
             lines.add_row(
                 result.task,
                 row.library,
-                _number(quartiles(row.seconds)[1] * 1e6),
-                _number(ratio),
-                "" if row.library == BASELINE.name else f"{_number(low)}–{_number(high)}",
+                number(quartiles(row.seconds)[1] * 1e6),
+                number(ratio),
+                "" if row.library == BASELINE.name else f"{number(low)}–{number(high)}",
                 "" if share != share else f"{share:.0%}",
                 row.note,
             )
@@ -55,7 +58,7 @@ def print_table(results: list[Result]) -> None:
     Console(width=200, highlight=False).print(table(results))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits that count."""
     if value != value:
         return "–"
