@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rich", reason="the gate's table needs rich")
-from schuss.bench import builds, comparison, floors, gate, instructions, libraries, race
+from schuss.bench import builds, floors, gate, instructions, libraries, race
 from schuss.bench.comparison import Pairs, Verdict, interval, verdict
 
 TIMINGS = Path(__file__).with_name("gate_timings.json")
@@ -135,6 +135,17 @@ def test_a_fifth_slower_is_caught_wherever_the_machine_allows_a_verdict():
 HERE = "a processor"
 RECORDED = {"processors": {HERE: {"baseline": {"digits float32": {
     "ratio": 3.0, "arithmetic": 6e-6}}}}}  # fmt: skip
+
+
+def test_all_parts_without_a_name(monkeypatch, capsys):
+    for part in gate.PARTS:
+        name = "check_builds" if part == "compare" else f"check_{part}"
+        check = gate.Check(part, "", Verdict.passed)
+        monkeypatch.setattr(gate, name, lambda *a, check=check, **b: [check])
+
+    assert gate.main([]) == 0
+
+    assert "gate: 3 passed" in capsys.readouterr().out
 
 
 def checked(*attempts, here=HERE):
@@ -306,7 +317,7 @@ def work():
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """A file of workloads, and a function that makes builds of the package it needs."""
-    monkeypatch.setattr(race, "SECONDS", 0.002)
+    monkeypatch.setattr(race, "SECONDS", 0.001)
     workloads = tmp_path / "workloads.py"
     workloads.write_text(WORKLOADS)
 
@@ -321,8 +332,9 @@ def toy(tmp_path, monkeypatch):
 
 def compared(base, head, workloads, **options):
     found = gate.check_builds(
-        str(base.folder), str(head.folder), workloads=workloads, min_seconds=0.0, **options
-    )
+        str(base.folder), str(head.folder), workloads=workloads, min_seconds=0.0,
+        n_pairs=6, **options,
+    )  # fmt: skip
     return {check.work: check for check in found}
 
 
@@ -338,7 +350,7 @@ def test_a_slower_build_is_caught_in_real_processes(toy):
     assert check.verdict == Verdict.failed
     assert "twice" in check.note
     assert set(timings) == {"same", "first", "again"}
-    assert len(timings["again"]["adding"]["base"]) == comparison.MIN_PAIRS
+    assert len(timings["again"]["adding"]["base"]) == 6
 
 
 def test_the_same_build_is_not(toy):
@@ -522,7 +534,7 @@ def test_red_only_for_what_failed_or_was_refused(monkeypatch, tmp_path, capsys):
         (["--pairs", "5"], "5 given, at least 15 expected"),
         (["--limit", "-1"], "-1 given, a positive share"),
         (["--workloads", "no-such-file.py"], "there is no such file"),
-        (["speed"], "invalid choice: 'speed'"),
+        (["speed"], "speed unknown, choose from floors, counts, compare"),
         (["--renew", "because"], "expected one part and a reason"),
         (["counts", "--renew", ""], "expected one part and a reason"),
     ],

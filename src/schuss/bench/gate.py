@@ -40,6 +40,7 @@ from schuss.bench.comparison import (
 )
 from schuss.bench.race import WORKLOADS, Build, RaceError, race
 
+PARTS = ("floors", "counts", "compare")
 # Counts may grow by this much: layout and the code of a library move them a little.
 COUNTS_LIMIT = 0.02
 COUNTS_FILE = floors.FILE.with_name("counts.json")
@@ -262,7 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
         ),
     }
     checks, seconds = [], {}
-    for part in options.parts or parts:
+    for part in options.parts or PARTS:
         start = time.perf_counter()
         checks += list(parts[part]())
         seconds[part] = round(time.perf_counter() - start, 1)
@@ -304,7 +305,7 @@ def _parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("parts", nargs="*", metavar="PART", choices=("floors", "counts", "compare"), default=[],
+    add("parts", nargs="*", metavar="PART", type=_part,
         help="floors, counts, compare; all of them without any")  # fmt: skip
     add("--base", help="a git revision, which is built; a folder that a build was installed "
         "into; or another Python [the common ancestor with main]")  # fmt: skip
@@ -333,6 +334,12 @@ def _recorded(file):
     """The checkout's file, where one is here: an installed copy is not what is renewed."""
     here = Path("src", "schuss", "bench", file.name)
     return here if here.parent.is_dir() else file
+
+
+def _part(text):
+    if text not in PARTS:
+        raise argparse.ArgumentTypeError(f"{text} unknown, choose from {', '.join(PARTS)}")
+    return text
 
 
 def _file(text):

@@ -20,8 +20,8 @@ from schuss.bench.comparison import MIN_PAIRS, Pairs
 WORKER = Path(__file__).with_name("worker.py")
 WORKLOADS = Path(__file__).with_name("workloads.py")
 # Timings of each workload in a pair, and how long one lasts.
-TURNS = 6
-SECONDS = 0.008
+TURNS = 12
+SECONDS = 0.005
 # Largest relative difference of equal results, for float32 and for the rest.
 TOLERANCE = (1e-4, 1e-8)
 

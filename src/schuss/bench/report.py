@@ -13,11 +13,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+import schuss
 from schuss.bench.libraries import BASELINE
 from schuss.bench.runner import Result, quartiles
 
 _PACKAGES = (
-    "schuss", "numpy", "scipy", "scikit-learn", "numba", "torch", "jax", "scikit-learn-intelex",
+    "numpy", "scipy", "scikit-learn", "numba", "torch", "jax", "scikit-learn-intelex",
     "glum", "snapml", "liblinear-official",
 )  # fmt: skip
 # Virtual machines often have but a family's name as the model name.
@@ -81,7 +82,7 @@ def environment() -> dict:
         "processors": os.cpu_count(),
         "load": load(),
         "isa": _isa(),
-        "packages": versions,
+        "packages": {"schuss": schuss.__version__, **versions},
     }
 
 
