@@ -392,3 +392,14 @@ def test_other_solvers_where_they_are_installed(name):
     (row,) = runner.measure(SMALL.load_fit(), [library], rounds=3, min_seconds=0.0).rows
 
     assert not row.note.startswith("failed")
+
+
+def test_the_command_fits_to_the_optimum(capsys):
+    pytest.importorskip("rich")
+    from schuss.bench.run import main
+
+    main(["--fits", "--problems", "breast-cancer", "--rounds", "3", "--min-seconds", "0.001"])
+
+    table = capsys.readouterr().out
+    assert "sklearn-newton-cholesky" in table
+    assert "× NumPy" in table

@@ -23,11 +23,11 @@ _PACKAGES = (
 )  # fmt: skip
 # Virtual machines often have but a family's name as the model name.
 _NUMBERS = ("cpu family", "model")
-_COLUMNS = ("problem", "library", "µs an epoch", "× NumPy", "quartiles", "read", "note")
+_COLUMNS = ("problem", "library", "µs", "× NumPy", "quartiles", "read", "note")
 
 
 def table(results: list[Result]) -> Table:
-    """One line for each library on each problem, in Markdown.
+    """One line for each library on each problem, in Markdown; times are of an epoch or a fit.
 
     The ratio is the median over the rounds; "read" is the share of the sequential read
     rate that one pass over X in that time amounts to.
