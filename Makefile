@@ -13,7 +13,7 @@ ASAN_FLAGS := -fsanitize=address -fno-omit-frame-pointer -g
 ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_estimator_checks.py
 
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
-	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' -o -name '*.json' \) ! -name build_info.py)
+	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
 
 .PHONY: help demo test bench check-perf renew-floors renew-counts asan lint clean
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ help:
 	@echo 'make renew-floors REASON=...    record floors measured here, and commit them'
 	@echo 'make renew-counts REASON=...    record instruction counts, and commit them'
 	@echo 'make asan    run the tests of the compiled kernels under the address sanitizer'
-	@echo 'make lint    ruff, mypy and cython-lint'
+	@echo 'make lint    ruff, mypy, cython-lint, and the workflows against their schema'
 	@echo 'make clean   remove .venv and what builds and tools leave behind'
 	@echo 'PYTHON=...   the Python that makes .venv (now: $(PYTHON); 3.11 or newer)'
 
@@ -59,6 +59,7 @@ lint: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint ext
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 clean:
 	rm -rf $(VENV) $(ASAN) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
