@@ -397,6 +397,15 @@ def test_a_build_that_does_not_run_is_skipped_with_its_message(toy, text, word):
     assert word in check.note
 
 
+def test_a_head_that_does_not_run_is_refused(toy):
+    workloads, build = toy
+
+    (check,) = compared(build("base"), build("head", text="1 / 0"), workloads).values()
+
+    assert check.verdict == Verdict.refused
+    assert "ZeroDivisionError" in check.note
+
+
 def test_what_a_workload_prints_is_no_answer(toy):
     workloads, build = toy
     workloads.write_text("def bench_one():\n    print('hello')\n    return 1.5\n")

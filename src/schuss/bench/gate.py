@@ -138,7 +138,15 @@ def check_builds(
     try:
         old = builds.find(base, cache=cache)
         new = builds.find(head, cache=cache) if head else Build("this installation")
+    except builds.NoBase as error:
+        yield Check("compare", "", Verdict.skipped, note=str(error))
+        return
+    try:
         same = _race("head against head", new, new, workloads, only, n_pairs)
+    except RaceError as error:
+        yield Check("compare", "", Verdict.refused, note=str(error))
+        return
+    try:
         first = _race("base against head", old, new, workloads, only, n_pairs)
         slower = [
             name
@@ -146,7 +154,7 @@ def check_builds(
             if pairs.slower(limit, min_seconds) and not same.pairs[name].unsteady(limit)
         ]
         again = _race("again", old, new, workloads, slower, n_pairs) if slower else None
-    except (builds.NoBase, RaceError) as error:
+    except RaceError as error:
         yield Check("compare", "", Verdict.skipped, note=str(error))
         return
     if timings is not None:
