@@ -69,6 +69,8 @@ def test_slower_needs_the_share_and_the_seconds():
         (1.0, 1.2, 1.0, Verdict.passed),
         (1.2, 1.2, 1.2, Verdict.inconclusive),
         (0.8, 1.0, None, Verdict.inconclusive),
+        (1.0, 1.1, None, Verdict.inconclusive),
+        (1.0, 1.2, 1.1, Verdict.inconclusive),
     ],
 )
 def test_the_verdict(same, first, again, expected):
@@ -107,9 +109,9 @@ def resampled(slowdown, n_samples):
     return found
 
 
-def test_ten_real_runs_without_a_change_raise_no_alarm():
+def test_real_runs_without_a_change_raise_no_alarm():
     runs = json.loads(TIMINGS.read_text())
-    assert len(runs) >= 10
+    assert len(runs) >= 5
     for run in runs:
         for name, first in run["first"].items():
             assert verdict(Pairs(**run["same"][name]), Pairs(**first))[0] != Verdict.failed

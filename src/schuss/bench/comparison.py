@@ -77,6 +77,12 @@ class Pairs:
         lost = np.median(np.subtract(self.head, self.base))
         return bool(self.ratio.low > 1 + limit and lost > min_seconds)
 
+    def unclear(self, limit: float = LIMIT, min_seconds: float = MIN_SECONDS) -> bool:
+        """Whether the interval holds the limit, so that it may be slower or not."""
+        low, _, high = self.ratio
+        lost = np.median(np.subtract(self.head, self.base))
+        return bool(low <= 1 + limit < high and lost > min_seconds)
+
     def unsteady(self, limit: float = LIMIT) -> bool:
         """Of one program against itself: whether half the limit could be chance."""
         low, _, high = self.ratio
@@ -105,11 +111,13 @@ def verdict(
     verdict : Verdict
     note : str
     """
+    low, _, high = same.ratio
     if same.unsteady(limit):
-        low, _, high = same.ratio
         return Verdict.inconclusive, f"against itself {low:.3f}–{high:.3f}: too noisy here"
-    if not first.slower(limit, min_seconds):
-        return Verdict.passed, ""
-    if again is None or again.slower(limit, min_seconds):
-        return Verdict.failed, f"slower by more than {limit:.0%}" + (", twice" if again else "")
-    return Verdict.passed, f"slower once, then {again.ratio.median:.3f}"
+    for pairs in (first, *([again] if again else [])):
+        if pairs.unclear(limit, min_seconds):
+            return Verdict.inconclusive, "too noisy here to tell on which side of the limit"
+        if not pairs.slower(limit, min_seconds):
+            note = "" if pairs is first else f"slower once, then {pairs.ratio.median:.3f}"
+            return Verdict.passed, note
+    return Verdict.failed, f"slower by more than {limit:.0%}" + (", twice" if again else "")
