@@ -163,8 +163,8 @@ def checked(*attempts, here=HERE):
     return row[4], len(calls)
 
 
-def reading(ratio, arithmetic=6e-6):
-    return {"ratio": ratio, "arithmetic": arithmetic}
+def reading(ratio, arithmetic=6e-6, others=0.0):
+    return {"ratio": ratio, "arithmetic": arithmetic, "others": others}
 
 
 def test_a_floor_is_kept_by_one_attempt_in_three():
@@ -181,6 +181,21 @@ def test_a_neighbour_on_the_same_core_makes_it_inconclusive():
     attempts = [reading(1.5), reading(1.5, 9e-6), reading(1.5)]
 
     assert checked(*attempts) == (Verdict.inconclusive, 3)
+
+
+def test_other_programs_at_work_make_it_inconclusive():
+    attempts = [reading(1.5), reading(1.5), reading(1.5, others=0.5)]
+
+    assert checked(*attempts) == (Verdict.inconclusive, 3)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux tells")
+def test_other_programs_are_seen():
+    # A second of somebody else's work, whatever else this machine does.
+    with floors._others() as others:
+        subprocess.run([sys.executable, "-c", "for _ in range(20_000_000): pass"], check=True)
+
+    assert others[0] > floors.MAX_OTHERS
 
 
 def test_another_processor_has_more_room():
