@@ -195,6 +195,12 @@ def test_the_command(monkeypatch, tmp_path, content):
     assert json.loads(for_programs.stdout)["seconds"] == 12.0
 
 
+def test_the_help_names_the_extra():
+    shown = testing.CliRunner().invoke(app, ["bench", "--help"])
+
+    assert 'pip install "schuss[peers]"' in " ".join(shown.stdout.split())
+
+
 def test_a_report_that_cannot_be_written_is_named_before_anything_is_timed(monkeypatch, tmp_path):
     monkeypatch.setattr(suite, "run", lambda *arguments: pytest.fail("it was timed"))
 

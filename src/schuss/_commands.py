@@ -662,7 +662,7 @@ def bench(
 
     Every library shows that it does the same work before it is timed, and they take
     turns. PyTorch, JAX, glum and others take part where they are installed:
-    pip install "schuss[[peers]".
+    pip install "schuss\\[peers]".
 
     [bold]Example[/]
 
