@@ -42,13 +42,15 @@ def table(results: list[Result]) -> Table:
                 continue
             low, ratio, high = quartiles(result.ratio(row))
             share = quartiles(result.read_share(row))[1]
+            # A fit has no baseline, and no read of X that it could be a share of.
+            epochs = ratio == ratio
             lines.add_row(
                 result.task,
                 row.library,
                 number(quartiles(row.seconds)[1] * 1e6),
-                number(ratio),
-                "" if row.library == BASELINE.name else f"{number(low)}–{number(high)}",
-                "" if share != share else f"{share:.0%}",
+                number(ratio) if epochs else "",
+                f"{number(low)}–{number(high)}" if epochs and row.library != BASELINE.name else "",
+                f"{share:.0%}" if epochs and share == share else "",
                 row.note,
             )
     return lines

@@ -77,7 +77,9 @@ def pieces(plan: Plan, n_threads: int) -> list[Piece]:
     solvers = tuple(SOLVERS.values())
     for name in plan.fits:
         load = partial(PROBLEMS[name].load_fit, FITS[name])
-        found.append(Piece("fits", load, name, solvers, n_threads))
+        # Waking threads for little work would cost the peers' BLAS more than the work.
+        useful = threads.useful(n_threads, PROBLEMS[name].n * PROBLEMS[name].d)
+        found.append(Piece("fits", load, name, solvers, useful))
     for section, shapes in (
         ("rows", [(n, plan.width) for n in plan.rows]),
         ("features", [(plan.size // d, d) for d in plan.features]),
