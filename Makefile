@@ -15,7 +15,7 @@ ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_estimator
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
 	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
 
-.PHONY: help demo test bench docs asan lint clean
+.PHONY: help demo test bench check-perf renew-floors renew-counts docs asan lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,8 +23,11 @@ help:
 	@echo 'make test    run all tests, with each backend'
 	@echo 'make bench   time the kernels against the NumPy loop'
 	@echo 'make docs    build the pages with the gallery of examples into docs/_build/html'
+	@echo 'make check-perf    fail where something has become slower (GATE=... for its options)'
+	@echo 'make renew-floors REASON=...    record floors measured here, and commit them'
+	@echo 'make renew-counts REASON=...    record instruction counts, and commit them'
 	@echo 'make asan    run the tests of the compiled kernels under the address sanitizer'
-	@echo 'make lint    ruff, mypy and cython-lint'
+	@echo 'make lint    ruff, mypy, cython-lint, and the workflows against their schema'
 	@echo 'make clean   remove .venv and what builds and tools leave behind'
 	@echo 'PYTHON=...   the Python that makes .venv (now: $(PYTHON); 3.11 or newer)'
 
@@ -37,11 +40,17 @@ test: $(VENV)/test.stamp
 	SCHUSS_BACKEND=numpy $(PY) -m pytest -q -n 2 --dist loadgroup $(ESTIMATOR_TESTS)
 
 bench: $(VENV)/bench.stamp
-	$(PY) -m bench.run
+	$(PY) -m schuss.bench.run
 	$(PY) -m pytest -q bench/test_kernels.py --benchmark-columns=min,median,iqr,rounds
 
 docs: $(VENV)/docs.stamp
 	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
+
+check-perf: $(VENV)/test.stamp
+	$(PY) -m schuss.bench.gate $(GATE)
+
+renew-floors renew-counts: $(VENV)/test.stamp
+	$(PY) -m schuss.bench.gate $(@:renew-%=%) --renew "$(REASON)"
 
 # Python's own allocator would hand out memory from pools, where no overrun shows.
 asan: $(ASAN)/test.stamp
@@ -54,6 +63,7 @@ lint: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint ext
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 clean:
 	rm -rf docs/_build docs/gallery docs/sg_execution_times.rst

@@ -1,4 +1,4 @@
-"""Benchmarks of schuss: equal work, verified before it is timed.
+"""Measurements for those who work on schuss, made with `schuss.bench`.
 
-Run from the root of the checkout: ``python -m bench.run --help``.
+Run from the root of the checkout: ``python -m bench.limits --help``.
 """

@@ -29,10 +29,11 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from bench import memory, report
-from bench.libraries import LIBRARIES
-from bench.problems import ORDERS, PROBLEMS, Problem, Task
-from bench.runner import (
+from schuss import SigmoidClassifier, SigmoidRegressor, threads
+from schuss.bench import memory, report
+from schuss.bench.libraries import LIBRARIES
+from schuss.bench.problems import ORDERS, PROBLEMS, Problem, Task
+from schuss.bench.runner import (
     SHORT_EPOCHS,
     Reference,
     Refused,
@@ -45,7 +46,6 @@ from bench.runner import (
     steady,
     verify,
 )
-from schuss import SigmoidClassifier, SigmoidRegressor, threads
 from schuss.constants import Activation
 
 KERNEL = LIBRARIES["schuss-cython"]

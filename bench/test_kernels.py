@@ -1,14 +1,14 @@
 """pytest-benchmark timings of the same problems, for those who know it: ``make bench``.
 
 Each run is verified against the reference before it is timed. Rounds are not interleaved
-here: for ratios that hold on a noisy machine use ``python -m bench.run``.
+here: for ratios that hold on a noisy machine use ``python -m schuss.bench.run``.
 """
 
 import pytest
 
-from bench.libraries import BACKENDS, BASELINE, LIBRARIES, Unsupported
-from bench.problems import DENSE, PROBLEMS
-from bench.runner import Reference, limit_threads, verify
+from schuss.bench.libraries import BACKENDS, BASELINE, LIBRARIES, Unsupported
+from schuss.bench.problems import DENSE, PROBLEMS
+from schuss.bench.runner import Reference, limit_threads, verify
 
 N_THREADS = 1
 

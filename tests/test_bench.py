@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq, minimize
+from sklearn.metrics import log_loss
 
-from bench import libraries, memory, runner
-from bench.problems import DENSE, PROBLEMS, Problem, _gaussian, _sparse
 from schuss.backends import numpy_
+from schuss.bench import libraries, memory, runner
+from schuss.bench.problems import DENSE, PROBLEMS, Problem, _gaussian, _sparse
 from schuss.constants import CURVATURE_BOUND, LOSSES, REAL_TYPE
 
 SMALL = Problem("small", 37, 5, 20, _gaussian)
@@ -281,7 +283,7 @@ def test_the_threads_are_given_back():
 
 def test_the_command(tmp_path, capsys):
     pytest.importorskip("rich")
-    from bench.run import main
+    from schuss.bench.run import main
 
     path = tmp_path / "result.json"
 
@@ -310,9 +312,94 @@ def test_the_command(tmp_path, capsys):
 )
 def test_the_command_names_what_is_wrong(arguments, word, capsys):
     pytest.importorskip("rich")
-    from bench.run import main
+    from schuss.bench.run import main
 
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
 
     assert word in capsys.readouterr().err
+
+
+def test_the_objective_of_a_fit_and_its_gradient():
+    task = SMALL.load_fit()
+    coef = np.random.default_rng(0).standard_normal(SMALL.d)
+    value, gradient = task.objective(coef)
+    p = 1 / (1 + np.exp(-(task.X @ coef)))
+    expected = log_loss(task.codes, p) + coef @ coef / (2 * SMALL.n)
+    step = 1e-6 * np.eye(SMALL.d)
+    slopes = [task.objective(coef + s)[0] - task.objective(coef - s)[0] for s in step]
+
+    assert value == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(gradient, np.array(slopes) / 2e-6, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["sklearn-lbfgs", "sklearn-newton-cholesky", "schuss-nesterov"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fits_reach_the_optimum(name, dtype):
+    task = SMALL.load_fit(dtype)
+
+    (row,) = runner.measure(task, [libraries.SOLVERS[name]], rounds=3, min_seconds=0.0).rows
+
+    assert row.note == ""
+    assert len(row.seconds) == 3
+
+
+def solved(gap):
+    """A library whose weights are so far above the optimum, whatever its tolerance."""
+
+    def prepare(task, n_threads, tol):
+        best = runner.Optimum(task)
+        coef = minimize(best.task.objective, np.zeros(SMALL.d), jac=True, tol=1e-12).x
+        far = gap * best.value
+        # Along any direction the objective grows; find how far to go.
+        step = brentq(lambda s: task.objective(coef + s)[0] - best.value - far, 0, 10)
+        return lambda epochs: libraries.Outcome(coef + step, 0.0, np.empty(0))
+
+    return libraries.Library("made up", prepare, tolerances=(1e-2, 1e-4))
+
+
+def test_a_fit_that_ends_too_early_is_refused_rather_than_timed():
+    good, bad = (
+        runner.measure(SMALL.load_fit(), [solved(gap)], rounds=3, min_seconds=0.0).rows[0]
+        for gap in (5e-7, 2e-6)
+    )
+
+    assert len(good.seconds) == 3
+    assert bad.seconds == []
+    assert "2.0e-06 above the optimum, more than 1e-06" in bad.note
+
+
+def test_the_loosest_tolerance_that_suffices_is_timed():
+    tried = []
+
+    def prepare(task, n_threads, tol):
+        tried.append(tol)
+        return solved(tol).prepare(task, n_threads, tol)
+
+    library = libraries.Library("made up", prepare, tolerances=(1e-4, 1e-5, 5e-7, 1e-8))
+
+    runner.measure(SMALL.load_fit(), [library], rounds=3, min_seconds=0.0)
+
+    assert tried == [1e-4, 1e-5, 5e-7]
+
+
+@pytest.mark.parametrize("name", ["sklearn-liblinear", "glum", "snapml", "liblinear"])
+def test_other_solvers_where_they_are_installed(name):
+    library = libraries.SOLVERS[name]
+    if reason := library.missing():
+        pytest.skip(reason)
+
+    (row,) = runner.measure(SMALL.load_fit(), [library], rounds=3, min_seconds=0.0).rows
+
+    assert not row.note.startswith("failed")
+
+
+def test_the_command_fits_to_the_optimum(capsys):
+    pytest.importorskip("rich")
+    from schuss.bench.run import main
+
+    main(["--fits", "--problems", "breast-cancer", "--rounds", "3", "--min-seconds", "0.001"])
+
+    table = capsys.readouterr().out
+    assert "sklearn-newton-cholesky" in table
+    assert "× NumPy" in table

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import libraries, memory, runner
-from bench.problems import PROBLEMS, Problem, _gaussian, _sparse
+from schuss.bench import libraries, memory, runner
+from schuss.bench.problems import PROBLEMS, Problem, _gaussian, _sparse
 
 limits = pytest.importorskip("bench.limits", reason="needs rich", exc_type=ImportError)
 

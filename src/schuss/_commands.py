@@ -756,6 +756,78 @@ def _known_targets(table, target, classes, file, delimiter):
     return values, rows
 
 
+@app.command()
+def bench(
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write one self-contained page, .html. [dim]\\[default: no page][/]",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Half a minute: small problems, fewer rounds.")
+    ] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Leave out rounds where it would take longer. [dim]\\[default: 300][/]",
+            show_default=False,
+            min=1,
+        ),
+    ] = None,
+    n_jobs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Threads at the most; -1: all. [dim]\\[default: all][/]",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJSON = False,
+):
+    """Time the kernels, and the peers that are installed, on this machine.
+
+    Every library shows that it does the same work before it is timed, and they take
+    turns. PyTorch, JAX, glum and others take part where they are installed:
+    pip install "schuss\\[peers]".
+
+    [bold]Example[/]
+
+    schuss bench --report report.html
+    """
+    from schuss.bench import page, suite
+    from schuss.files import check_writable, write_whole
+
+    if report:
+        check_writable(report)
+    content = suite.run(
+        suite.PLANS["quick" if quick else "full"],
+        n_jobs,
+        suite.SECONDS if seconds is None else seconds,
+        _tell_piece if _console(stderr=True).is_terminal else lambda *piece: None,
+    )
+    if report:
+        with write_whole(report) as file:
+            file.write(page.page(content).encode())
+    if as_json:
+        _print_json(content)
+    else:
+        for table in suite.tables(content):
+            # Markdown is read by programs too: never break a line at the terminal's edge.
+            _console(width=200).print(table)
+        if report:
+            _note("report", str(report), "bold green")
+    if suite.failed(content):
+        raise typer.Exit(1)
+
+
+def _tell_piece(done, total, name):
+    _note(f"{done + 1} of {total}", name, "dim")
+
+
 # ----- training -----------------------------------------------------------------------
 
 

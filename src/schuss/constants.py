@@ -105,7 +105,7 @@ DIFFERENCE_STEP = float(np.cbrt(np.finfo(np.float64).eps))
 HISTORY_COLUMNS = ("loss", "gradient_norm", "step")
 
 # Feature types that kernels read as they lie, and the type of the weights they train.
-REAL_TYPE = {
+REAL_TYPE: dict[np.dtype, np.dtype] = {
     np.dtype(np.float64): np.dtype(np.float64),
     np.dtype(np.float32): np.dtype(np.float32),
     np.dtype(np.float16): np.dtype(np.float32),

@@ -5,11 +5,12 @@ one feature type and memory order, one cost, one step size.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import StandardScaler
 
@@ -17,6 +18,9 @@ from schuss.constants import CURVATURE_BOUND, LOSSES, REAL_TYPE
 
 DTYPES = tuple(dtype.name for dtype in REAL_TYPE)
 ORDERS = ("C", "F")
+
+# How much above the optimum a fit may end, relative to it.
+GAP = 1e-6
 
 # Rows from which the step size is estimated: the synthetic rows are all alike, and the
 # real data sets are smaller than this.
@@ -67,6 +71,26 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Fit(Task):
+    """L2-penalised logistic regression without an intercept, to a relative gap of `GAP`.
+
+    Minimised is mean log-loss + alpha/2 * ||w||^2. No intercept, because some libraries
+    penalise it and some do not; every library has its own tolerance, so that the objective
+    reached is what is held equal.
+    """
+
+    alpha: float = 0.0
+
+    def objective(self, coef: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient in float64, whatever computed the weights."""
+        z = self.X @ coef
+        value = np.logaddexp(0, z).mean() - z @ self.codes / len(z)
+        residual = (expit(z) - self.codes) / len(z)
+        gradient = self.X.T @ residual + self.alpha * coef
+        return float(value + self.alpha / 2 * (coef @ coef)), np.asarray(gradient, np.float64)
+
+
+@dataclass(frozen=True)
 class Problem:
     """A recipe for data.
 
@@ -92,6 +116,12 @@ class Problem:
         if not self.sparse:
             X = np.asarray(X, order=order)
         return Task(self.name, X, codes, loss, _safe_step(X, loss), self.epochs)
+
+    def load_fit(self, dtype="float64", seed=0) -> Fit:
+        """The same data, to be fitted to the optimum: scikit-learn's C = 1."""
+        task = self.load(dtype, loss="log_loss", seed=seed)
+        parts = (getattr(task, entry.name) for entry in fields(Task))
+        return replace(Fit(*parts), epochs=1, alpha=1 / self.n)
 
 
 def _gaussian(n, d, seed):
@@ -165,3 +195,11 @@ PROBLEMS = {
 }
 # What `--problems all` means; the others are asked for by name.
 DENSE = tuple(name for name, problem in PROBLEMS.items() if not problem.sparse)
+# Fitted to the optimum, in the type that each is usually asked for.
+FITS = {
+    "breast-cancer": "float64",
+    "digits": "float64",
+    "100000x100": "float32",
+    "1000000x28": "float32",
+    "sparse": "float64",
+}

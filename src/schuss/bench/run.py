@@ -1,12 +1,12 @@
-"""Time the libraries on the problems: ``python -m bench.run``."""
+"""Time the libraries on the problems: ``python -m schuss.bench.run``."""
 
 import argparse
 import sys
 
-from bench import report
-from bench.libraries import BACKENDS, BASELINE, LIBRARIES
-from bench.problems import DENSE, DTYPES, ORDERS, PROBLEMS
-from bench.runner import measure
+from schuss.bench import report
+from schuss.bench.libraries import BACKENDS, BASELINE, LIBRARIES, SOLVERS
+from schuss.bench.problems import DENSE, DTYPES, FITS, ORDERS, PROBLEMS, Task
+from schuss.bench.runner import measure
 from schuss.constants import LOSSES
 
 
@@ -20,13 +20,19 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     results = []
-    for name in options.problems:
-        task = PROBLEMS[name].load(options.dtype, options.order, options.loss)
-        print(f"{name}: {task.epochs} epochs of {task.nbytes / 1e6:.3g} MB", file=sys.stderr)
+    task: Task
+    for name in FITS if options.fits and options.problems is DENSE else options.problems:
+        if options.fits:
+            task = PROBLEMS[name].load_fit(FITS.get(name, options.dtype))
+        else:
+            task = PROBLEMS[name].load(options.dtype, options.order, options.loss)
+        print(f"{name}: {task.epochs} × {task.nbytes / 1e6:.3g} MB", file=sys.stderr)
         results.append(
             measure(
                 task,
-                [LIBRARIES[library] for library in options.libraries],
+                SOLVERS.values()
+                if options.fits
+                else [LIBRARIES[library] for library in options.libraries],
                 n_threads=options.threads,
                 rounds=options.rounds,
                 min_seconds=options.min_seconds,
@@ -40,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m schuss.bench.run", description=__doc__)
     add = parser.add_argument
     add(
         "--problems",
@@ -54,6 +60,8 @@ def _parser():
         default=(BASELINE.name, *(f"schuss-{backend}" for backend in BACKENDS[:2])),
         help=f"all, or some of {', '.join(LIBRARIES)}",
     )
+    add("--fits", action="store_true",
+        help="time fits to the optimum by all solvers that are installed, not epochs")  # fmt: skip
     add("--dtype", choices=DTYPES, default="float32", help="type of the features")
     add("--order", choices=ORDERS, default="C", help="memory order of X")
     add("--loss", choices=tuple(LOSSES), default="squared_error")

@@ -8,16 +8,16 @@ the runner times it apart.
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
-from bench import baseline
-from bench.problems import Task
 from schuss.backends.contract import Data, Rule, State
+from schuss.bench import baseline
+from schuss.bench.problems import Task
 from schuss.constants import (
     ADAM_BETA_1,
     ADAM_BETA_2,
@@ -55,11 +55,15 @@ class Library:
     ----------
     missing : callable
         Returns None where the library can be used, else a word on why not.
+    tolerances : tuple of float
+        For those that stop by themselves, a third argument of `prepare`, loosest first:
+        the first with which the goal is reached is timed.
     """
 
     name: str
-    prepare: Callable[[Task, int], Run]
+    prepare: Callable[..., Run]
     missing: Callable[[], str | None] = lambda: None
+    tolerances: tuple[float, ...] = ()
 
 
 def kernel_run(backend, task: Task, real, n_threads: int) -> Run:
@@ -247,5 +251,128 @@ LIBRARIES = {
         *(_train_library(name) for name in BACKENDS),
         Library("torch", _prepare_torch, lambda: _installed("torch")),
         Library("jax", _prepare_jax, lambda: _installed("jax")),
+    )
+}
+
+
+# ----- fits to the optimum ------------------------------------------------------------
+
+# The loosest first; each library means something else by its tolerance.
+_TOLERANCES = tuple(10.0**-power for power in range(1, 11))
+_MAX_ITER = 20_000
+
+
+def _estimator_library(name, make, package, tolerances=_TOLERANCES):
+    """A library with scikit-learn's interface; `make` gets the task, threads and tolerance."""
+
+    def prepare(task, n_threads, tol):
+        X, y = task.real_features(), task.codes.astype(np.int32)
+
+        def run(epochs):
+            model = make(task, n_threads, tol).fit(X, y)
+            return Outcome(np.ravel(model.coef_), 0.0, np.empty(0))
+
+        return run
+
+    return Library(name, prepare, lambda: _installed(package), tolerances)
+
+
+def _sklearn(solver):
+    def make(task, n_threads, tol):
+        from sklearn.linear_model import LogisticRegression
+
+        if solver == "newton-cholesky" and sp.issparse(task.X):
+            raise Unsupported("newton-cholesky: a Hessian of 50,000 x 50,000")
+        return LogisticRegression(
+            C=_inverse(task), fit_intercept=False, solver=solver, tol=tol, max_iter=_MAX_ITER
+        )
+
+    return make
+
+
+def _sklearnex(task, n_threads, tol):
+    from sklearnex.linear_model import LogisticRegression
+
+    return LogisticRegression(
+        C=_inverse(task), fit_intercept=False, tol=tol, max_iter=_MAX_ITER, n_jobs=n_threads
+    )
+
+
+def _glum(task, n_threads, tol):
+    from glum import GeneralizedLinearRegressor
+
+    return GeneralizedLinearRegressor(
+        family="binomial", alpha=task.alpha, l1_ratio=0, fit_intercept=False,
+        gradient_tol=tol, max_iter=_MAX_ITER,
+    )  # fmt: skip
+
+
+def _snapml(task, n_threads, tol):
+    from snapml import LogisticRegression
+
+    return LogisticRegression(
+        regularizer=1 / _inverse(task), fit_intercept=False, tol=tol, max_iter=_MAX_ITER,
+        n_jobs=n_threads,
+    )  # fmt: skip
+
+
+def _ours(name):
+    def make(task, n_threads, tol):
+        import schuss
+
+        if name == "LogisticRegression":
+            return schuss.LogisticRegression(
+                C=_inverse(task), fit_intercept=False, tol=tol, max_iter=_MAX_ITER
+            )
+        return schuss.SigmoidClassifier(
+            "log_loss", name, alpha=task.alpha, fit_intercept=False, tol=tol,
+            max_iter=_MAX_ITER, n_jobs=n_threads,
+        )  # fmt: skip
+
+    return make
+
+
+def _inverse(task):
+    """scikit-learn's C: its cost is a sum over the rows."""
+    return 1 / (task.alpha * task.X.shape[0])
+
+
+def _prepare_liblinear(task, n_threads, tol):
+    from liblinear.liblinearutil import parameter, problem, train
+
+    X = task.X.astype(np.float64)
+    data = problem(np.where(task.codes, 1.0, -1.0), X)
+
+    def run(epochs):
+        model = train(data, parameter(f"-s 0 -c {_inverse(task)!r} -e {tol!r} -B -1 -q"))
+        # The weights point towards the label that it lists first.
+        sign = model.get_labels()[0]
+        return Outcome(sign * np.array(model.w[: X.shape[1]]), 0.0, np.empty(0))
+
+    return run
+
+
+def _ours_missing():
+    import schuss
+
+    there = hasattr(schuss, "LogisticRegression")
+    return None if there else "schuss.LogisticRegression is not there"
+
+
+SOLVERS = {
+    library.name: library
+    for library in (
+        replace(
+            _estimator_library("schuss", _ours("LogisticRegression"), "schuss"),
+            missing=_ours_missing,
+        ),
+        _estimator_library("schuss-nesterov", _ours("nesterov"), "schuss"),
+        _estimator_library("sklearn-lbfgs", _sklearn("lbfgs"), "sklearn"),
+        _estimator_library("sklearn-newton-cholesky", _sklearn("newton-cholesky"), "sklearn"),
+        _estimator_library("sklearn-liblinear", _sklearn("liblinear"), "sklearn"),
+        _estimator_library("sklearnex-lbfgs", _sklearnex, "sklearnex"),
+        _estimator_library("glum", _glum, "glum"),
+        _estimator_library("snapml", _snapml, "snapml"),
+        Library("liblinear", _prepare_liblinear, lambda: _installed("liblinear"), _TOLERANCES),
     )
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,15 +13,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.libraries import BASELINE
-from bench.runner import Result, quartiles
+import schuss
+from schuss.bench.libraries import BASELINE
+from schuss.bench.runner import Result, quartiles
 
-_PACKAGES = ("schuss", "numpy", "scipy", "scikit-learn", "numba", "torch", "jax")
-_COLUMNS = ("problem", "library", "µs an epoch", "× NumPy", "quartiles", "read", "note")
+_PACKAGES = (
+    "numpy", "scipy", "scikit-learn", "numba", "torch", "jax", "scikit-learn-intelex",
+    "glum", "snapml", "liblinear-official",
+)  # fmt: skip
+# Virtual machines often have but a family's name as the model name.
+_NUMBERS = ("cpu family", "model")
+_COLUMNS = ("problem", "library", "µs", "× NumPy", "quartiles", "read", "note")
 
 
 def table(results: list[Result]) -> Table:
-    """One line for each library on each problem, in Markdown.
+    """One line for each library on each problem, in Markdown; times are of an epoch or a fit.
 
     The ratio is the median over the rounds; "read" is the share of the sequential read
     rate that one pass over X in that time amounts to.
@@ -35,13 +42,15 @@ def table(results: list[Result]) -> Table:
                 continue
             low, ratio, high = quartiles(result.ratio(row))
             share = quartiles(result.read_share(row))[1]
+            # A fit has no baseline, and no read of X that it could be a share of.
+            epochs = ratio == ratio
             lines.add_row(
                 result.task,
                 row.library,
-                _number(quartiles(row.seconds)[1] * 1e6),
-                _number(ratio),
-                "" if row.library == BASELINE.name else f"{_number(low)}–{_number(high)}",
-                "" if share != share else f"{share:.0%}",
+                number(quartiles(row.seconds)[1] * 1e6),
+                number(ratio) if epochs else "",
+                f"{number(low)}–{number(high)}" if epochs and row.library != BASELINE.name else "",
+                f"{share:.0%}" if epochs and share == share else "",
                 row.note,
             )
     return lines
@@ -52,7 +61,7 @@ def print_table(results: list[Result]) -> None:
     Console(width=200, highlight=False).print(table(results))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Three digits that count."""
     if value != value:
         return "–"
@@ -71,11 +80,11 @@ def environment() -> dict:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "processors": os.cpu_count(),
         "load": load(),
         "isa": _isa(),
-        "packages": versions,
+        "packages": {"schuss": schuss.__version__, **versions},
     }
 
 
@@ -84,13 +93,17 @@ def load() -> float | None:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
-def _processor():
+def processor() -> str:
+    """Name of the processor; where Linux tells them, with the numbers that tell models apart."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+        return platform.processor() or platform.machine()
+    entries = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", text, re.MULTILINE))
+    if "model name" not in entries:
+        return platform.processor() or platform.machine()
+    numbers = ", ".join(f"{key.split()[-1]} {entries[key]}" for key in _NUMBERS if key in entries)
+    return f"{entries['model name']} ({numbers})" if numbers else entries["model name"]
 
 
 def _isa():

@@ -1,4 +1,4 @@
-"""Instructions for an element of X in each kernel: ``python -m bench.instructions``.
+"""Instructions for an element of X in each kernel: ``python -m schuss.bench.instructions``.
 
 Times depend on the neighbours, counts do not: the same build gives the same numbers, so a
 change shows however noisy the machine is. They are counted by valgrind's tool callgrind,
@@ -31,9 +31,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.libraries import kernel_run
-from bench.problems import PROBLEMS, Problem, Task
 from schuss.backends.contract import Data
+from schuss.bench.libraries import kernel_run
+from schuss.bench.problems import PROBLEMS, Problem, Task
 from schuss.constants import LOSSES, Activation
 
 ISAS = ("x86-64-v3", "baseline")
@@ -158,7 +158,7 @@ def counts(isa: str, kernels: Iterable[str] = tuple(KERNELS)) -> dict[str, float
         command = [
             "valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no",
             f"--callgrind-out-file={folder / 'counts'}",
-            sys.executable, "-m", "bench.instructions", "--worker", name,
+            sys.executable, "-m", "schuss.bench.instructions", "--worker", name,
             "--kernels", ",".join(kernels),
         ]  # fmt: skip
         # Threads and hashes would make Python's own part of the two runs differ.
@@ -245,7 +245,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m bench.instructions", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m schuss.bench.instructions", description=__doc__
+    )
     add = parser.add_argument
     add("--isa", type=_some_of(ISAS), default=ISAS, help=f"some of {', '.join(ISAS)}")
     add(

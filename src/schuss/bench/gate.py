@@ -1,0 +1,376 @@
+"""The regression gate: ``python -m schuss.bench.gate [PART ...]``.
+
+floors    the kernels against the NumPy loop, for each instruction set of this machine
+counts    instructions of the kernels under valgrind, against those recorded
+compare   two builds against each other, in alternating fresh processes
+
+Exit code 1 says that something is slower than it may be, or that results are wrong; a check
+that was skipped or is inconclusive says so and fails nothing. A file of your own with
+functions named bench_... can be raced as well: --workloads FILE.
+"""
+
+import argparse
+import importlib
+import json
+import math
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from schuss.bench import builds, floors, instructions, report
+from schuss.bench.comparison import (
+    BAD,
+    LIMIT,
+    MIN_PAIRS,
+    MIN_SECONDS,
+    Verdict,
+    verdict,
+)
+from schuss.bench.race import WORKLOADS, Build, RaceError, race
+
+PARTS = ("floors", "counts", "compare")
+# Counts may grow by this much: layout and the code of a library move them a little.
+COUNTS_LIMIT = 0.02
+COUNTS_FILE = floors.FILE.with_name("counts.json")
+
+
+@dataclass
+class Check:
+    """One line of the gate's table."""
+
+    part: str
+    work: str
+    verdict: Verdict
+    measured: str = ""
+    allowed: str = ""
+    note: str = ""
+
+
+def check_floors(file: Path = floors.FILE) -> Iterator[Check]:
+    if reason := _no_kernels():
+        yield Check("floors", "", Verdict.skipped, note=reason)
+        return
+    for isa, work, ratio, least, result, note in floors.check(_load(file), floors.isas()):
+        allowed = "" if least is None else f"≥ {least:.3g}"
+        shown = "" if math.isnan(ratio) else f"{ratio:.3g} × NumPy"
+        yield Check("floors", f"{isa}, {work}", result, shown, allowed, note)
+
+
+def check_counts(
+    file: Path = COUNTS_FILE, kernels: tuple[str, ...] = tuple(instructions.KERNELS)
+) -> Iterator[Check]:
+    recorded = _load(file)
+    reason = _no_kernels() or instructions.missing() or _other_tools(recorded["tools"])
+    if reason:
+        yield Check("counts", "", Verdict.skipped, note=reason)
+        return
+    for isa, counts in _counts(kernels).items():
+        for kernel, count in counts.items():
+            before = recorded["counts"].get(isa, {}).get(kernel)
+            check = Check("counts", f"{isa}, {kernel}", Verdict.passed, f"{count:.4g} an element")
+            if before is None:
+                check.verdict, check.note = Verdict.skipped, "not recorded yet"
+            else:
+                check.allowed = f"≤ {before * (1 + COUNTS_LIMIT):.4g}"
+                change = count / before - 1
+                if change > COUNTS_LIMIT:
+                    check.verdict, check.note = Verdict.failed, f"{change:+.1%}"
+                elif change < -COUNTS_LIMIT:
+                    check.note = f"{change:+.1%}: record it, so that it stays"
+            yield check
+
+
+def _counts(kernels):
+    """Instructions by instruction set and kernel; nothing here is timed, so at once."""
+    with ThreadPoolExecutor(len(instructions.ISAS)) as pool:
+        found = pool.map(lambda isa: instructions.counts(isa, kernels), instructions.ISAS)
+        return dict(zip(instructions.ISAS, found, strict=True))
+
+
+def tools() -> dict[str, str]:
+    """What the counts depend on beside the sources."""
+    build = importlib.import_module("schuss.backends.cython_").BUILD
+    answer = subprocess.run(["valgrind", "--version"], capture_output=True, text=True)
+    return {
+        "compiler": build.get("compiler", "unknown"),
+        "cython": build.get("cython", "unknown"),
+        "valgrind": answer.stdout.strip(),
+        "machine": platform.machine(),
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "python_flags": sysconfig.get_config_var("CFLAGS") or "",
+    }
+
+
+def _other_tools(recorded):
+    here = tools()
+    other = [name for name in here if here[name] != recorded.get(name)]
+    if not other:
+        return None
+    told = ", ".join(f"{name} {recorded.get(name)!r}, here {here[name]!r}" for name in other)
+    return f"the counts were recorded with other tools: {told}"
+
+
+def check_builds(
+    base: str | None = None,
+    head: str | None = None,
+    *,
+    workloads: Path = WORKLOADS,
+    only: list[str] | None = None,
+    n_pairs: int = MIN_PAIRS,
+    limit: float = LIMIT,
+    min_seconds: float = MIN_SECONDS,
+    cache: Path = Path("build", "gate"),
+    timings: dict | None = None,
+) -> Iterator[Check]:
+    """Race the head against itself, then the base against it, and again what was slower."""
+    try:
+        old = builds.find(base, cache=cache)
+        new = builds.find(head, cache=cache) if head else Build("this installation")
+    except builds.NoBase as error:
+        yield Check("compare", "", Verdict.skipped, note=str(error))
+        return
+    try:
+        same = _race("head against head", new, new, workloads, only, n_pairs)
+    except RaceError as error:
+        yield Check("compare", "", Verdict.refused, note=str(error))
+        return
+    try:
+        first = _race("base against head", old, new, workloads, only, n_pairs)
+        slower = [
+            name
+            for name, pairs in first.pairs.items()
+            if pairs.slower(limit, min_seconds) and not same.pairs[name].unsteady(limit)
+        ]
+        again = _race("again", old, new, workloads, slower, n_pairs) if slower else None
+    except RaceError as error:
+        yield Check("compare", "", Verdict.skipped, note=str(error))
+        return
+    if timings is not None:
+        races = {"same": same, "first": first} | ({"again": again} if again else {})
+        timings |= {name: {k: asdict(p) for k, p in r.pairs.items()} for name, r in races.items()}
+    for name in first.absent:
+        yield Check("compare", name, Verdict.skipped, note=f"not in {old.name}")
+    for name, reason in {**same.refused, **first.refused}.items():
+        yield Check("compare", name, Verdict.refused, note=reason)
+    for name, pairs in first.pairs.items():
+        if name not in same.pairs:
+            continue
+        repeated = again.pairs.get(name) if again else None
+        judged, note = verdict(
+            same.pairs[name], pairs, repeated, limit=limit, min_seconds=min_seconds
+        )
+        low, median, high = pairs.ratio
+        yield Check(
+            "compare",
+            name,
+            judged,
+            f"{median:.3f} ({low:.3f}–{high:.3f})",
+            f"≤ {1 + limit:g}",
+            note,
+        )
+
+
+def _race(what, base, head, workloads, only, n_pairs):
+    def progress(done):
+        if sys.stderr.isatty():
+            end = "\n" if done == n_pairs else ""
+            print(f"\r{what}: pair {done} of {n_pairs}", end=end, file=sys.stderr, flush=True)
+
+    return race(base, head, workloads=workloads, only=only, n_pairs=n_pairs, progress=progress)
+
+
+def _no_kernels():
+    try:
+        importlib.import_module("schuss.backends.cython_")
+    except ImportError as error:
+        return f"without the compiled kernels: {error}"
+    return None
+
+
+def _load(file):
+    return json.loads(Path(file).read_text(encoding="utf-8"))
+
+
+def renew(
+    part: str, file: Path, reason: str, kernels: tuple[str, ...] = tuple(instructions.KERNELS)
+) -> None:
+    """Record what is measured now, and commit the file with the reason."""
+    if problem := _no_kernels() or (instructions.missing() if part == "counts" else None):
+        raise RuntimeError(f"nothing recorded: {problem}")
+    date = datetime.now(UTC).date().isoformat()
+    if part == "counts" and tools()["compiler"] == "unknown":
+        raise RuntimeError("nothing recorded: this build does not tell its compiler; use pip")
+    if part == "floors":
+        before = _load(file) if file.exists() else {"processors": {}}
+        content = floors.renewed(before, floors.isas())
+    else:
+        rounded = {
+            isa: {kernel: float(f"{count:.5g}") for kernel, count in counts.items()}
+            for isa, counts in _counts(kernels).items()
+        }
+        content = {"tools": tools(), "counts": rounded}
+    content = {"renewed": date, "reason": reason, **_without(content, "renewed", "reason")}
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    subject = f"Renew the gate's {part}"
+    command = ["git", "commit", "--quiet", "-m", subject, "-m", reason, "--", str(file)]
+    if shutil.which("git") and _in_git(file):
+        subprocess.run(["git", "add", str(file)], check=True)
+        subprocess.run(command, check=True)
+
+
+def _in_git(file):
+    """Whether the file is kept, or would be, by the repository of this folder."""
+    inside = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], capture_output=True)
+    ignored = subprocess.run(["git", "check-ignore", "--quiet", str(file)], capture_output=True)
+    return not inside.returncode and ignored.returncode == 1
+
+
+def _without(content, *keys):
+    return {key: value for key, value in content.items() if key not in keys}
+
+
+def table(checks: list[Check]) -> Table:
+    lines = Table("part", "work", "measured", "allowed", "verdict", "note", box=box.MARKDOWN)
+    for check in checks:
+        lines.add_row(
+            check.part, check.work, check.measured, check.allowed, check.verdict, check.note
+        )
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    if options.renew is not None:
+        return _renew(options)
+    timings: dict = {}
+    parts = {
+        "floors": lambda: check_floors(options.floors),
+        "counts": lambda: check_counts(options.counts, options.kernels),
+        "compare": lambda: check_builds(
+            options.base,
+            options.head,
+            workloads=options.workloads,
+            only=options.only,
+            n_pairs=options.pairs,
+            limit=options.limit,
+            min_seconds=options.min_seconds,
+            cache=options.cache,
+            timings=timings,
+        ),
+    }
+    checks, seconds = [], {}
+    for part in options.parts or PARTS:
+        start = time.perf_counter()
+        checks += list(parts[part]())
+        seconds[part] = round(time.perf_counter() - start, 1)
+    # Markdown is read by programs too: never break a line at the terminal's edge.
+    Console(width=250, highlight=False).print(table(checks))
+    found = {v: sum(check.verdict == v for check in checks) for v in Verdict}
+    told = ", ".join(f"{number} {v}" for v, number in found.items() if number)
+    print(f"gate: {told} ({', '.join(f'{part} {s} s' for part, s in seconds.items())})")
+    if options.json:
+        content = {
+            "environment": report.environment(),
+            "seconds": seconds,
+            "checks": [asdict(check) for check in checks],
+            "timings": timings,
+        }
+        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return int(any(check.verdict in BAD for check in checks))
+
+
+def _renew(options):
+    if not options.renew.strip() or list(options.parts) not in (["floors"], ["counts"]):
+        print('--renew: expected one part and a reason, as in: counts --renew "AVX-512 dots"',
+              file=sys.stderr)  # fmt: skip
+        return 2
+    (part,) = options.parts
+    try:
+        file = {"floors": options.floors, "counts": options.counts}[part]
+        renew(part, file, options.renew, options.kernels)
+    except (RuntimeError, floors.Refused, subprocess.CalledProcessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m schuss.bench.gate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("parts", nargs="*", metavar="PART", type=_part,
+        help="floors, counts, compare; all of them without any")  # fmt: skip
+    add("--base", help="a git revision, which is built; a folder that a build was installed "
+        "into; or another Python [the common ancestor with main]")  # fmt: skip
+    add("--head", help="the same for what is judged [this installation]")
+    add("--workloads", type=_file, default=WORKLOADS, metavar="FILE",
+        help="functions named bench_..., whose results have to be equal")  # fmt: skip
+    add("--only", type=lambda text: text.split(","), metavar="NAMES", help="some workloads: a,b,c")
+    add("--kernels", type=lambda text: tuple(text.split(",")), metavar="NAMES",
+        default=tuple(instructions.KERNELS), help="some kernels to count: a,b,c")  # fmt: skip
+    add("--pairs", type=_pairs, default=MIN_PAIRS, help=f"of processes, at least {MIN_PAIRS}")
+    add("--limit", type=_share, default=LIMIT, metavar="SHARE",
+        help=f"slower by more than this fails [{LIMIT}]")  # fmt: skip
+    add("--min-seconds", type=float, default=MIN_SECONDS, metavar="S",
+        help=f"a smaller loss in one call does not [{MIN_SECONDS:g}]")  # fmt: skip
+    add("--floors", type=Path, default=_recorded(floors.FILE), metavar="FILE")
+    add("--counts", type=Path, default=_recorded(COUNTS_FILE), metavar="FILE")
+    add("--cache", type=Path, default=Path("build", "gate"), metavar="FOLDER",
+        help="of builds of revisions [build/gate]")  # fmt: skip
+    add("--renew", metavar="REASON",
+        help="record what is measured now, of the part named, and commit it")  # fmt: skip
+    add("--json", type=Path, metavar="FILE", help="write checks and timings as well")
+    return parser
+
+
+def _recorded(file):
+    """The checkout's file, where one is here: an installed copy is not what is renewed."""
+    here = Path("src", "schuss", "bench", file.name)
+    return here if here.parent.is_dir() else file
+
+
+def _part(text):
+    if text not in PARTS:
+        raise argparse.ArgumentTypeError(f"{text} unknown, choose from {', '.join(PARTS)}")
+    return text
+
+
+def _file(text):
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text}: there is no such file")
+    return Path(text).resolve()
+
+
+def _pairs(text):
+    if not text.isdigit() or int(text) < MIN_PAIRS:
+        raise argparse.ArgumentTypeError(f"{text} given, at least {MIN_PAIRS} expected")
+    return int(text)
+
+
+def _share(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 10:
+        raise argparse.ArgumentTypeError(f"{text} given, a positive share as 0.1 expected")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""One process of a race, started by path so that `schuss` is the build under test.
+
+    python worker.py WORKLOADS.py
+
+Functions whose names begin with ``bench_`` are the workloads. Each line "NAME REPEATS" on
+the input is answered with the seconds of a call and what the last one returned, in brief.
+"""
+
+import gc
+import importlib.util
+import json
+import sys
+import time
+
+import numpy as np
+
+PREFIX = "bench_"
+
+
+def load(path):
+    """The workloads of a file, by name."""
+    spec = importlib.util.spec_from_file_location("workloads", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = {
+        name.removeprefix(PREFIX): call
+        for name, call in vars(module).items()
+        if name.startswith(PREFIX) and callable(call)
+    }
+    if not found:
+        raise ValueError(f"{path}: no function whose name begins with {PREFIX!r}")
+    return found
+
+
+def brief(result):
+    """Shape, type, norm and one projection of an array: enough to tell two results apart."""
+    if result is None:
+        return None
+    values = np.asarray(result)
+    if values.dtype.kind not in "buif":
+        raise TypeError(f"a workload returned {values.dtype}: expected numbers, or None")
+    flat = values.ravel().astype(np.float64)
+    direction = np.random.default_rng(0).standard_normal(flat.size)
+    direction /= np.linalg.norm(direction) or 1.0
+    single = values.dtype.kind == "f" and values.dtype.itemsize <= 4
+    return [list(values.shape), bool(single), float(np.linalg.norm(flat)), float(direction @ flat)]
+
+
+def introduce():
+    """Which build this process runs, where the workloads use schuss at all."""
+    schuss = sys.modules.get("schuss")
+    if schuss is None:
+        return {}
+    backend = schuss.get_backend()
+    isa = getattr(sys.modules.get(f"schuss.backends.{backend}_"), "ISA", None)
+    return {"path": schuss.__file__, "backend": backend, "isa": isa}
+
+
+def main(path):
+    workloads = load(path)
+    answer = sys.stdout
+    # What a workload prints must not be taken for an answer.
+    sys.stdout = sys.stderr
+    print(json.dumps({"names": list(workloads), "build": introduce()}), file=answer, flush=True)
+    gc.disable()
+    # What is there already need not be looked through again after each timing.
+    gc.collect()
+    gc.freeze()
+    for line in sys.stdin:
+        name, repeats = line.split()
+        call, result = workloads[name], None
+        start = time.perf_counter()
+        for _ in range(int(repeats)):
+            result = call()
+        seconds = (time.perf_counter() - start) / int(repeats)
+        print(json.dumps([seconds, brief(result)]), file=answer, flush=True)
+        gc.collect()
+
+
+if __name__ == "__main__":
+    # Its folder holds modules with everyday names.
+    del sys.path[0]
+    main(sys.argv[1])

@@ -1,0 +1,617 @@
+"""The gate: what it catches, what it lets pass, and what it refuses to judge."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rich", reason="the gate's table needs rich")
+from schuss.bench import builds, floors, gate, instructions, libraries, race
+from schuss.bench.comparison import Pairs, Verdict, interval, verdict
+
+TIMINGS = Path(__file__).with_name("gate_timings.json")
+
+
+def pairs(ratio, noise=0.02, n=15, seed=0, base=1e-3):
+    """Made-up timings: a common drift of the machine, and noise of each process."""
+    rng = np.random.default_rng(seed)
+    drift = base * np.exp(rng.normal(scale=0.3, size=n))
+    each = np.exp(rng.normal(scale=noise, size=(2, n)))
+    return Pairs(list(drift * each[0]), list(drift * each[1] * ratio))
+
+
+# ----- statistics ---------------------------------------------------------------------
+
+
+def test_the_interval_holds_the_median_and_narrows_with_the_noise():
+    wide, narrow = pairs(1.2, 0.05).ratio, pairs(1.2, 0.005).ratio
+
+    for low, median, high in (wide, narrow):
+        assert low <= median <= high
+    assert narrow.high - narrow.low < (wide.high - wide.low) / 4
+    assert 1.19 < narrow.low <= narrow.high < 1.21
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(300):
+        low, _, high = interval(np.exp(rng.normal(scale=0.1, size=15)), resamples=400)
+        covered += low <= 1 <= high
+    # 95 %, less what a bootstrap of fifteen values loses.
+    assert covered >= 0.88 * 300
+
+
+def test_the_drift_of_the_machine_is_in_no_ratio():
+    assert np.std(pairs(1.0).base) > 0.2 * np.mean(pairs(1.0).base)
+    assert not pairs(1.0).unsteady()
+
+
+def test_slower_needs_the_share_and_the_seconds():
+    assert pairs(1.2).slower()
+    assert not pairs(1.05).slower()
+    assert not pairs(0.8).slower()
+    # A fifth of a microsecond: nobody notices.
+    assert not pairs(1.2, base=1e-6).slower()
+    assert pairs(1.2, base=1e-6).slower(min_seconds=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("same", "first", "again", "expected"),
+    [
+        (1.0, 1.0, None, Verdict.passed),
+        (1.0, 1.2, 1.2, Verdict.failed),
+        (1.0, 1.2, 1.0, Verdict.passed),
+        (1.2, 1.2, 1.2, Verdict.inconclusive),
+        (0.8, 1.0, None, Verdict.inconclusive),
+        (1.0, 1.1, None, Verdict.inconclusive),
+        (1.0, 1.2, 1.1, Verdict.inconclusive),
+    ],
+)
+def test_the_verdict(same, first, again, expected):
+    again = None if again is None else pairs(again, seed=2)
+
+    assert verdict(pairs(same), pairs(first, seed=1), again)[0] == expected
+
+
+def test_a_noisy_machine_is_inconclusive_and_never_red():
+    found = {
+        verdict(*(pairs(1.0, 0.3, seed=seed + k) for k in (0, 1, 2)))[0] for seed in range(0, 90, 3)
+    }
+
+    assert found == {Verdict.inconclusive}
+
+
+# ----- real timings, recorded by `python -m bench.gate_trial` ---------------------------
+
+
+def resampled(slowdown, n_samples):
+    """Verdicts on samples drawn from the real runs without a change."""
+    runs = json.loads(TIMINGS.read_text())
+    rng = np.random.default_rng(0)
+    found = []
+    for sample in range(n_samples):
+        run = runs[sample % len(runs)]
+        names = sorted(run["first"])
+        name = names[int(rng.integers(len(names)))]
+        drawn = []
+        # The rerun is drawn from the first series too: there was none.
+        for part, factor in (("same", 1.0), ("first", slowdown), ("first", slowdown)):
+            base, head = (np.array(run[part][name][side]) for side in ("base", "head"))
+            chosen = rng.integers(0, len(base), len(base))
+            drawn.append(Pairs(list(base[chosen]), list(head[chosen] * factor)))
+        found.append(verdict(*drawn)[0])
+    return found
+
+
+def test_real_runs_without_a_change_raise_no_alarm():
+    runs = json.loads(TIMINGS.read_text())
+    assert len(runs) >= 5
+    for run in runs:
+        for name, first in run["first"].items():
+            assert verdict(Pairs(**run["same"][name]), Pairs(**first))[0] != Verdict.failed
+
+
+def test_a_thousand_samples_of_them_raise_no_alarm():
+    found = resampled(1.0, 1000)
+
+    assert found.count(Verdict.failed) == 0
+    assert found.count(Verdict.passed) > 100
+
+
+def test_a_fifth_slower_is_caught_wherever_the_machine_allows_a_verdict():
+    found = resampled(1.2, 300)
+    judged = [v for v in found if v != Verdict.inconclusive]
+
+    assert len(judged) > 30
+    assert judged.count(Verdict.failed) > 0.95 * len(judged)
+
+
+# ----- floors -------------------------------------------------------------------------
+
+HERE = "a processor"
+RECORDED = {"processors": {HERE: {"baseline": {"digits float32": {
+    "ratio": 3.0, "arithmetic": 6e-6}}}}}  # fmt: skip
+
+
+def test_all_parts_without_a_name(monkeypatch, capsys):
+    for part in gate.PARTS:
+        name = "check_builds" if part == "compare" else f"check_{part}"
+        check = gate.Check(part, "", Verdict.passed)
+        monkeypatch.setattr(gate, name, lambda *a, check=check, **b: [check])
+
+    assert gate.main([]) == 0
+
+    assert "gate: 3 passed" in capsys.readouterr().out
+
+
+def checked(*attempts, here=HERE):
+    """The check of one work whose attempts measure these."""
+    measured = iter(attempts)
+    calls = []
+
+    def measure(isa, works):
+        calls.append(works)
+        return {"digits float32": next(measured)}
+
+    (row,) = floors.check(RECORDED, ["baseline"], measure, here)
+    return row[4], len(calls)
+
+
+def reading(ratio, arithmetic=6e-6, others=0.0):
+    return {"ratio": ratio, "arithmetic": arithmetic, "others": others}
+
+
+def test_a_floor_is_kept_by_one_attempt_in_three():
+    assert checked(reading(3.0)) == (Verdict.passed, 1)
+    assert checked(reading(2.7)) == (Verdict.passed, 1)
+    assert checked(reading(2.4), reading(2.9)) == (Verdict.passed, 2)
+
+
+def test_a_fifth_slower_is_below_the_floor():
+    assert checked(*[reading(3.0 / 1.2)] * 3) == (Verdict.failed, 3)
+
+
+def test_a_neighbour_on_the_same_core_makes_it_inconclusive():
+    attempts = [reading(1.5), reading(1.5, 9e-6), reading(1.5)]
+
+    assert checked(*attempts) == (Verdict.inconclusive, 3)
+
+
+def test_other_programs_at_work_make_it_inconclusive():
+    attempts = [reading(1.5), reading(1.5), reading(1.5, others=0.5)]
+
+    assert checked(*attempts) == (Verdict.inconclusive, 3)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="Linux tells")
+def test_other_programs_are_seen():
+    # A second of somebody else's work, whatever else this machine does.
+    with floors._others() as others:
+        subprocess.run([sys.executable, "-c", "for _ in range(20_000_000): pass"], check=True)
+
+    assert others[0] > floors.MAX_OTHERS
+
+
+def test_another_processor_has_more_room():
+    assert checked(reading(1.6), here="another") == (Verdict.passed, 1)
+    assert checked(*[reading(1.4)] * 3, here="another") == (Verdict.failed, 3)
+
+
+def test_a_wrong_kernel_is_refused_and_not_measured_again():
+    refusal = {"refused": "weights differ"}
+
+    assert checked(refusal) == (Verdict.refused, 1)
+
+
+def test_a_kernel_that_does_less_is_refused_rather_than_timed(monkeypatch):
+    def one_epoch_less(task, n_threads):
+        run = libraries.BASELINE.prepare(task, n_threads)
+
+        def short(epochs):
+            outcome = run(epochs - 1)
+            return outcome._replace(losses=np.append(outcome.losses, 0.5))
+
+        return short
+
+    monkeypatch.setitem(
+        libraries.LIBRARIES, floors.KERNEL, libraries.Library("short", one_epoch_less)
+    )
+
+    found = floors.measure(["4x2 float32"])
+
+    assert "weights differ" in found["4x2 float32"]["refused"]
+
+
+@pytest.fixture
+def compiled():
+    return pytest.importorskip("schuss.backends.cython_", exc_type=ImportError)
+
+
+def test_a_real_reading_in_a_process_of_its_own(compiled):
+    found = floors.measured(compiled.ISA, ["4x2 float32"])
+
+    assert found["4x2 float32"]["ratio"] > 1
+    assert 0 < found["4x2 float32"]["arithmetic"] < 1
+    assert compiled.ISA in floors.isas()
+
+
+def test_floors_are_recorded_for_every_work():
+    recorded = json.loads(floors.FILE.read_text())
+
+    for entry in recorded["processors"].values():
+        for works in entry.values():
+            assert set(works) == set(floors.ALL)
+
+
+# ----- counts -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(monkeypatch, tmp_path):
+    """The check of one kernel whose count and tools are given."""
+    file = tmp_path / "counts.json"
+    tools = {"compiler": "gcc 12", "valgrind": "3.19"}
+    file.write_text(json.dumps({"tools": tools, "counts": {"baseline": {"kernel": 2.0}}}))
+    monkeypatch.setattr(instructions, "missing", lambda: None)
+    monkeypatch.setattr(instructions, "ISAS", ("baseline",))
+    monkeypatch.setattr(gate, "_no_kernels", lambda: None)
+
+    def counted(count, kernel="kernel", **other):
+        monkeypatch.setattr(gate, "tools", lambda: {**tools, **other})
+        monkeypatch.setattr(instructions, "counts", lambda isa, kernels: {kernel: count})
+        (check,) = gate.check_counts(file)
+        return check
+
+    return counted
+
+
+def test_a_fiftieth_more_instructions_fail(counted):
+    assert counted(2.0).verdict == Verdict.passed
+    assert counted(2.039).verdict == Verdict.passed
+    assert counted(2.041).verdict == Verdict.failed
+    assert counted(2.4).note == "+20.0%"
+
+
+def test_fewer_instructions_ask_to_be_recorded(counted):
+    check = counted(1.5)
+
+    assert check.verdict == Verdict.passed
+    assert "-25.0%: record it" in check.note
+
+
+def test_counts_of_another_compiler_are_not_compared(counted):
+    check = counted(3.0, compiler="gcc 13")
+
+    assert check.verdict == Verdict.skipped
+    assert "compiler 'gcc 12', here 'gcc 13'" in check.note
+
+
+def test_a_new_kernel_is_named(counted):
+    check = counted(3.0, kernel="another")
+
+    assert (check.verdict, check.note) == (Verdict.skipped, "not recorded yet")
+
+
+def test_without_valgrind_it_says_so(monkeypatch):
+    monkeypatch.setattr(instructions.shutil, "which", lambda program: None)
+
+    (check,) = gate.check_counts()
+
+    assert check.verdict == Verdict.skipped
+    assert "valgrind, which counts, is not installed" in check.note
+
+
+def test_counts_are_recorded_for_every_kernel():
+    recorded = json.loads(gate.COUNTS_FILE.read_text())
+
+    assert set(recorded["counts"]) == set(instructions.ISAS)
+    for counts in recorded["counts"].values():
+        assert set(counts) <= set(instructions.KERNELS)
+        assert min(counts.values()) > 0
+
+
+# ----- base against head --------------------------------------------------------------
+
+WORKLOADS = """
+import toy
+def bench_adding():
+    return toy.work()
+"""
+TOY = """
+def work():
+    for _ in range({times}):
+        total = sum(range({terms}))
+    return total
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A file of workloads, and a function that makes builds of the package it needs."""
+    monkeypatch.setattr(race, "SECONDS", 0.001)
+    workloads = tmp_path / "workloads.py"
+    workloads.write_text(WORKLOADS)
+
+    def build(name, times=3, terms=4000, text=TOY):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "toy.py").write_text(text.format(times=times, terms=terms))
+        return race.Build(name, folder=folder)
+
+    return workloads, build
+
+
+def compared(base, head, workloads, **options):
+    found = gate.check_builds(
+        str(base.folder), str(head.folder), workloads=workloads, min_seconds=0.0,
+        n_pairs=6, **options,
+    )  # fmt: skip
+    return {check.work: check for check in found}
+
+
+def test_a_slower_build_is_caught_in_real_processes(toy):
+    workloads, build = toy
+    timings = {}
+
+    found = compared(build("base"), build("head", times=12), workloads, timings=timings)
+
+    check = found["adding"]
+    if check.verdict == Verdict.inconclusive:
+        pytest.skip(f"the machine is too noisy: {check.note}")
+    assert check.verdict == Verdict.failed
+    assert "twice" in check.note
+    assert set(timings) == {"same", "first", "again"}
+    assert len(timings["again"]["adding"]["base"]) == 6
+
+
+def test_the_same_build_is_not(toy):
+    workloads, build = toy
+
+    found = compared(build("base"), build("head"), workloads)
+
+    assert found["adding"].verdict in (Verdict.passed, Verdict.inconclusive)
+
+
+def test_a_build_that_does_less_is_refused(toy):
+    workloads, build = toy
+
+    result = race.race(build("base"), build("head", terms=10), workloads=workloads, n_pairs=2)
+
+    assert result.pairs == {}
+    assert "unequal work: the results differ" in result.refused["adding"]
+
+
+def test_a_workload_that_the_base_lacks_is_named(toy):
+    workloads, build = toy
+    new = "\nif hasattr(toy, 'more'):\n    bench_more = toy.more\n"
+    workloads.write_text(WORKLOADS + new)
+    head = build("head", text=TOY + "\nmore = work\n")
+
+    result = race.race(build("base"), head, workloads=workloads, n_pairs=2)
+
+    assert result.absent == ["more"]
+    assert list(result.pairs) == ["adding"]
+    assert len(result.pairs["adding"].head) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("raise ValueError('no such thing')", "ValueError: no such thing"), ("", "has no attribute")],
+)
+def test_a_build_that_does_not_run_is_skipped_with_its_message(toy, text, word):
+    workloads, build = toy
+
+    (check,) = compared(build("base", text=text), build("head"), workloads).values()
+
+    assert check.verdict == Verdict.skipped
+    assert check.note.startswith(str(workloads.parent / "base"))
+    assert word in check.note
+
+
+def test_a_head_that_does_not_run_is_refused(toy):
+    workloads, build = toy
+
+    (check,) = compared(build("base"), build("head", text="1 / 0"), workloads).values()
+
+    assert check.verdict == Verdict.refused
+    assert "ZeroDivisionError" in check.note
+
+
+def test_what_a_workload_prints_is_no_answer(toy):
+    workloads, build = toy
+    workloads.write_text("def bench_one():\n    print('hello')\n    return 1.5\n")
+
+    result = race.race(build("base"), build("head"), workloads=workloads, n_pairs=2)
+
+    assert len(result.pairs["one"].base) == 2
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "word"),
+    [
+        (None, None, ""),
+        ([[3], False, 1.0, 0.5], [[3], False, 1.0, 0.5 + 1e-12], ""),
+        ([[3], True, 1.0, 0.5], [[3], True, 1.0, 0.5 + 1e-5], ""),
+        ([[3], False, 1.0, 0.5], [[3], False, 1.0, 0.5 + 1e-5], "differ by 1.0e-05"),
+        ([[3], False, 1.0, 0.5], [[3], False, float("nan"), 0.5], "differ by nan"),
+        ([[3], False, 1.0, 0.5], [[2], False, 1.0, 0.5], "shape (3,) and shape (2,)"),
+        (None, [[2], False, 1.0, 0.5], "nothing and shape (2,)"),
+    ],
+)
+def test_equal_work(base, head, word):
+    reason = race._unequal(base, head)
+
+    assert word in reason
+    assert bool(reason) == bool(word)
+
+
+# ----- bases --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository with two commits; returns how to run git in it."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("GIT_"):
+            monkeypatch.delenv(name)
+
+    def git(*arguments):
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        result = subprocess.run(command, check=True, capture_output=True, text=True)
+        return result.stdout.strip()
+
+    git("init", "--quiet", "--initial-branch=main")
+    Path("src").mkdir()
+    for text in ("one", "two"):
+        Path("src", "file.py").write_text(text)
+        git("add", ".")
+        git("commit", "--quiet", "-m", text)
+    return git
+
+
+def test_head_that_is_the_base_passes_with_a_word(repository, tmp_path):
+    (check,) = gate.check_builds(cache=tmp_path)
+
+    assert check.verdict == Verdict.skipped
+    assert "differs from the base" in check.note
+
+
+def test_a_base_that_is_missing_passes_with_a_word(repository, tmp_path):
+    (check,) = gate.check_builds("v9.9", cache=tmp_path)
+    assert "the revision v9.9 is not in this repository" in check.note
+
+    repository("branch", "--move", "main", "other")
+    (check,) = gate.check_builds(cache=tmp_path)
+    assert "neither origin/main nor main" in check.note
+    assert check.verdict == Verdict.skipped
+
+
+def test_no_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+
+    with pytest.raises(builds.NoBase, match="not a git repository"):
+        builds.find(None, cache=tmp_path)
+
+
+def test_changes_that_are_not_committed_are_compared(repository, tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(builds, "of_revision", lambda commit, cache: built.append(commit))
+    Path("src", "file.py").write_text("three")
+
+    builds.find(None, cache=tmp_path)
+    builds.find("HEAD~1", cache=tmp_path)
+
+    assert built == [repository("rev-parse", "HEAD"), repository("rev-parse", "HEAD~1")]
+
+
+def test_a_base_that_does_not_build_passes_with_a_word(repository, tmp_path):
+    (check,) = gate.check_builds("HEAD~1", cache=tmp_path / "cache")
+
+    assert check.verdict == Verdict.skipped
+    assert "cannot be built" in check.note
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_build_is_made_once(repository, tmp_path, monkeypatch):
+    sources = []
+
+    def install(source, target):
+        sources.append((source / "src" / "file.py").read_text())
+        target.mkdir()
+
+    monkeypatch.setattr(builds, "install", install)
+
+    first, again = (builds.find("HEAD~1", cache=tmp_path / "cache") for _ in range(2))
+
+    assert first == again
+    assert first.folder.is_dir()
+    assert sources == ["one"]
+
+
+# ----- the command --------------------------------------------------------------------
+
+
+def test_red_only_for_what_failed_or_was_refused(monkeypatch, tmp_path, capsys):
+    def run(*verdicts):
+        checks = [gate.Check("floors", str(v), v) for v in verdicts]
+        monkeypatch.setattr(gate, "check_floors", lambda file: checks)
+        return gate.main(["floors", "--json", str(tmp_path / "gate.json")])
+
+    assert run(Verdict.passed, Verdict.inconclusive, Verdict.skipped) == 0
+    assert run(Verdict.passed, Verdict.failed) == 1
+    assert run(Verdict.refused) == 1
+    assert "gate: 1 passed, 1 FAILED" in capsys.readouterr().out
+    content = json.loads((tmp_path / "gate.json").read_text())
+    assert content["checks"][0]["verdict"] == "REFUSED"
+    assert "processor" in content["environment"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--pairs", "5"], "5 given, at least 15 expected"),
+        (["--limit", "-1"], "-1 given, a positive share"),
+        (["--workloads", "no-such-file.py"], "there is no such file"),
+        (["speed"], "speed unknown, choose from floors, counts, compare"),
+        (["--renew", "because"], "expected one part and a reason"),
+        (["counts", "--renew", ""], "expected one part and a reason"),
+    ],
+)
+def test_the_command_names_what_is_wrong(arguments, word, capsys):
+    try:
+        status = gate.main(arguments)
+    except SystemExit as end:
+        status = end.code
+
+    assert status == 2
+    assert word in capsys.readouterr().err
+
+
+def test_renewing_commits_the_file_with_the_reason(repository, monkeypatch):
+    monkeypatch.setattr(gate, "_no_kernels", lambda: None)
+    monkeypatch.setattr(floors, "isas", lambda: ["baseline"])
+    monkeypatch.setattr(floors, "measured", lambda isa: {"4x2 float32": reading(100.04)})
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "a")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "a@b")
+    Path("unrelated").write_text("not to be committed")
+    repository("add", "unrelated")
+
+    assert gate.main(["floors", "--floors", "floors.json", "--renew", "Quicker dots."]) == 0
+
+    assert repository("log", "-1", "--format=%s|%b") == "Renew the gate's floors|Quicker dots."
+    assert repository("show", "--name-only", "--format=", "HEAD") == "floors.json"
+    content = json.loads(Path("floors.json").read_text())
+    (entry,) = content["processors"].values()
+    assert entry["baseline"]["4x2 float32"] == {"ratio": 100.0, "arithmetic": 6e-06}
+    assert content["reason"] == "Quicker dots."
+
+
+def test_a_wrong_kernel_is_not_recorded(repository, monkeypatch, capsys):
+    monkeypatch.setattr(gate, "_no_kernels", lambda: None)
+    monkeypatch.setattr(floors, "isas", lambda: ["baseline"])
+    monkeypatch.setattr(floors, "measured", lambda isa: {"4x2 float32": {"refused": "wrong"}})
+
+    assert gate.main(["floors", "--floors", "floors.json", "--renew", "Quicker dots."]) == 1
+
+    assert "4x2 float32: wrong" in capsys.readouterr().err
+    assert not Path("floors.json").exists()
+
+
+def test_the_workloads_run_and_agree_with_themselves(compiled, monkeypatch):
+    monkeypatch.setattr(race, "SECONDS", 1e-4)
+    monkeypatch.setattr(race, "TURNS", 1)
+    here = race.Build("here", python=sys.executable)
+
+    result = race.race(here, replace(here, name="again"), n_pairs=1)
+
+    assert not result.refused
+    assert len(result.pairs) >= 8
