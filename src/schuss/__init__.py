@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from schuss import callbacks
     from schuss.backends import get_backend, show_config, use_backend
     from schuss.errors import DivergenceError
+    from schuss.linear import LogisticRegression
     from schuss.neuron import SigmoidClassifier, SigmoidRegressor, train
     from schuss.persistence import load, save
 
 __all__ = [
     "DivergenceError",
+    "LogisticRegression",
     "SigmoidClassifier",
     "SigmoidRegressor",
     "__version__",
@@ -33,6 +35,7 @@ __all__ = [
 # Names are loaded at first use, so that `import schuss` costs next to nothing.
 _HOMES = {
     "DivergenceError": "errors",
+    "LogisticRegression": "linear",
     "SigmoidClassifier": "neuron",
     "SigmoidRegressor": "neuron",
     "get_backend": "backends",

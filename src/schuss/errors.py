@@ -1,4 +1,25 @@
-"""Exceptions of the library."""
+"""Exceptions of the library, and what an estimator keeps of a fit that raised one."""
+
+from contextlib import contextmanager
+
+# Attributes that checking the input sets, before there are weights to go with them.
+_SET_BY_CHECKS = ("classes_", "n_features_in_", "feature_names_in_")
+
+
+@contextmanager
+def whole_or_not(estimator):
+    """Undo what checks of the input have set, where a fit ends before it has a result."""
+    attributes = vars(estimator)
+    before = {name: attributes[name] for name in _SET_BY_CHECKS if name in attributes}
+    history = attributes.get("history_")
+    try:
+        yield
+    except BaseException:
+        if attributes.get("history_") is history:
+            for name in _SET_BY_CHECKS:
+                attributes.pop(name, None)
+            attributes.update(before)
+        raise
 
 
 class DivergenceError(ArithmeticError):

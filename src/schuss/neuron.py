@@ -1,7 +1,6 @@
 """One sigmoid neuron, or one for each class: `train` and the estimators."""
 
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
@@ -22,7 +21,8 @@ from schuss import backends, data, driver, solvers, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.checkpoint import Checkpoint
 from schuss.constants import LOSSES, Activation
-from schuss.objective import Objective
+from schuss.errors import whole_or_not
+from schuss.objective import Objective, predict
 
 _SHARED_CONSTRAINTS = {
     "loss": [StrOptions(set(LOSSES))],
@@ -242,10 +242,6 @@ class _Run:
         )  # fmt: skip
 
 
-# Attributes that checking the input sets, before there are weights to go with them.
-_SET_BY_CHECKS = ("classes_", "n_features_in_", "feature_names_in_")
-
-
 class _SigmoidNeuron(BaseEstimator):
     """What the two estimators share: all but the meaning of y."""
 
@@ -287,20 +283,6 @@ class _SigmoidNeuron(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-    @contextmanager
-    def _whole_or_not(self):
-        """Undo what checks of the input have set, where a fit ends before it has a result."""
-        before = {name: vars(self)[name] for name in _SET_BY_CHECKS if name in vars(self)}
-        history = getattr(self, "history_", None)
-        try:
-            yield
-        except BaseException:
-            if getattr(self, "history_", None) is history:
-                for name in _SET_BY_CHECKS:
-                    vars(self).pop(name, None)
-                vars(self).update(before)
-            raise
 
     def _fit(self, X, y, sample_weight, *, eval_set=None, callbacks=None):
         """Train from the start, or from the last weights with ``warm_start``."""
@@ -442,23 +424,10 @@ class _SigmoidNeuron(BaseEstimator):
         """
         check_is_fitted(self, "coef_")
         X = data.check_features(X, estimator=self, reset=False)
-        dtype = data.real_type(X)
         coef, intercept = self._weights()
         if mirrored:
             coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
-        out = np.empty((X.shape[0], len(coef)), dtype)
-        backend = backends.current()
-        n_threads = threads.useful(threads.available(self.n_jobs), data.size(X) * len(coef))
-        with np.errstate(over="ignore", invalid="ignore"):
-            backend.predict(
-                backend.prepare(X),
-                np.ascontiguousarray(coef, dtype),
-                np.ascontiguousarray(intercept, dtype),
-                activation,
-                out,
-                n_threads,
-            )
-        return out
+        return predict(X, coef, intercept, activation, threads.available(self.n_jobs))
 
 
 class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
@@ -588,7 +557,7 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         SigmoidClassifier
             The estimator itself.
         """
-        with self._whole_or_not():
+        with whole_or_not(self):
             return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -628,7 +597,7 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
                     f"classes={classes!r} is not the same as on the last call to partial_fit "
                     f"({self.classes_!r}). Pass the same ones, or fit a new estimator."
                 )
-        with self._whole_or_not():
+        with whole_or_not(self):
             if classes is not None:
                 self.classes_ = classes
             return self._partial_fit(X, y, sample_weight)
@@ -760,7 +729,7 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         SigmoidRegressor
             The estimator itself.
         """
-        with self._whole_or_not():
+        with whole_or_not(self):
             return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -778,7 +747,7 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         SigmoidRegressor
             The estimator itself.
         """
-        with self._whole_or_not():
+        with whole_or_not(self):
             return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X):

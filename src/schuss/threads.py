@@ -3,6 +3,7 @@
 import os
 from numbers import Integral
 
+from sklearn.utils.parallel import _get_threadpool_controller
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 
 VARIABLE = "SCHUSS_NUM_THREADS"
@@ -53,3 +54,12 @@ def useful(n_threads, elements):
     3
     """
     return max(1, min(n_threads, elements // MIN_ELEMENTS_PER_THREAD))
+
+
+def one_for_blas():
+    """Context manager in which BLAS runs on the calling thread.
+
+    Its products are short here: waking its threads costs more than they save, many times
+    over where other processes want the cores, and sums must not depend on their number.
+    """
+    return _get_threadpool_controller().limit(limits=1, user_api="blas")
