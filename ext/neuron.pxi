@@ -360,7 +360,10 @@ cdef void block_pass(
             weights = s.weights
 
     scores_of_block(p, s, first, m, &block)
-    for k in range(p.K):
+    if p.loss == LOSS_MULTINOMIAL:
+        softmax_block(p.K, padded, p.theta + p.x.d, p.span, s.scores, B, y, y_step, weights,
+                      value, grad + p.span - LANES)
+    for k in range(p.K if p.loss != LOSS_MULTINOMIAL else 0):
         cost_block(p.loss, padded, p.theta[k * p.span + p.x.d], s.scores + k * B,
                    y + k * y_step, weights, value, grad + k * p.span + p.span - LANES,
                    &block.next)
