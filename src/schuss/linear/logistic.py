@@ -166,6 +166,8 @@ default="lbfgs"
             )
         liblinear = self.solver == "liblinear"
         X = data.check_features(X, estimator=self)
+        if self.solver in ("liblinear", "sag", "saga"):
+            self._check_indices(X)
         if liblinear and data.real_type(X) != np.float64:
             X = X.astype(np.float64)
         self.classes_, codes = validation.check_labels(y, X.shape[0])
@@ -340,6 +342,13 @@ default="lbfgs"
             )
         share = {"l1": 1.0, "elasticnet": self.l1_ratio}.get(penalty, 0.0)
         return share, penalty is not None and not math.isinf(self.C)
+
+    def _check_indices(self, X):
+        if sp.issparse(X) and X.indices.dtype == np.int64:
+            raise ValueError(
+                "Only sparse matrices with 32-bit integer indices are accepted by solver="
+                f"{self.solver!r}. Got int64 indices. Choose solver='lbfgs', which takes both."
+            )
 
     def _check_liblinear(self, X, n_classes):
         if n_classes > 2:

@@ -7,10 +7,12 @@ from scipy.linalg import lapack
 # and ten thousand times more each time that was too little.
 _RIDGE = 1e-13
 _MORE_RIDGE = 1e4
+# Ratio of the diagonal entries of a Cholesky factor below which a matrix counts as singular.
+_SINGULAR = 1e-8
 
 
 class Blocks:
-    """A block-diagonal matrix, by its Cholesky factors.
+    """A block-diagonal matrix.
 
     Parameters
     ----------
@@ -21,26 +23,26 @@ class Blocks:
     scaled = True
 
     def __init__(self, blocks):
-        self._blocks = blocks
+        self.blocks = blocks
         self._factors = None
 
-    def solve(self, v, free=None):
-        """H^-1 v; with a mask `free` for H without the other rows and columns."""
-        b, r, _ = self._blocks.shape
-        if free is not None and not free.all():
-            out = np.zeros_like(v)
-            for i, mask in enumerate(free.reshape(b, r)):
-                place = i * r + np.flatnonzero(mask)
-                if len(place):
-                    part = self._blocks[i][np.ix_(mask, mask)]
-                    out[place] = _solve(_factor(part), v[place])
-            return out
+    def solve(self, v):
+        """H^-1 v."""
         if self._factors is None:
-            self._factors = [_factor(block) for block in self._blocks]
-        if b == 1:
-            return _solve(self._factors[0], v)
-        parts = zip(self._factors, v.reshape(b, r), strict=True)
-        return np.concatenate([_solve(factor, part) for factor, part in parts])
+            self._factors = [factorise(block) for block in self.blocks]
+        if len(self._factors) == 1:
+            return solve(self._factors[0], v)
+        parts = zip(self._factors, v.reshape(len(self.blocks), -1), strict=True)
+        return np.concatenate([solve(factor, part) for factor, part in parts])
+
+    def learn(self, step, change):
+        """Agree with a change of the gradient over a step (BFGS)."""
+        b = len(self.blocks)
+        for block, s, y in zip(self.blocks, step.reshape(b, -1), change.reshape(b, -1), strict=True):
+            turned = block @ s
+            if float(s @ y) > np.finfo(float).eps * float(y @ y) and float(s @ turned) > 0:
+                block += np.outer(y, y) / float(s @ y) - np.outer(turned, turned / (s @ turned))
+        self._factors = None
 
 
 class Diagonal:
@@ -51,29 +53,26 @@ class Diagonal:
     def __init__(self, diagonal):
         self._diagonal = diagonal
 
-    def solve(self, v, free=None):
-        out = v / self._diagonal
-        return out if free is None else np.where(free, out, 0.0)
+    def solve(self, v):
+        return v / self._diagonal
 
 
-def _factor(matrix):
+def factorise(matrix):
+    """Cholesky factor of a matrix, or of one near by where it is singular."""
     mean = float(np.trace(matrix)) / len(matrix)
     ridge = 0.0
     while True:
         # LAPACK reads one half, of the transpose: no copy is made of a C array.
         shifted = matrix.T if not ridge else matrix.T + ridge * np.eye(len(matrix))
         factor, failed = lapack.dpotrf(shifted, lower=0, clean=0)
-        if not failed and not _is_singular(factor):
+        diagonal = factor.diagonal()
+        if not failed and float(diagonal.min()) > _SINGULAR * float(diagonal.max()):
             return factor
         ridge = ridge * _MORE_RIDGE or max(_RIDGE * mean, np.finfo(float).tiny)
         if not np.isfinite(ridge):
             return np.eye(len(matrix))
 
 
-def _is_singular(factor):
-    diagonal = factor.diagonal()
-    return not float(diagonal.min()) > 1e-8 * float(diagonal.max())
-
-
-def _solve(factor, v):
+def solve(factor, v):
+    """Solve with a factor of `factorise`."""
     return lapack.dpotrs(factor, v, lower=0)[0]

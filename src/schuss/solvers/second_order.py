@@ -17,6 +17,7 @@ import numpy as np
 from schuss import threads
 from schuss.backends.contract import State
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Loss
+from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal
 from schuss.solvers.first_order import Progress, Snapshot
 from schuss.solvers.problem import Problem
@@ -36,6 +37,9 @@ _LEAST_SHARE = 0.05
 _SEED = 0x5C4055
 
 _MEMORY = 10
+# Share of the subgradient that may be left by the quadratic problems of an L1 penalty.
+_INNER = 1e-3
+
 _ARMIJO = 1e-4
 _WOLFE = 0.9
 _EVALUATIONS = 30
@@ -212,8 +216,11 @@ class SecondOrder:
     def _settle(self, value):
         """What follows from the gradient: objective, pseudo-gradient, its largest entry."""
         self.loss = value + self._lasso(self.theta)
-        self._slope = _pseudo_gradient(self._gradient, self.theta, self.problem.l1) \
-            if self.problem.sparse else self._gradient
+        self._slope = self._gradient
+        if self.problem.sparse:
+            self._slope = proximal.smallest_subgradient(
+                self._gradient, self.theta, self.problem.l1
+            )
         self.norm = float(np.abs(self._slope).max(initial=0))
 
     def _lasso(self, theta):
@@ -226,35 +233,34 @@ class SecondOrder:
 
     def _iterate(self):
         """One step; why it was the last, and its length, 0 where none was found."""
-        free = None
-        if self.problem.sparse:
-            free = (self.theta != 0) | (self._slope != 0)
         self._renew()
-        direction = self._direction(free)
-        expected = -float(self._slope @ direction) / 2
-        if not expected > 0 or not math.isfinite(expected):
+        direction, slope = self._direct()
+        if not slope < 0 or not math.isfinite(slope):
             self._forget()
             direction = -self._slope / max(self.norm, 1.0)
-            expected = -float(self._slope @ direction) / 2
-        self.expected = expected
+            slope = float(self._slope @ direction)
+        self.expected = expected = -slope / 2
         if self.method == "lbfgs" and self._sample and self._is_slow(expected):
-            self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
-            self._model = None
+            self._enlarge()
             return self._iterate()
         before = self.theta, self._gradient
-        step = self._search(direction, expected)
+        step = self._search(direction, slope)
         if not step:
             if expected <= 100 * self.problem.noise * abs(self.loss):
                 return "converged", 0.0
             if self._pairs or self._model is not None and self.method == "lbfgs":
                 self._forget()
-                self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
+                self._enlarge()
                 return None, 0.0
             return "max_iter", 0.0
         if self.method == "lbfgs":
             self._remember(self.theta - before[0], self._gradient - before[1])
         self.learning_rate = step
         return self._end(), step
+
+    def _enlarge(self):
+        self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
+        self._model = None
 
     def _renew(self):
         """A model, where there is none or it is that of another place."""
@@ -273,13 +279,33 @@ class SecondOrder:
             return False
         return expected > self._promised * _RATE ** (1 - self._since)
 
-    def _direction(self, free):
-        """Two loops of Nocedal & Wright, algorithm 7.4, around the model."""
+    def _direct(self):
+        """A direction, and the objective's slope along it."""
+        l1 = self.problem.l1
+        if self.problem.sparse and isinstance(self._model, Blocks):
+            b = len(self._model.blocks)
+            parts = (part.reshape(b, -1) for part in (self._gradient, self.theta, l1))
+            new = np.concatenate([
+                proximal.minimise(*block, _INNER * self.norm)
+                for block in zip(self._model.blocks, *parts, strict=True)
+            ])  # fmt: skip
+            direction = new - self.theta
+            change = l1 @ (np.abs(new) - np.abs(self.theta))
+            return direction, float(self._gradient @ direction + change)
+        direction = self._two_loops()
+        return direction, float(self._slope @ direction)
+
+    def _two_loops(self):
+        """Nocedal & Wright, algorithm 7.4, around the model.
+
+        With an L1 penalty in the space of the weights that may move (Andrew & Gao, 2007).
+        """
         v = -self._slope
         pairs = self._pairs
-        if free is not None:
-            pairs = [(s * free, y * free, 0.0) for s, y, _ in pairs]
-            pairs = [(s, y, float(s @ y)) for s, y, _ in pairs]
+        if self.problem.sparse:
+            free = (self.theta != 0) | (self._slope != 0)
+            pairs = [(s * free, y * free) for s, y, _ in pairs]
+            pairs = [(s, y, float(s @ y)) for s, y in pairs]
             pairs = [pair for pair in pairs if pair[2] > 0]
         shares = []
         for s, y, product in reversed(pairs):
@@ -287,23 +313,26 @@ class SecondOrder:
             shares.append(share)
             v = v - share * y
         if self._model is not None:
-            v = self._model.solve(v, free)
+            v = self._model.solve(v)
             if pairs and not self._model.scaled:
                 s, y, product = pairs[-1]
-                v *= product / float(y @ self._model.solve(y, free))
+                v *= product / float(y @ self._model.solve(y))
         elif pairs:
             s, y, product = pairs[-1]
             v *= product / float(y @ y)
         else:
-            v /= max(1.0, float(np.abs(self._slope).sum()))
+            v = v / max(1.0, float(np.abs(self._slope).sum()))
         for (s, y, product), share in zip(pairs, reversed(shares), strict=True):
             v += (share - float(y @ v) / product) * s
-        if free is not None:
+        if self.problem.sparse:
             # Weights at 0 leave it downhill or not at all.
             v[(self.theta == 0) & (v * self._slope >= 0)] = 0.0
         return v
 
     def _remember(self, step, change):
+        if self.problem.sparse and isinstance(self._model, Blocks):
+            self._model.learn(step, change)
+            return
         product = float(step @ change)
         if product > np.finfo(float).eps * float(change @ change):
             self._pairs.append((step, change, product))
@@ -311,16 +340,18 @@ class SecondOrder:
 
     # ------------------------------------------------------------ line search
 
-    def _search(self, direction, expected):
+    def _search(self, direction, slope):
         """Move to a better point along a direction; its step, or 0 where there is none.
 
-        Weak Wolfe conditions (Armijo's alone for Newton's method and with an L1 penalty, which
-        projects the step onto the orthant of the signs at its begin). Below the rounding
-        errors of the objective the gradient decides.
+        Weak Wolfe conditions; Armijo's alone for Newton's method and with an L1 penalty.
+        That projects the steps of L-BFGS onto the orthant of the signs at their begin.
+        Below the rounding errors of the objective the gradient decides.
         """
-        start, value, slope = self.theta, self.loss, -2 * expected
+        start, value, expected = self.theta, self.loss, -slope / 2
         norm, gradient, pseudo = self.norm, self._gradient, self._slope
-        orthant = np.where(start != 0, start, -pseudo) if self.problem.sparse else None
+        orthant = None
+        if self.problem.sparse and not isinstance(self._model, Blocks):
+            orthant = np.where(start != 0, start, -pseudo)
         flat = self.problem.noise * abs(value)
         t, low, high = 1.0, 0.0, math.inf
         best = None
@@ -343,7 +374,7 @@ class SecondOrder:
             if math.isfinite(self.loss) and self.loss <= bound + flat:
                 best = t, trial, self.loss, self._gradient
                 ahead = float(self._gradient @ direction)
-                if self.method == "newton" or orthant is not None or ahead >= _WOLFE * slope:
+                if self.method == "newton" or self.problem.sparse or ahead >= _WOLFE * slope:
                     return t
                 low = t
                 t = 2 * t if math.isinf(high) else (low + high) / 2
@@ -388,12 +419,6 @@ class SecondOrder:
         part = SecondOrder(self.objective.sample(rows, factors), coef, intercept, exact=True,
                            intercept_scaling=self.problem._intercept_scaling)
         return part
-
-
-def _pseudo_gradient(gradient, theta, l1):
-    """The smallest subgradient of the smooth part plus ``sum l1 |theta|``."""
-    at_zero = np.sign(gradient) * np.maximum(np.abs(gradient) - l1, 0.0)
-    return np.where(theta != 0, gradient + l1 * np.sign(theta), at_zero)
 
 
 def _choose(objective, m):
