@@ -87,7 +87,8 @@ def train(
         Labels 0 and 1 or soft labels between; K columns train K neurons at once.
     loss : {"squared_error", "log_loss"}
         ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``.
-    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd"}
+    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd", "lbfgs", "newton"}
+        The last two as in `SigmoidClassifier`.
     learning_rate : float or "auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
         twice that of their expected cost); for "adam" 0.01. For "adaptive" a number is the
@@ -146,6 +147,12 @@ def train(
     validate_parameter_constraints(
         _TRAIN_CONSTRAINTS, {**parameters, "epochs": epochs}, caller_name="train"
     )
+    if checkpoint is not None and solver in solvers.SECOND_ORDER:
+        raise ValueError(
+            f"checkpoint={str(checkpoint)!r} with solver={solver!r}: this solver ends within a "
+            "few dozen passes and keeps no state to go on from. Leave checkpoint=None, or "
+            "choose another solver."
+        )
     X = data.check_features(X)
     dtype = data.real_type(X)
     y = validation.check_targets(y, X.shape[0], dtype, several=True)
@@ -317,6 +324,11 @@ class _SigmoidNeuron(BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight):
         """One more epoch, over these rows."""
+        if self.solver in solvers.SECOND_ORDER:
+            raise ValueError(
+                f"solver={self.solver!r} does not support partial_fit: its steps need all rows "
+                "at once. Choose another solver, such as 'sgd', or call fit."
+            )
         again = hasattr(self, "coef_")
         X, y, weights = self._check_input(X, y, sample_weight, known=True, reset=not again)
         earlier = self.history_ if again else None
@@ -438,9 +450,16 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
     loss : {"squared_error", "log_loss"}, default="squared_error"
         ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``; summed over
         the neurons.
-    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd"}, default="gd"
+    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd", "lbfgs", "newton"}, \
+default="gd"
         "adaptive" finds its step from successive gradients (Malitsky & Mishchenko, arXiv
-        1910.09529); "sgd" is "gd" on mini-batches.
+        1910.09529); "sgd" is "gd" on mini-batches. "lbfgs" and "newton" find the optimum in
+        a few passes; "newton" builds the (d + 1)^2 entries of the Hessian at each step,
+        "lbfgs" where that is cheap or from a sample of the rows. With the log-loss, which is
+        convex, they end at the optimum. The squared cost is not convex: its steps are
+        Gauss-Newton's or L-BFGS's, no step raises the cost, and the end is a point without
+        slope that is no worse than where the run began. Their history tells where each
+        step led.
     learning_rate : float or "auto", default="auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
         twice that of their expected cost, Gower et al., arXiv 1901.09401); for "adam" 0.01.

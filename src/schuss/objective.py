@@ -58,6 +58,7 @@ class Objective:
         self.l2 = alpha * (1 - l1_ratio)
         self.l1 = alpha * l1_ratio
         self.fit_intercept = fit_intercept
+        self.is_sparse = sp.issparse(X)
         self._threads = n_threads
         self._X = X
         self._curvature = {}  # by batch size

@@ -17,6 +17,7 @@ import numpy as np
 from schuss import threads
 from schuss.backends.contract import State
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Loss
+from schuss.errors import DivergenceError
 from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal
 from schuss.solvers.first_order import Progress, Snapshot
@@ -32,6 +33,8 @@ _SAMPLED_SIZE = 600
 # begins, the second is the model's.
 _SAMPLE_ROWS = (10, 60)
 _SAMPLE_GROWTH = 4
+# Rows of a dense X from which the diagonal of the Hessian is taken.
+_DIAGONAL_ROWS = 2000
 # A class with a smaller share of the sample gets this share, and smaller weights.
 _LEAST_SHARE = 0.05
 _SEED = 0x5C4055
@@ -91,12 +94,15 @@ class SecondOrder:
         self._products = products
         small = products <= _NEWTON_PRODUCTS and blocks * r**3 <= _NEWTON_FACTOR
         if exact or small:
-            self.method, self._sample = "newton", 0
+            self.method, self._sample, self._scales = "newton", 0, False
         else:
             self.method = "lbfgs"
             rows = _SAMPLE_ROWS[-1] * r
             sampled = r <= _SAMPLED_SIZE and 2 * rows <= objective.n_rows
-            self._sample = rows if sampled and objective.loss != Loss.SQUARED_ERROR else 0
+            convex = objective.loss != Loss.SQUARED_ERROR
+            self._sample = rows if sampled and convex else 0
+            # The diagonal of the Hessian as the model, until steps do not improve anything.
+            self._scales = convex
 
     # ------------------------------------------------------------ what the driver asks for
 
@@ -167,6 +173,24 @@ class SecondOrder:
 
     def memory(self):
         return None
+
+    def divergence_error(self):
+        """The error to raise for a run that diverged."""
+        text = (
+            "The objective is not finite where the run begins, even with units for large "
+            "features. Look at the weights that it starts from (coef_init, intercept_init, or "
+            "those of an earlier fit), or scale the features, for example with "
+            "sklearn.preprocessing.StandardScaler."
+        )
+        return DivergenceError(text)
+
+    def unconverged(self, row):
+        """What to say where the last iteration, `row`, was not the end."""
+        return (
+            f"the largest entry of the gradient is {row[1]:.3g}, above tol={self.tol:.3g}. "
+            "Raise max_iter or tol, or scale the features if they are not "
+            "(sklearn.preprocessing.StandardScaler)."
+        )
 
     # ------------------------------------------------------------ the loop
 
@@ -249,6 +273,7 @@ class SecondOrder:
             if expected <= 100 * self.problem.noise * abs(self.loss):
                 return "converged", 0.0
             if self._pairs or self._model is not None and self.method == "lbfgs":
+                self._scales = self._scales and bool(self._pairs)
                 self._forget()
                 self._enlarge()
                 return None, 0.0
@@ -269,6 +294,19 @@ class SecondOrder:
         elif self._model is None and self._sample:
             self._model = Blocks(self._sampled(self._sample).problem.hessian(self.theta))
             self._since = 0
+        elif self._model is None and self._scales:
+            self._model = Diagonal(self._diagonal())
+
+    def _diagonal(self):
+        """Diagonal of the Hessian, of a sample's where X is dense."""
+        if self.objective.is_sparse:
+            diagonal = self.problem.diagonal(self.theta)
+        else:
+            diagonal = self._sampled(_DIAGONAL_ROWS).problem.diagonal(self.theta)
+        # What has no entries at all has no gradient either, but a sample may lack some.
+        found = diagonal > self.problem.l2
+        diagonal[~found] = diagonal[found].mean() if found.any() else 1.0
+        return diagonal
 
     def _is_slow(self, expected):
         """Whether a larger sample is due."""
@@ -364,7 +402,7 @@ class SecondOrder:
                 break
             self._evaluate(trial)
             if expected * t <= flat:
-                if self.norm < norm:
+                if self.norm < norm and self.loss <= value + flat:
                     return t
                 break
             if orthant is None:
@@ -411,7 +449,8 @@ class SecondOrder:
                     break
             self.theta = part.theta
         self.theta = self.problem.round(self.theta)
-        self._model = Blocks(part.problem.hessian(self.theta))
+        # At the point before the last step, which was a short one.
+        self._model = part._model
 
     def _sampled(self, m):
         rows, factors = _choose(self.objective, min(m, self.objective.n_rows))
