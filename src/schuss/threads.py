@@ -3,8 +3,8 @@
 import os
 from numbers import Integral
 
-from sklearn.utils.parallel import _get_threadpool_controller
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+from sklearn.utils.parallel import _get_threadpool_controller
 
 VARIABLE = "SCHUSS_NUM_THREADS"
 

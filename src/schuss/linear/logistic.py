@@ -406,9 +406,7 @@ default="lbfgs"
                     "Fit data of the same shape, or set warm_start=False."
                 )
         start = validation.check_start
-        return start(coef, shape, dtype, "coef_"), start(
-            intercept, shape[:1], dtype, "intercept_"
-        )
+        return start(coef, shape, dtype, "coef_"), start(intercept, shape[:1], dtype, "intercept_")
 
 
 class _Tasks:

@@ -38,7 +38,9 @@ class Blocks:
     def learn(self, step, change):
         """Agree with a change of the gradient over a step (BFGS)."""
         b = len(self.blocks)
-        for block, s, y in zip(self.blocks, step.reshape(b, -1), change.reshape(b, -1), strict=True):
+        for block, s, y in zip(
+            self.blocks, step.reshape(b, -1), change.reshape(b, -1), strict=True
+        ):
             turned = block @ s
             if float(s @ y) > np.finfo(float).eps * float(y @ y) and float(s @ turned) > 0:
                 block += np.outer(y, y) / float(s @ y) - np.outer(turned, turned / (s @ turned))

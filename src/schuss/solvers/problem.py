@@ -10,7 +10,7 @@ _NOISE = {8: 64 * 2.0**-52, 4: 4 * 2.0**-23}
 
 # Features beyond this size are measured in units of their own, so that their squares, which
 # the second derivatives hold, stay finite.
-_LARGE = {8: 1e70, 4: 1e9}
+LARGE = {8: 1e70, 4: 1e9}
 
 
 class Problem:
@@ -26,6 +26,8 @@ class Problem:
         Where given, the intercept is that many times a weight which is penalised as all
         others are (LIBLINEAR's convention).
 
+    units : ndarray of shape (d + 1,) or None
+
     Attributes
     ----------
     l2, l1 : ndarray of shape (q,)
@@ -36,26 +38,25 @@ class Problem:
         How often all rows were read.
     """
 
-    def __init__(self, objective, intercept_scaling=None):
+    def __init__(self, objective, intercept_scaling=None, units=None):
         self.objective = objective
         self.shape = objective.n_outputs, objective.n_features + bool(objective.fit_intercept)
         self.size = self.shape[0] * self.shape[1]
         self.noise = _NOISE[objective.dtype.itemsize]
         self.passes = 0
-        self.units = None
-        self._intercept_scaling = intercept_scaling
+        self.intercept_scaling = intercept_scaling
         self._arrays = tuple(
             np.zeros(shape, objective.dtype)
             for shape in 2 * ((self.shape[0], objective.n_features), (self.shape[0],))
         )
-        self._set_units(None)
+        self._set_units(units)
 
     def rescale(self):
         """Give large features units of their own; whether that changed anything."""
         if self.units is not None:
             return False
         largest = self.objective.largest_features()
-        if not largest.max(initial=0) > _LARGE[self.objective.dtype.itemsize]:
+        if not largest.max(initial=0) > LARGE[self.objective.dtype.itemsize]:
             return False
         # Powers of two: no digit changes.
         units = np.ldexp(1.0, -np.frexp(np.maximum(largest, 1.0))[1])
@@ -67,7 +68,7 @@ class Problem:
         columns = np.ones(self.shape[1]) if units is None else units
         l2, l1 = objective.l2 * columns * columns, objective.l1 * columns
         if objective.fit_intercept:
-            scaling = self._intercept_scaling
+            scaling = self.intercept_scaling
             l2[-1] = objective.l2 / scaling**2 if scaling else 0.0
             l1[-1] = objective.l1 / scaling if scaling else 0.0
         self.units = units

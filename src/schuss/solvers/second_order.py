@@ -21,12 +21,14 @@ from schuss.errors import DivergenceError
 from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal
 from schuss.solvers.first_order import Progress, Snapshot
-from schuss.solvers.problem import Problem
+from schuss.solvers.problem import LARGE, Problem
 
 # Multiplications that a Hessian over all rows, and its factors, may cost for Newton's
 # method to be chosen: below that an iteration takes about a millisecond.
 _NEWTON_PRODUCTS = 3e7
 _NEWTON_FACTOR = 1e8
+# Elements of [X 1] from which a sample of the rows is worth its fixed cost.
+_SAMPLED_ELEMENTS = 150_000
 # Parameters of a block beyond which the Hessian costs more than the passes that it saves.
 _SAMPLED_SIZE = 600
 # Rows of the samples for each parameter of a block. The first is where Newton's method
@@ -62,7 +64,7 @@ class SecondOrder:
         Stop where no entry of the smallest subgradient is larger.
     exact : bool
         Newton's method with the Hessian of all rows at each step, whatever it costs.
-    intercept_scaling : float or None
+    intercept_scaling, units : float or None, ndarray or None
         As `problem.Problem` takes it.
 
     Attributes
@@ -76,11 +78,12 @@ class SecondOrder:
     longest = 1 << 30
 
     def __init__(
-        self, objective, coef, intercept, *, tol=0.0, exact=False, intercept_scaling=None
-    ):
+        self, objective, coef, intercept, *,
+        tol=0.0, exact=False, intercept_scaling=None, units=None,
+    ):  # fmt: skip
         self.objective = objective
         self.tol = tol
-        self.problem = Problem(objective, intercept_scaling)
+        self.problem = Problem(objective, intercept_scaling, units)
         self.state = State(coef, intercept, np.empty((0, *coef.shape)), np.zeros(N_COUNTERS))
         self.theta = self.problem.join(coef, intercept)
         self.learning_rate = 1.0
@@ -89,20 +92,16 @@ class SecondOrder:
         self._forget()
         k, p = self.problem.shape
         blocks, r = (1, k * p) if objective.loss == Loss.MULTINOMIAL else (k, p)
-        products = objective.n_rows * blocks * r * r
         self._block = r
-        self._products = products
-        small = products <= _NEWTON_PRODUCTS and blocks * r**3 <= _NEWTON_FACTOR
-        if exact or small:
-            self.method, self._sample, self._scales = "newton", 0, False
-        else:
-            self.method = "lbfgs"
-            rows = _SAMPLE_ROWS[-1] * r
-            sampled = r <= _SAMPLED_SIZE and 2 * rows <= objective.n_rows
-            convex = objective.loss != Loss.SQUARED_ERROR
-            self._sample = rows if sampled and convex else 0
-            # The diagonal of the Hessian as the model, until steps do not improve anything.
-            self._scales = convex
+        n, convex = objective.n_rows, objective.loss != Loss.SQUARED_ERROR
+        rows = _SAMPLE_ROWS[-1] * r
+        sampled = convex and 2 * rows <= n and r <= _SAMPLED_SIZE and n * r > _SAMPLED_ELEMENTS
+        small = n * blocks * r * r <= _NEWTON_PRODUCTS and blocks * r**3 <= _NEWTON_FACTOR
+        newton = exact or (small and not sampled)
+        self.method = "newton" if newton else "lbfgs"
+        self._sample = rows if sampled and not newton else 0
+        # The diagonal of the Hessian as the model, until steps do not improve anything.
+        self._scales = convex and not newton
 
     # ------------------------------------------------------------ what the driver asks for
 
@@ -208,19 +207,19 @@ class SecondOrder:
         if cold and self._sample:
             self._begin_with_sample()
             self._evaluate(self.theta)
-            if not self.loss <= null:
+            if not (self.loss <= null and math.isfinite(self.norm)):
                 self._forget()
-                self.theta = np.zeros_like(self.theta)
-                self._evaluate(self.theta)
-                self._sample *= _SAMPLE_GROWTH
+                self._place(np.zeros_like(self.theta))
+                self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
         else:
             self._place(self.theta)
         self._begun = True
         return self._end()
 
     def _place(self, theta):
+        """Evaluate where a run begins; features that overflow get units of their own."""
         self._evaluate(theta)
-        large = 1e70 if self.objective.dtype == np.float64 else 1e9
+        large = LARGE[self.objective.dtype.itemsize]
         if not np.abs(self._gradient).max(initial=0) < large and self.problem.rescale():
             self.theta = self.problem.join(self.state.coef, self.state.intercept)
             self._evaluate(self.theta)
@@ -242,9 +241,7 @@ class SecondOrder:
         self.loss = value + self._lasso(self.theta)
         self._slope = self._gradient
         if self.problem.sparse:
-            self._slope = proximal.smallest_subgradient(
-                self._gradient, self.theta, self.problem.l1
-            )
+            self._slope = proximal.smallest_subgradient(self._gradient, self.theta, self.problem.l1)
         self.norm = float(np.abs(self._slope).max(initial=0))
 
     def _lasso(self, theta):
@@ -455,9 +452,10 @@ class SecondOrder:
     def _sampled(self, m):
         rows, factors = _choose(self.objective, min(m, self.objective.n_rows))
         coef, intercept = np.zeros_like(self.state.coef), np.zeros_like(self.state.intercept)
-        part = SecondOrder(self.objective.sample(rows, factors), coef, intercept, exact=True,
-                           intercept_scaling=self.problem._intercept_scaling)
-        return part
+        return SecondOrder(
+            self.objective.sample(rows, factors), coef, intercept, exact=True,
+            intercept_scaling=self.problem.intercept_scaling, units=self.problem.units,
+        )  # fmt: skip
 
 
 def _choose(objective, m):
