@@ -4,6 +4,7 @@ cdef enum:
     LOSS_SQUARED_ERROR = 0
     LOSS_LOG_LOSS = 1
     LOSS_QUADRATIC = 2
+    LOSS_MULTINOMIAL = 3
 
     SOLVER_GD = 0
     SOLVER_MOMENTUM = 1

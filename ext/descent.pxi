@@ -414,7 +414,9 @@ cdef class Gradient(Job):
 
     def __init__(self, data, int loss, const real[:, ::1] coef, const real[::1] intercept,
                  real[:, ::1] coef_grad, real[::1] intercept_grad, n_threads):
-        self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads, True)
+        # The pass over panels takes one output at a time.
+        self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads,
+                    loss != LOSS_MULTINOMIAL)
         self.set_theta(coef, intercept)
         self.scale = data.scale
         self.coef_grad, self.intercept_grad = coef_grad, intercept_grad

@@ -4,7 +4,7 @@
 from _thread import start_new_thread
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
-from libc.math cimport fabs, isfinite, sqrt, INFINITY
+from libc.math cimport fabs, isfinite, log1p, sqrt, INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -54,6 +54,7 @@ cdef extern from "team.h" nogil:
     void meet(int64_t *arrived, int64_t *round, int64_t size)
 
 include "formulas.pxi"
+include "softmax.pxi"
 include "lines.pxi"
 include "matrix.pxi"
 include "neuron.pxi"

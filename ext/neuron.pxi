@@ -344,10 +344,17 @@ cdef void block_pass(
     const real *weights, real *grad, real *value,
 ) noexcept nogil:
     """Add the value and gradient of rows first to first + m, at most a block."""
-    cdef Py_ssize_t k, B = p.x.block
+    cdef Py_ssize_t k, i, B = p.x.block, padded = round_up(m, LANES)
     cdef Block block
     scores_of_block(p, s, first, m, &block)
-    block_costs(p, m, y, y_step, weights, s.scores, B, grad, value)
+    if p.loss == LOSS_MULTINOMIAL:
+        for k in range(p.K):
+            for i in range(m, padded):
+                s.scores[k * B + i] = 0
+        softmax_block(p.K, padded, p.theta + p.x.d, p.span, s.scores, B, y, y_step, weights,
+                      value, grad + p.span - LANES)
+    else:
+        block_costs(p, m, y, y_step, weights, s.scores, B, grad, value)
     if p.x.layout == SPARSE:
         if p.x.index_size == 4:
             sparse_gradient(<int32_t *>p.x.indices, <int32_t *>p.x.indptr, &p.x, p.order, first,
@@ -416,7 +423,9 @@ cdef void group_pass(
     cdef const real *y
     cdef const real *weights = NULL
     cdef Py_ssize_t y_step
-    if p.soft != NULL and p.order == NULL:
+    # Softmax takes whole registers of rows, the last padded with rows that weigh nothing.
+    cdef Py_ssize_t rest = round_up(count, LANES) - count if p.loss == LOSS_MULTINOMIAL else 0
+    if p.soft != NULL and p.order == NULL and rest == 0:
         y = p.soft + first
         y_step = p.soft_step
         if p.sample_weight != NULL:
@@ -425,10 +434,18 @@ cdef void group_pass(
         read_targets(p, s, first, count)
         y = s.targets
         y_step = p.x.group
-        if p.sample_weight != NULL:
+        if rest:
+            for i in range(p.K):
+                memset(s.targets + i * p.x.group + count, 0, rest * REAL_SIZE)
+            if p.sample_weight == NULL:
+                for i in range(count):
+                    s.weights[i] = 1
+            memset(s.weights + count, 0, rest * REAL_SIZE)
+            i = 0
+        if p.sample_weight != NULL or rest:
             weights = s.weights
     v_store(costs, v_set(0))
-    if p.x.skew and p.order == NULL:
+    if p.x.skew and p.order == NULL and p.loss != LOSS_MULTINOMIAL:
         skewed_pass(p, s, p.x.base + first * p.x.row_stride, count, y, y_step, weights, grad,
                     costs)
         i = count

@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from schuss import SigmoidClassifier, SigmoidRegressor
+from schuss import LogisticRegression, SigmoidClassifier, SigmoidRegressor
 
 # They train for a few iterations, and towards any real number.
 pytestmark = [
@@ -12,6 +12,6 @@ pytestmark = [
 ]
 
 
-@parametrize_with_checks([SigmoidClassifier(), SigmoidRegressor()])
+@parametrize_with_checks([LogisticRegression(), SigmoidClassifier(), SigmoidRegressor()])
 def test_scikit_learn_check(estimator, check):
     check(estimator)

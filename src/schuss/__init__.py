@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from schuss import callbacks, plot
     from schuss.backends import get_backend, show_config, use_backend
     from schuss.errors import DivergenceError
+    from schuss.linear import LogisticRegression
     from schuss.minimizer import (
         adam,
         adaptive,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DivergenceError",
+    "LogisticRegression",
     "SigmoidClassifier",
     "SigmoidRegressor",
     "__version__",
@@ -52,6 +54,7 @@ __all__ = [
 # Names are loaded at first use, so that `import schuss` costs next to nothing.
 _HOMES = {
     "DivergenceError": "errors",
+    "LogisticRegression": "linear",
     "SigmoidClassifier": "neuron",
     "SigmoidRegressor": "neuron",
     "adam": "minimizer",

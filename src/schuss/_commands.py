@@ -913,7 +913,8 @@ def _circumstances(estimator, X, y):
         n_threads=threads.available(estimator.n_jobs),
     )
     config = show_config()
-    batch_size = estimator.batch_size or METHODS[estimator.solver].batch_size
+    method = METHODS.get(estimator.solver)
+    batch_size = estimator.batch_size or (method.batch_size if method else None)
     return {
         "cost_before": float(objective.value(coef, coef[:, 0].copy())),
         "threads": objective.n_threads(batch_size),

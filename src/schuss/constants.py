@@ -16,6 +16,9 @@ class Loss(IntEnum):
     LOG_LOSS = 1
     # c(z) = z**2 / 2. Its gradient is X^T S X w, the product of power iteration.
     QUADRATIC = 2
+    # Cross-entropy of softmax over the K scores of a row, which it couples; targets of a
+    # row sum to 1. Only `gradient` knows it.
+    MULTINOMIAL = 3
 
 
 class Solver(IntEnum):
@@ -75,7 +78,12 @@ LOSSES = {"squared_error": Loss.SQUARED_ERROR, "log_loss": Loss.LOG_LOSS}
 
 # Upper bounds of |d2c/dz2|: sigma' <= 1/4 for the log-loss; for the squared cost
 # with y in {0, 1} the maximum lies at sigma = 0.3856 (roots of the third derivative).
-CURVATURE_BOUND = {Loss.SQUARED_ERROR: 0.0771, Loss.LOG_LOSS: 0.25, Loss.QUADRATIC: 1.0}
+CURVATURE_BOUND = {
+    Loss.SQUARED_ERROR: 0.0771,
+    Loss.LOG_LOSS: 0.25,
+    Loss.QUADRATIC: 1.0,
+    Loss.MULTINOMIAL: 0.5,
+}
 
 # Optimiser arrays, each shaped like the parameters, that a rule keeps between steps.
 N_SLOTS = {

@@ -1,4 +1,29 @@
-"""Exceptions of the library."""
+"""Exceptions of the library, and what an estimator keeps of a fit that raised one."""
+
+import copy
+from contextlib import contextmanager
+
+
+@contextmanager
+def whole_or_not(estimator):
+    """A copy to fit, whose attributes are taken over in one step once it has a result.
+
+    So an error or Ctrl-C, wherever it comes, leaves the estimator as it was. The copy's
+    ``history_``, set last of all, tells that there is a result.
+    """
+    before = dict(vars(estimator))
+    work = copy.copy(estimator)
+    try:
+        yield work
+    finally:
+        after = vars(work)
+        if after.get("history_") is not before.get("history_"):
+            if "feature_names_in_" not in after:
+                vars(estimator).pop("feature_names_in_", None)
+            # One call of C code, which no signal handler divides.
+            vars(estimator).update(
+                {name: after[name] for name in after if after[name] is not before.get(name)}
+            )
 
 
 class DivergenceError(ArithmeticError):

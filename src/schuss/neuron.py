@@ -1,8 +1,6 @@
 """One sigmoid neuron, or one for each class: `train` and the estimators."""
 
-import copy
 import warnings
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
@@ -23,7 +21,8 @@ from schuss import backends, data, driver, solvers, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.checkpoint import Checkpoint
 from schuss.constants import LOSSES, Activation
-from schuss.objective import Objective
+from schuss.errors import whole_or_not
+from schuss.objective import Objective, predict
 
 _SHARED_CONSTRAINTS = {
     "loss": [StrOptions(set(LOSSES))],
@@ -88,9 +87,10 @@ def train(
         Labels 0 and 1 or soft labels between; K columns train K neurons at once.
     loss : {"squared_error", "log_loss"}
         ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``.
-    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd"}
-        Mini-batches change all d weights in each step, also where X is sparse: for wide CSR
-        choose large batches, or a solver that takes all rows at once.
+    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd", "lbfgs", "newton"}
+        The last two as in `SigmoidClassifier`. Mini-batches change all d weights in each
+        step, also where X is sparse: for wide CSR choose large batches, or a solver that
+        takes all rows at once.
     learning_rate : float or "auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
         twice that of their expected cost); for "adam" 0.01. For "adaptive" a number is the
@@ -160,6 +160,12 @@ def train(
     validate_parameter_constraints(
         _TRAIN_CONSTRAINTS, {**parameters, "epochs": epochs}, caller_name="train"
     )
+    if checkpoint is not None and solver in solvers.SECOND_ORDER:
+        raise ValueError(
+            f"checkpoint={str(checkpoint)!r} with solver={solver!r}: this solver ends within a "
+            "few dozen passes and keeps no state to go on from. Leave checkpoint=None, or "
+            "choose another solver."
+        )
     callbacks = validation.check_callbacks(callbacks)
     if checkpoint is not None:
         checkpoint = Checkpoint(checkpoint, parameters, epochs)
@@ -301,26 +307,6 @@ class _SigmoidNeuron(BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    @contextmanager
-    def _whole_or_not(self):
-        """A copy to fit, whose attributes are taken over in one step once it has a result.
-
-        So an error or Ctrl-C, wherever it comes, leaves the estimator as it was.
-        """
-        before = dict(vars(self))
-        work = copy.copy(self)
-        try:
-            yield work
-        finally:
-            after = vars(work)
-            if after.get("history_") is not before.get("history_"):
-                if "feature_names_in_" not in after:
-                    vars(self).pop("feature_names_in_", None)
-                # One call of C code, which no signal handler divides.
-                vars(self).update(
-                    {name: after[name] for name in after if after[name] is not before.get(name)}
-                )
-
     def _fit(self, X, y, sample_weight, *, eval_set=None, callbacks=None):
         """Train from the start, or from the last weights with ``warm_start``."""
         callbacks = validation.check_callbacks(callbacks)
@@ -353,6 +339,11 @@ class _SigmoidNeuron(BaseEstimator):
 
     def _partial_fit(self, X, y, sample_weight):
         """One more epoch, over these rows."""
+        if self.solver in solvers.SECOND_ORDER:
+            raise ValueError(
+                f"solver={self.solver!r} does not support partial_fit: its steps need all rows "
+                "at once. Choose another solver, such as 'sgd', or call fit."
+            )
         again = hasattr(self, "coef_")
         X, y, weights = self._check_input(X, y, sample_weight, known=True, reset=not again)
         earlier = self.history_ if again else None
@@ -410,7 +401,7 @@ class _SigmoidNeuron(BaseEstimator):
         self.stop_reason_ = outcome.stop_reason
         self.converged_ = outcome.stop_reason in ("converged", "early_stopping")
         self.learning_rate_ = run.solver.learning_rate
-        # Last of all: it tells `_whole_or_not` that there is a result.
+        # Last of all: it tells `whole_or_not` that there is a result.
         self.history_ = history
         if outcome.stop_reason == "diverged":
             raise run.solver.divergence_error()
@@ -475,18 +466,8 @@ class _SigmoidNeuron(BaseEstimator):
 
     def _apply(self, X, coef, intercept, activation):
         """What the backend's `predict` makes of checked rows, of shape (n, len(coef))."""
-        dtype = data.real_type(X)
-        out = np.empty((X.shape[0], len(coef)), dtype)
-        backend = backends.current()
-        backend.predict(
-            backend.prepare(X),
-            np.ascontiguousarray(coef, dtype),
-            np.ascontiguousarray(intercept, dtype),
-            activation,
-            out,
-            threads.for_pass(self.n_jobs, data.size(X) * len(coef)),
-        )
-        return out
+        n_threads = threads.for_pass(self.n_jobs, data.size(X) * len(coef))
+        return predict(X, coef, intercept, activation, n_threads)
 
     def _activate(self, z, activation, signs=(1.0,)):
         """An activation of ``sign * z`` for each sign, of shape (z.size, len(signs))."""
@@ -503,9 +484,16 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
     loss : {"squared_error", "log_loss"}, default="squared_error"
         ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``; summed over
         the neurons.
-    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd"}, default="gd"
+    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd", "lbfgs", "newton"}, \
+default="gd"
         "adaptive" finds its step from successive gradients (Malitsky & Mishchenko, arXiv
-        1910.09529); "sgd" is "gd" on mini-batches.
+        1910.09529); "sgd" is "gd" on mini-batches. "lbfgs" and "newton" find the optimum in
+        a few passes; "newton" builds the (d + 1)^2 entries of the Hessian at each step,
+        "lbfgs" where that is cheap or from a sample of the rows. With the log-loss, which is
+        convex, they end at the optimum. The squared cost is not convex: its steps are
+        Gauss-Newton's or L-BFGS's, no step raises the cost, and the end is a point without
+        slope that is no worse than where the run began. Their history tells where each
+        step led.
     learning_rate : float or "auto", default="auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
         twice that of their expected cost, Gower et al., arXiv 1901.09401); for "adam" 0.01.
@@ -630,7 +618,7 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
         iterations at once and keeps the weights reached, with a warning and the
         ``stop_reason_`` "interrupted".
         """
-        with self._whole_or_not() as work:
+        with whole_or_not(self) as work:
             work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
         return self
 
@@ -671,7 +659,7 @@ class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
                     f"classes={classes!r} is not the same as on the last call to partial_fit "
                     f"({self.classes_!r}). Pass the same ones, or fit a new estimator."
                 )
-        with self._whole_or_not() as work:
+        with whole_or_not(self) as work:
             if classes is not None:
                 work.classes_ = classes
             work._partial_fit(X, y, sample_weight)
@@ -809,7 +797,7 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         -----
         For what Ctrl-C and errors leave behind see `SigmoidClassifier.fit`.
         """
-        with self._whole_or_not() as work:
+        with whole_or_not(self) as work:
             work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
         return self
 
@@ -828,7 +816,7 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         SigmoidRegressor
             The estimator itself.
         """
-        with self._whole_or_not() as work:
+        with whole_or_not(self) as work:
             work._partial_fit(X, y, sample_weight)
         return self
 

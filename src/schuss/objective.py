@@ -1,10 +1,13 @@
 """Cost plus penalty over the data: values, and bounds on the curvature."""
 
 import math
+from copy import copy
 
 import numpy as np
+import scipy.sparse as sp
+from scipy.special import expit, softmax
 
-from schuss import data, threads
+from schuss import backends, data, threads
 from schuss.constants import CURVATURE_BOUND, LOSSES, Loss
 
 # |sigma''| <= 1 / (6 sqrt(3)): what a target outside [0, 1] adds to the curvature of the
@@ -16,6 +19,10 @@ _EIGENVALUE_TOL = 1e-2
 _EIGENVALUE_PASSES = 100
 # Up to this many parameters the whole matrix, of one pass, costs less than a few passes.
 _WHOLE_GRAM = 8
+
+# Elements of [X 1] that a Hessian takes at a time: a product of matrices, and where all rows
+# are no more than that they are kept for the next one.
+_HESSIAN_ELEMENTS = 1 << 21
 
 # Beyond this score sigma is 0 or 1 to the last digit of a float32.
 _SATURATED = 20.0
@@ -30,7 +37,7 @@ class Objective:
     X : from `data.check_features`
     y : codes of shape (n,), or real targets of shape (n,) or (n, K)
     sample_weight : ndarray of shape (n,) or None
-    loss : key of `constants.LOSSES`
+    loss : key of `constants.LOSSES`, or Loss
     n_outputs : int
         Neurons; codes do not tell.
     alpha, l1_ratio : float
@@ -45,7 +52,7 @@ class Objective:
     ):  # fmt: skip
         self.backend = backend
         self.data = data.bind(backend, X, y, sample_weight)
-        self.loss = LOSSES[loss]
+        self.loss = LOSSES.get(loss, loss)
         self.n_rows, self.n_features = X.shape
         self.n_outputs = n_outputs
         self.dtype = data.real_type(X)
@@ -53,9 +60,11 @@ class Objective:
         self.l2 = alpha * (1 - l1_ratio)
         self.l1 = alpha * l1_ratio
         self.fit_intercept = fit_intercept
+        self.is_sparse = sp.issparse(X)
         self._threads = n_threads
         self._X = X
         self._curvature = {}  # by batch size
+        self._augmented = None
 
     def n_threads(self, batch_size=None):
         """Threads worth using for a pass over a batch (None: all rows)."""
@@ -90,6 +99,133 @@ class Objective:
                 logit = np.log(mean) - np.log1p(-mean)
             intercept[:] = np.clip(logit, -_SATURATED, _SATURATED)
         return self.value(np.zeros((self.n_outputs, self.n_features), self.dtype), intercept)
+
+    def hessian(self, theta, units=None):
+        """Curvature of the mean cost, without penalties, positive semidefinite.
+
+        Exact but for the squared cost, which gets its Gauss-Newton part, sigma'^2.
+
+        Parameters
+        ----------
+        theta : ndarray of shape (K, r)
+            Weights, and with ``fit_intercept`` the intercept last.
+        units : ndarray of shape (r,) or None
+            Factors of the columns of [X 1].
+
+        Returns
+        -------
+        ndarray of shape (K, r, r), float64
+            One block a neuron; for the multinomial cost, which couples them,
+            (1, K r, K r).
+        """
+        k, r = theta.shape
+        coupled = self.loss == Loss.MULTINOMIAL
+        blocks = np.zeros((1, k * r, k * r) if coupled else (k, r, r))
+        theta = theta.astype(self.dtype)
+        for rows, lines in self._lines(units):
+            slopes, weight = self._slopes(lines @ theta.T, rows)
+            for i in range(k):
+                root = np.sqrt(slopes[:, i] * weight, dtype=self.dtype)
+                part = lines * root[:, None]
+                place = slice(i * r, (i + 1) * r) if coupled else slice(None)
+                blocks[0 if coupled else i, place, place] += part.T @ part
+            if coupled:
+                part = slopes * np.sqrt(weight)[:, None]
+                part = (part[:, :, None] * lines[:, None, :]).reshape(len(lines), k * r)
+                blocks[0] -= part.T @ part
+        return blocks
+
+    def hessian_diagonal(self, theta):
+        """Diagonal of the Hessian, shape (K, r); see `hessian`."""
+        k, r = theta.shape
+        diagonal = np.zeros((k, r))
+        theta = theta.astype(self.dtype)
+        if sp.issparse(self._X):
+            squares = type(self._X)(
+                (self._X.data**2, self._X.indices, self._X.indptr), shape=self._X.shape
+            )
+            z = self._X @ theta[:, : self.n_features].T
+            if self.fit_intercept:
+                z += theta[:, -1]
+            parts = [(slice(None), squares, z)]
+        else:
+            parts = ((rows, lines, lines @ theta.T) for rows, lines in self._lines(None))
+        for rows, lines, z in parts:
+            slopes, weight = self._slopes(z, rows)
+            if self.loss == Loss.MULTINOMIAL:
+                slopes = slopes * (1 - slopes)
+            slopes = slopes * weight[:, None]
+            if sp.issparse(lines):
+                diagonal[:, : self.n_features] = (lines.T @ slopes).T
+                if self.fit_intercept:
+                    diagonal[:, -1] = slopes.sum(axis=0)
+            else:
+                diagonal += slopes.T @ (lines * lines)
+        return diagonal
+
+    def _slopes(self, z, rows):
+        """Second derivatives (probabilities for the multinomial cost), and weights of rows."""
+        with np.errstate(over="ignore"):
+            if self.loss == Loss.MULTINOMIAL:
+                slopes = softmax(z, axis=1)
+            else:
+                slopes = expit(z)
+                slopes *= 1 - slopes
+                if self.loss == Loss.SQUARED_ERROR:
+                    slopes *= slopes
+        weight = self.data.sample_weight
+        if weight is None:
+            return slopes, np.full(len(z), self.data.scale, self.dtype)
+        return slopes, weight[rows] * self.dtype.type(self.data.scale)
+
+    def _lines(self, units):
+        """Pairs of rows and [X 1] there, in the type of the weights."""
+        n, d = self.n_rows, self.n_features
+        r = d + bool(self.fit_intercept)
+        if units is not None:
+            units = units.astype(self._X.dtype if self._X.dtype.kind == "f" else self.dtype)
+        if self._augmented is not None and units is None:
+            yield slice(None), self._augmented
+            return
+        step = max(1, _HESSIAN_ELEMENTS // max(r, 1))
+        for start in range(0, n, step):
+            rows = slice(start, min(start + step, n))
+            part = self._X[rows]
+            part = part.toarray() if sp.issparse(part) else part
+            lines = np.empty((len(part), r), self.dtype)
+            lines[:, :d] = part if units is None else part * units[:d]
+            lines[:, d:] = 1
+            if n <= step and units is None:
+                self._augmented = lines
+            yield rows, lines
+
+    def largest_features(self):
+        """Largest absolute value of each column, as float64."""
+        if sp.issparse(self._X):
+            return np.abs(self._X).max(axis=0).toarray().ravel().astype(np.float64)
+        largest = np.zeros(self.n_features)
+        step = max(1, _HESSIAN_ELEMENTS // max(self.n_features, 1))
+        for start in range(0, self.n_rows, step):
+            part = self._X[start : start + step].astype(np.float64)
+            np.maximum(largest, np.abs(part).max(axis=0), out=largest)
+        return largest
+
+    def sample(self, rows, factors=None):
+        """The same objective on some of the rows, whose weights get factors."""
+        weight = self.data.sample_weight
+        weight = None if weight is None else weight[rows]
+        if factors is not None:
+            factors = factors.astype(self.dtype)
+            weight = factors if weight is None else weight * factors
+        part = copy(self)
+        part._X = self._X[rows]
+        y = self.data.y
+        part.data = data.bind(
+            self.backend, part._X, y[:, rows].T if y.ndim == 2 else y[rows], weight
+        )
+        part.n_rows, part.size = len(rows), data.size(part._X)
+        part._curvature, part._augmented = {}, None
+        return part
 
     def curvature(self, batch_size=None):
         """Bound L on the curvature of the smooth part; 1/L is a safe step.
@@ -207,3 +343,20 @@ class Objective:
         else:
             mean = np.average(y.astype(np.float64), axis=1, weights=weight)
         return np.clip(mean, 0.0, 1.0)
+
+
+def predict(X, coef, intercept, activation, n_threads):
+    """Activated scores of checked rows, shape (n, K), by the backend in force."""
+    dtype = data.real_type(X)
+    out = np.empty((X.shape[0], len(coef)), dtype)
+    backend = backends.current()
+    with np.errstate(over="ignore", invalid="ignore"):
+        backend.predict(
+            backend.prepare(X),
+            np.ascontiguousarray(coef, dtype),
+            np.ascontiguousarray(intercept, dtype),
+            activation,
+            out,
+            threads.useful(n_threads, data.size(X) * len(coef)),
+        )
+    return out

@@ -38,6 +38,7 @@ NAME = "numba"
 
 # Compiled code keeps the values that these had, and Numba's cache watches this file alone.
 _SQUARED_ERROR, _LOG_LOSS = int(Loss.SQUARED_ERROR), int(Loss.LOG_LOSS)
+_MULTINOMIAL = int(Loss.MULTINOMIAL)
 _GD, _MOMENTUM, _NESTEROV, _ADAM = (
     int(s) for s in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV, Solver.ADAM)
 )
@@ -355,6 +356,29 @@ def _costs(loss, m, z, y, value, derivative):
             derivative[i] = z[i]
 
 
+@_exact
+def _softmax_costs(m, z, y, value):
+    """Cost of m rows; their scores become derivatives. `numpy_._softmax_cost` explains."""
+    n_outputs = len(z)
+    for i in range(m):
+        top = 0
+        for k in range(1, n_outputs):
+            if z[k, i] > z[top, i]:
+                top = k
+        largest, rest, own = z[top, i], 0.0, 0.0
+        for k in range(n_outputs):
+            below = largest - z[k, i]
+            if y[k, i] != 0:
+                own += y[k, i] * below
+            z[k, i] = _exp(-below)
+            if k != top:
+                rest += z[k, i]
+        value[i] = own + math.log1p(rest)
+        for k in range(n_outputs):
+            p, q = z[k, i] / (1.0 + rest), (rest + (1.0 - z[k, i])) / (1.0 + rest)
+            z[k, i] = p * (1.0 - y[k, i]) - y[k, i] * q
+
+
 def _pointwise(z, y, loss, value, derivative):
     wide = np.empty((4, _TILE_ROWS))
     for first in range(0, len(z), _TILE_ROWS):
@@ -611,6 +635,9 @@ def _pass(
     rows, own = np.empty(block, np.int64), np.arange(block)
     z, y, cost, slope = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
     e = np.empty(block, coef.dtype)
+    coupled = loss == _MULTINOMIAL
+    scores = np.empty((n_outputs if coupled else 0, block))
+    wanted = np.empty((n_outputs if coupled else 0, block))
     # At least d rows, so that a flush never costs more than what it follows, even for CSR.
     flush_rows = max(_FLUSH_ROWS, d)
     partial = np.zeros((n_outputs, d), coef.dtype)
@@ -624,10 +651,20 @@ def _pass(
         for r in range(m):
             rows[r] = order[first + r] if ordered else first + r
         tile, lines = _tile(values, indices, indptr, scratch, columns, rows, m, own)
+        if coupled:
+            for k in range(n_outputs):
+                _dots(tile, lines, ordered, m, coef[k], intercept[k], e, scores[k])
+                _targets(soft, small, wide, n_outputs, k, rows, ordered, m, wanted[k])
+            _softmax_costs(m, scores, wanted, cost)
         for k in range(n_outputs):
-            _dots(tile, lines, ordered, m, coef[k], intercept[k], e, z)
-            _targets(soft, small, wide, n_outputs, k, rows, ordered, m, y)
-            _costs(loss, m, z, y, cost, slope)
+            if coupled:
+                for r in range(m):
+                    cost[r] = cost[r] if k == 0 else 0.0
+                    slope[r] = scores[k, r]
+            else:
+                _dots(tile, lines, ordered, m, coef[k], intercept[k], e, z)
+                _targets(soft, small, wide, n_outputs, k, rows, ordered, m, y)
+                _costs(loss, m, z, y, cost, slope)
             if len(weight):
                 _take(weight, rows, ordered, m, y)
                 for r in range(m):

@@ -176,12 +176,33 @@ def _cost(z, y, loss):
     """Cost and derivative, with no digit lost where sigma(z) rounds to 0 or 1."""
     if loss == Loss.QUADRATIC:
         return z * z / 2, z
+    if loss == Loss.MULTINOMIAL:
+        return _softmax_cost(z, y)
     p, q = _logistic_pair(z)
     residual = p * (1 - y) - q * y
     if loss == Loss.SQUARED_ERROR:
         return residual * residual / 2, residual * p * q
     tail = np.log1p(np.exp(-np.abs(z)))
     return tail + (1 - y) * np.maximum(z, 0) + y * np.maximum(-z, 0), residual
+
+
+def _softmax_cost(z, y):
+    """Cost of a row in its first column, and derivatives, without differences near 1.
+
+    With e_k = e^(z_k - max) and `rest` the sum of all but the one that is 1,
+    1 - p_k = (rest + (1 - e_k)) / (1 + rest).
+    """
+    with np.errstate(over="ignore"):
+        below = z.max(axis=1, keepdims=True) - z
+    e = np.exp(-below)
+    others = e.copy()
+    others[np.arange(len(e)), e.argmax(axis=1)] = 0
+    rest = others.sum(axis=1, keepdims=True)
+    cost = np.zeros_like(z)
+    below[y == 0] = 0  # infinite or not
+    cost[:, 0] = (y * below).sum(axis=1) + np.log1p(rest[:, 0])
+    p, q = e / (1 + rest), (rest + (1 - e)) / (1 + rest)
+    return cost, p * (1 - y) - y * q
 
 
 def _blocks(start, stop):

@@ -1,10 +1,13 @@
 """Solvers by name, and how a run of each begins."""
 
 from schuss.solvers.first_order import METHODS, FirstOrder
+from schuss.solvers.second_order import SecondOrder
 
-SOLVERS = tuple(METHODS)
+# Whole gradients and a line search: no batches, no step to choose, no state to go on from.
+SECOND_ORDER = ("lbfgs", "newton")
+SOLVERS = (*METHODS, *SECOND_ORDER)
 
-__all__ = ["SOLVERS", "start"]
+__all__ = ["SECOND_ORDER", "SOLVERS", "start"]
 
 
 def start(name, objective, coef, intercept, **options):
@@ -24,4 +27,15 @@ def start(name, objective, coef, intercept, **options):
     object
         With the attributes and methods that `driver.run` describes.
     """
-    return FirstOrder(name, objective, coef, intercept, **options)
+    if name not in SECOND_ORDER:
+        return FirstOrder(name, objective, coef, intercept, **options)
+    for option, usual in (("batch_size", None), ("learning_rate", "auto")):
+        came = options.get(option, usual)
+        if came != usual:
+            raise ValueError(
+                f"{option}={came!r} with solver={name!r}: this solver takes all rows at once and "
+                f"finds its own steps. Leave {option}={usual!r}, or choose solver='sgd'."
+            )
+    return SecondOrder(
+        objective, coef, intercept, tol=options.get("tol", 0.0), exact=name == "newton"
+    )

@@ -1,0 +1,48 @@
+# The cross-entropy of softmax, which couples the K scores of a row.
+
+cdef void softmax_block(
+    Py_ssize_t K, Py_ssize_t count, const real *intercept, Py_ssize_t span, real *z,
+    Py_ssize_t z_step, const real *y, Py_ssize_t y_step, const real *s, real *value,
+    real *grad,
+) noexcept nogil:
+    """Scores z[k * z_step + i] become s times the cost's derivatives; count is whole registers.
+
+    `intercept` and `grad` (its gradient) have a step of `span` from output to output. With e_k =
+    e^(z_k - max) and `rest` the sum of all but the one that is 1, no difference of numbers
+    near 1 is taken: 1 - p_k = (rest + (1 - e_k)) / (1 + rest).
+    """
+    cdef Py_ssize_t i = 0, j, k
+    cdef vreal largest, free_, hit, rest, own, e, low, total, c, p, q, t, w
+    cdef vreal one = v_set(1), none = v_set(0), sum_ = v_set(0)
+    cdef real[16] lanes
+    while i < count:
+        w = one if s == NULL else v_load(s + i)
+        largest = v_load(z + i) + v_set(intercept[0])
+        for k in range(1, K):
+            largest = v_larger(largest, v_load(z + k * z_step + i) + v_set(intercept[k * span]))
+        free_, rest, own = one, none, none
+        for k in range(K):
+            t = largest - (v_load(z + k * z_step + i) + v_set(intercept[k * span]))
+            p = v_load(y + k * y_step + i)
+            own = own + v_where_zero(p, p, p * t)
+            exp_minus_abs(t, &e, &low)
+            hit = v_where_zero(e - one, free_, none)
+            free_ = free_ - hit
+            rest = rest + (e - hit)
+            v_store(z + k * z_step + i, e)
+        v_store(lanes, rest)
+        for j in range(LANES):
+            lanes[j] = <real>log1p(<double>lanes[j])
+        c = own + v_load(lanes)
+        sum_ = sum_ + w * c
+        total = one / (one + rest)
+        for k in range(K):
+            e = v_load(z + k * z_step + i)
+            t = v_load(y + k * y_step + i)
+            p = e * total
+            q = (rest + (one - e)) * total
+            p = w * (p * (one - t) - t * q)
+            v_store(z + k * z_step + i, p)
+            grad[k * span] += v_sum(p)
+        i += LANES
+    v_store(value, v_load(value) + sum_)

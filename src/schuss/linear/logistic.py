@@ -1,0 +1,460 @@
+"""Logistic regression: scikit-learn's estimator, fitted and applied by the fused kernels.
+
+Signature, parameter checks, tags, routing and `sparsify` are inherited; `fit` and the
+predictions are not.
+"""
+
+import math
+import warnings
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import log_softmax, softmax
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression as _LogisticRegression
+from sklearn.linear_model._logistic import _check_solver
+from sklearn.utils import compute_class_weight, metadata_routing
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from schuss import backends, data, driver, threads, validation
+from schuss import callbacks as _callbacks
+from schuss.constants import Activation, Loss
+from schuss.errors import whole_or_not
+from schuss.objective import Objective, predict
+from schuss.solvers.second_order import SecondOrder
+
+# What scikit-learn's users search for and filter by, one for each name of a solver.
+_UNCONVERGED = {
+    "lbfgs": "lbfgs failed to converge after {n} iteration(s): {reached}.\n"
+    "Increase the number of iterations to improve the convergence (max_iter={max_iter}).\n"
+    "You might also want to scale the data as shown in:\n"
+    "    https://scikit-learn.org/stable/modules/preprocessing.html\n"
+    "Please also refer to the documentation for alternative solver options:\n"
+    "    https://scikit-learn.org/stable/modules/linear_model.html#logistic-regression",
+    "newton-cg": "newton-cg failed to converge at loss = {loss:.6g}: {reached}. "
+    "Increase the number of iterations.",
+    "newton-cholesky": "Newton solver did not converge after {n} iterations: {reached}.",
+    "liblinear": "Liblinear failed to converge, increase the number of iterations: {reached}.",
+    "sag": "The max_iter was reached which means the coef_ did not converge: {reached}.",
+}
+# These stop by rules of their own, at smaller gradients than their `tol`.
+_TOL_SHARE = {"liblinear": 0.01, "sag": 0.01, "saga": 0.01}
+_UNCONVERGED["saga"] = _UNCONVERGED["sag"]
+
+
+class LogisticRegression(_LogisticRegression):
+    """Logistic regression, with the optimum of scikit-learn's of the same name.
+
+    It minimises ``C * sum_i s_i c_i + (1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1``,
+    c_i being the log-loss of row i, for several classes the cross-entropy of softmax.
+
+    Parameters
+    ----------
+    penalty : {"l1", "l2", "elasticnet", None}, default="deprecated"
+        Deprecated: `l1_ratio` and `C` say the same.
+    C : float, default=1.0
+        Inverse of the penalty's strength; infinity for none.
+    l1_ratio : float, default=0.0
+        Share of the L1 penalty, 0 to 1.
+    dual : bool, default=False
+        Accepted with ``solver="liblinear"`` and an L2 penalty. It changes nothing: both
+        forms have the same optimum.
+    tol : float, default=1e-4
+        Converged where no entry of the gradient of the mean objective (the above, divided
+        by ``C * sum_i s_i``) is larger; with "liblinear", "sag" and "saga" than a hundredth
+        of it, as their own rules end there or later.
+    fit_intercept : bool, default=True
+    intercept_scaling : float, default=1
+        For ``solver="liblinear"``, which penalises the intercept divided by this.
+    class_weight : dict, "balanced" or None, default=None
+        Factors of the sample weights.
+    random_state : int, RandomState or None, default=None
+        Ignored: the same data give the same bits.
+    solver : {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}, \
+default="lbfgs"
+        All names are accepted, with the penalties that scikit-learn allows for each, and
+        give the same optimum ("liblinear" that of a penalised intercept). What serves
+        depends on the data: Newton's method for small problems; L-BFGS that begins at the
+        optimum of a sample of the rows, with its Hessian, where n is much larger than d;
+        L-BFGS alone for many features.
+    max_iter : int, default=100
+    verbose : int, default=0
+        Lines of progress a second.
+    warm_start : bool, default=False
+        ``fit`` starts from the last weights.
+    n_jobs : None
+        Deprecated, without effect. ``SCHUSS_NUM_THREADS`` sets the threads, by default all
+        that the process may use; the result does not depend on it.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (1, d) for two classes, else (n_classes, d)
+        float32 where X is float32 (or float16, uint8, int8), else float64.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    n_iter_ : ndarray of shape (1,)
+        Iterations over all rows; work on samples of the rows is not counted.
+    loss_ : float
+        Mean objective at the final weights.
+    history_ : dict of ndarray of shape (n_iter_[0],)
+        For each iteration the mean objective and the largest entry of its gradient where
+        it led, the step, and the seconds since the start: ``loss``, ``gradient_norm``,
+        ``step``, ``seconds``.
+    stop_reason_ : str
+        "converged", "max_iter", "callback" or "interrupted" (Ctrl-C).
+    converged_ : bool
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,), for data frames
+
+    Raises
+    ------
+    ValueError
+        For bad input, with scikit-learn's messages; also for negative weights, and where
+        weights of zero leave only one class.
+
+    Notes
+    -----
+    ``docs/drop_in.md`` says what is the same as in scikit-learn, what is more, and what
+    differs.
+
+    Examples
+    --------
+    >>> from schuss import LogisticRegression
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LogisticRegression().fit(X, y)
+    >>> model.predict(X[:2])
+    array([0, 0])
+    >>> round(model.score(X, y), 2)
+    0.97
+    >>> model.stop_reason_
+    'converged'
+    """
+
+    # An object of Python's, not an array that a router could split.
+    __metadata_request__fit = {"callbacks": metadata_routing.UNUSED}
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, callbacks=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+            Read as it lies, without a copy, where it is of type float64, float32,
+            float16, uint8 or int8, in any memory order; CSR of float64 or float32.
+        y : array-like of shape (n,)
+            Labels of at least two classes.
+        sample_weight : array-like of shape (n,), optional
+            Not negative.
+        callbacks : callable or list of callables, optional
+            See `schuss.callbacks`.
+
+        Returns
+        -------
+        LogisticRegression
+            The estimator itself.
+        """
+        callbacks = validation.check_callbacks(callbacks)
+        l1_ratio, penalised = self._resolve_penalty()
+        with whole_or_not(self) as work:
+            work._fit(X, y, sample_weight, callbacks, l1_ratio, penalised)
+        return self
+
+    def _fit(self, X, y, sample_weight, callbacks, l1_ratio, penalised):
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target "
+                "y is None."
+            )
+        liblinear = self.solver == "liblinear"
+        X = data.check_features(X, estimator=self)
+        if self.solver in ("liblinear", "sag", "saga"):
+            self._check_indices(X)
+        if liblinear and data.real_type(X) != np.float64:
+            X = X.astype(np.float64)
+        self.classes_, codes = validation.check_labels(y, X.shape[0])
+        n_classes = len(self.classes_)
+        if liblinear:
+            self._check_liblinear(X, n_classes)
+        if n_classes < 2:
+            raise ValueError(
+                "This solver needs samples of at least 2 classes in the data, but the data "
+                f"contains only one class: {self.classes_[0]!r}"
+            )
+        weights, total = self._check_weights(X, codes, sample_weight)
+        n_outputs = 1 if n_classes == 2 else n_classes
+        objective = Objective(
+            backends.current(), X, codes, weights,
+            "log_loss" if n_outputs == 1 else Loss.MULTINOMIAL, n_outputs=n_outputs,
+            alpha=1 / (self.C * total) if penalised else 0.0, l1_ratio=l1_ratio,
+            fit_intercept=self.fit_intercept, n_threads=threads.available(),
+        )  # fmt: skip
+        coef, intercept = self._start((n_outputs, X.shape[1]), objective.dtype)
+        solver = SecondOrder(
+            objective, coef, intercept, tol=self.tol * _TOL_SHARE.get(self.solver, 1.0),
+            intercept_scaling=self.intercept_scaling if liblinear else None,
+        )  # fmt: skip
+        if self.verbose:
+            callbacks = (*callbacks, _callbacks.Print(1.0 / self.verbose))
+        tasks = None
+        if hasattr(self, "_skl_callbacks"):
+            tasks = _Tasks(self, X, y, sample_weight, coef, intercept)
+            callbacks = (*callbacks, tasks)
+        outcome = driver.run(solver, max_iter=self.max_iter, callbacks=callbacks)
+
+        self.coef_, self.intercept_ = coef, intercept
+        self.n_iter_ = np.array([outcome.n_iter], np.int32)
+        self.loss_ = outcome.loss
+        self.stop_reason_ = outcome.stop_reason
+        self.converged_ = outcome.stop_reason == "converged"
+        # Last of all: it tells `whole_or_not` that there is a result.
+        self.history_ = outcome.history
+        if tasks is not None:
+            tasks.close()
+        if outcome.stop_reason in ("max_iter", "diverged"):
+            name = self.solver
+            if name == "newton-cholesky" and solver.method == "lbfgs":
+                name = "lbfgs"
+            text = _UNCONVERGED[name].format(
+                n=outcome.n_iter, max_iter=self.max_iter, loss=outcome.loss,
+                reached=f"the largest entry of the gradient is {solver.norm:.3g}, above "
+                f"{solver.tol:.3g}",
+            )  # fmt: skip
+            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+        return self
+
+    def decision_function(self, X):
+        """Scores: log-odds of the second class, or one score a class.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n,), or (n, n_classes) for several classes
+        """
+        check_is_fitted(self)
+        if sp.issparse(self.coef_):
+            return super().decision_function(X)
+        z = self._apply(X, Activation.IDENTITY)
+        return z[:, 0] if z.shape[1] == 1 else z
+
+    def predict_proba(self, X):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+        """
+        check_is_fitted(self)
+        if sp.issparse(self.coef_):
+            return super().predict_proba(X)
+        if len(self.classes_) == 2:
+            return self._apply(X, Activation.LOGISTIC, mirrored=True)
+        return softmax(self._apply(X, Activation.IDENTITY), axis=1)
+
+    def predict_log_proba(self, X):
+        """Logarithms of the probabilities, finite where the probabilities round to 0.
+
+        Parameters
+        ----------
+        X : array-like, CSR matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+        """
+        check_is_fitted(self)
+        if sp.issparse(self.coef_):
+            return super().predict_log_proba(X)
+        if len(self.classes_) == 2:
+            return self._apply(X, Activation.LOG_LOGISTIC, mirrored=True)
+        return log_softmax(self._apply(X, Activation.IDENTITY), axis=1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # The kernels read memory of this process only.
+        tags.array_api_support = False
+        return tags
+
+    def _apply(self, X, activation, mirrored=False):
+        X = data.check_features(X, estimator=self, reset=False)
+        coef, intercept = self.coef_, self.intercept_
+        if mirrored:
+            coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
+        if X.dtype == np.float32 and coef.dtype == np.float64:
+            X = X.astype(np.float64)
+        return predict(X, coef, intercept, activation, threads.available())
+
+    def _resolve_penalty(self):
+        """Share of the L1 penalty, and whether there is a penalty; scikit-learn's warnings."""
+        penalty = self.penalty
+        if penalty == "deprecated":
+            if self.l1_ratio is None:
+                warnings.warn(
+                    "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in "
+                    "1.10. Use 0<=l1_ratio<=1 instead.",
+                    FutureWarning,
+                    stacklevel=4,
+                )
+            penalty = {0: "l2", 1: "l1"}.get(self.l1_ratio or 0, "elasticnet")
+            if math.isinf(self.C):
+                penalty = None
+        else:
+            warnings.warn(
+                "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid "
+                "this warning, leave 'penalty' set to its default value and use 'l1_ratio' or "
+                "'C' instead. Use l1_ratio=0 instead of penalty='l2', l1_ratio=1 instead of "
+                "penalty='l1', l1_ratio set to a float between 0 and 1 instead of "
+                "penalty='elasticnet', and C=np.inf instead of penalty=None.",
+                FutureWarning,
+                stacklevel=4,
+            )
+        _check_solver(self.solver, penalty, self.dual)
+        if penalty != "elasticnet" and self.l1_ratio is not None and 0 < self.l1_ratio < 1:
+            warnings.warn(
+                f"l1_ratio parameter is only used when penalty is 'elasticnet'. "
+                f"Got (penalty={penalty})",
+                stacklevel=4,
+            )
+        if (self.penalty == "l2" and self.l1_ratio != 0) or (
+            self.penalty == "l1" and self.l1_ratio != 1
+        ):
+            warnings.warn(
+                f"Inconsistent values: penalty={self.penalty} with l1_ratio={self.l1_ratio}. "
+                "penalty is deprecated. Please use l1_ratio only.",
+                stacklevel=4,
+            )
+        if penalty == "elasticnet" and self.l1_ratio is None:
+            raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
+        if self.penalty is None and self.C != 1.0:
+            warnings.warn(
+                "Setting penalty=None will ignore the C and l1_ratio parameters", stacklevel=4
+            )
+        if self.n_jobs is not None:
+            warnings.warn(
+                "'n_jobs' has no effect since 1.8 and will be removed in 1.10. You provided "
+                f"'n_jobs={self.n_jobs}', please leave it unspecified.",
+                FutureWarning,
+                stacklevel=4,
+            )
+        share = {"l1": 1.0, "elasticnet": self.l1_ratio}.get(penalty, 0.0)
+        return share, penalty is not None and not math.isinf(self.C)
+
+    def _check_indices(self, X):
+        if sp.issparse(X) and X.indices.dtype == np.int64:
+            raise ValueError(
+                "Only sparse matrices with 32-bit integer indices are accepted by solver="
+                f"{self.solver!r}. Got int64 indices. Choose solver='lbfgs', which takes both."
+            )
+
+    def _check_liblinear(self, X, n_classes):
+        if n_classes > 2:
+            raise ValueError(
+                "The 'liblinear' solver does not support multiclass classification (n_classes "
+                ">= 3). Either use another solver or wrap the estimator in a "
+                "OneVsRestClassifier to keep applying a one-versus-rest scheme."
+            )
+        if X.max() > 1e30:
+            raise ValueError(
+                "Using the 'liblinear' solver while X contains a maximum value > 1e30 results "
+                "in a frozen fit. Please choose another solver or rescale the input X."
+            )
+
+    def _check_weights(self, X, codes, sample_weight):
+        """Weights as the kernels take them, and the sum of what was given."""
+        if sample_weight is None and self.class_weight is None:
+            return None, X.shape[0]
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if self.class_weight is not None:
+            factors = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=self.classes_[codes],
+                sample_weight=weights,
+            )  # fmt: skip
+            weights = weights * factors[codes]
+        scaled = validation.check_weights(weights, X, data.real_type(X))
+        sums = np.bincount(codes, weights=scaled)
+        lost = self.classes_[sums == 0]
+        if len(self.classes_) - len(lost) < 2:
+            raise ValueError(
+                "This solver needs samples of at least 2 classes in the data, but the data "
+                f"contains only one class: {self.classes_[sums > 0][0]!r}, as all rows of "
+                f"{lost.tolist()} have weight 0. Give rows of a second class a positive weight."
+            )
+        if len(lost) and self.class_weight is None:
+            warnings.warn(
+                f"All rows of the classes {lost.tolist()} have weight 0: nothing is learnt about "
+                "them. Leave those rows out, or give them positive weights.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return scaled, float(weights.sum())
+
+    def _start(self, shape, dtype):
+        coef = intercept = None
+        if self.warm_start and hasattr(self, "coef_") and self.solver != "liblinear":
+            coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
+            intercept = self.intercept_
+            if coef.shape != shape:
+                raise ValueError(
+                    f"Initialization coef is of shape {coef.shape}, expected shape {shape}. "
+                    "Fit data of the same shape, or set warm_start=False."
+                )
+        start = validation.check_start
+        return start(coef, shape, dtype, "coef_"), start(intercept, shape[:1], dtype, "intercept_")
+
+
+class _Tasks:
+    """Tells scikit-learn's callbacks of each iteration, as its own estimator does.
+
+    There is one task for the fit, one in it for each iteration (at least one), and an empty
+    one at the end.
+    """
+
+    every = 1
+
+    def __init__(self, estimator, X, y, sample_weight, coef, intercept):
+        self._estimator = estimator
+        self._data = {
+            "X": X, "y": y,
+            "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
+        }  # fmt: skip
+        self._arrays = coef, intercept
+        self._context = estimator._init_callback_context(
+            max_subtasks=max(estimator.max_iter, 1) + 1
+        )
+        self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
+        self._called = False
+        self._begin()
+
+    def __call__(self, info):
+        self._called = True
+        self._task.call_on_fit_task_end(
+            estimator=self._estimator, **self._data, reconstruction_attributes=self._weights()
+        )
+        self._begin()
+
+    def close(self):
+        if not self._called:
+            self(None)
+        self._task.call_on_fit_task_end(estimator=self._estimator)
+        self._context.call_on_fit_task_end(
+            estimator=self._estimator, **self._data, reconstruction_attributes={}
+        )
+
+    def _begin(self):
+        self._task = self._context.subcontext(task_name="lbfgs-iter")
+        self._task.call_on_fit_task_begin(
+            estimator=self._estimator, **self._data, reconstruction_attributes=self._weights()
+        )
+
+    def _weights(self):
+        coef, intercept = self._arrays
+        return {"coef_": coef.copy(), "intercept_": intercept.copy()}

@@ -1,0 +1,153 @@
+"""Cost and penalties as functions of one float64 vector, whatever type the kernels use."""
+
+import numpy as np
+
+from schuss.constants import Loss
+
+# Relative error of a value that a kernel returns, by the bytes of its type. Costs are
+# summed in its type over a block and in float64 over the blocks.
+_NOISE = {8: 64 * 2.0**-52, 4: 4 * 2.0**-23}
+
+# Features beyond this size are measured in units of their own, so that their squares, which
+# the second derivatives hold, stay finite.
+LARGE = {8: 1e70, 4: 1e9}
+
+
+class Problem:
+    """What second-order solvers minimise.
+
+    The parameters are the rows of (K, d + 1), the intercept last (without one: (K, d)), in
+    one vector. They are divided by `units`, one for each column.
+
+    Parameters
+    ----------
+    objective : Objective
+    intercept_scaling : float or None
+        Where given, the intercept is that many times a weight which is penalised as all
+        others are (LIBLINEAR's convention).
+
+    units : ndarray of shape (d + 1,) or None
+
+    Attributes
+    ----------
+    l2, l1 : ndarray of shape (q,)
+        Penalties ``l2 / 2 * t^2 + l1 * |t|`` of the parameters t.
+    noise : float
+        Relative error of the values.
+    passes : int
+        How often all rows were read.
+    """
+
+    def __init__(self, objective, intercept_scaling=None, units=None):
+        self.objective = objective
+        self.shape = objective.n_outputs, objective.n_features + bool(objective.fit_intercept)
+        self.size = self.shape[0] * self.shape[1]
+        self.noise = _NOISE[objective.dtype.itemsize]
+        self.passes = 0
+        self.intercept_scaling = intercept_scaling
+        self._arrays = tuple(
+            np.zeros(shape, objective.dtype)
+            for shape in 2 * ((self.shape[0], objective.n_features), (self.shape[0],))
+        )
+        self._set_units(units)
+
+    def rescale(self):
+        """Give large features units of their own; whether that changed anything."""
+        if self.units is not None:
+            return False
+        largest = self.objective.largest_features()
+        if not largest.max(initial=0) > LARGE[self.objective.dtype.itemsize]:
+            return False
+        # Powers of two: no digit changes.
+        units = np.ldexp(1.0, -np.frexp(np.maximum(largest, 1.0))[1])
+        self._set_units(np.append(units, np.ones(self.shape[1] - len(units))))
+        return True
+
+    def _set_units(self, units):
+        objective = self.objective
+        columns = np.ones(self.shape[1]) if units is None else units
+        l2, l1 = objective.l2 * columns * columns, objective.l1 * columns
+        if objective.fit_intercept:
+            scaling = self.intercept_scaling
+            l2[-1] = objective.l2 / scaling**2 if scaling else 0.0
+            l1[-1] = objective.l1 / scaling if scaling else 0.0
+        self.units = units
+        self.l2, self.l1 = (np.tile(part, self.shape[0]) for part in (l2, l1))
+        self.penalised = bool(l2.any())
+        self.sparse = bool(l1.any())
+
+    def join(self, coef, intercept):
+        """Vector of parameters."""
+        theta = np.empty(self.shape)
+        theta[:, : coef.shape[1]] = coef
+        if self.objective.fit_intercept:
+            theta[:, -1] = intercept
+        return (theta if self.units is None else theta / self.units).ravel()
+
+    def split(self, theta, coef, intercept):
+        """Write a vector of parameters into arrays as the kernels take them."""
+        theta = theta.reshape(self.shape)
+        if self.units is not None:
+            theta = theta * self.units
+        coef[...] = theta[:, : coef.shape[1]]
+        if self.objective.fit_intercept:
+            intercept[...] = theta[:, -1]
+
+    def round(self, theta):
+        """The parameters as the type of the kernels holds them."""
+        if self.objective.dtype == np.float64:
+            return theta
+        coef, intercept = self._arrays[:2]
+        self.split(theta, coef, intercept)
+        return self.join(coef, intercept)
+
+    def evaluate(self, theta):
+        """Smooth part of the objective, and its gradient: one pass over the rows."""
+        objective = self.objective
+        coef, intercept, coef_grad, intercept_grad = self._arrays
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.split(theta, coef, intercept)
+            self.passes += 1
+            value = objective.backend.gradient(
+                objective.data, objective.loss, coef, intercept, coef_grad, intercept_grad,
+                objective.n_threads(),
+            )  # fmt: skip
+            gradient = np.empty(self.shape)
+            gradient[:, : coef.shape[1]] = coef_grad
+            if objective.fit_intercept:
+                gradient[:, -1] = intercept_grad
+            if self.units is not None:
+                gradient *= self.units
+            gradient = gradient.ravel()
+            if self.penalised:
+                pull = self.l2 * theta
+                value += 0.5 * float(pull @ theta)
+                gradient += pull
+        return value, gradient
+
+    def hessian(self, theta):
+        """Curvature of the smooth part, positive semidefinite: blocks (B, r, r), B r = q."""
+        blocks = self.objective.hessian(theta.reshape(self.shape), self.units)
+        b, r, _ = blocks.shape
+        diagonal = np.einsum("bii->bi", blocks)
+        if self.penalised:
+            diagonal += self.l2.reshape(b, r)
+        if self.objective.loss == Loss.MULTINOMIAL:
+            self._pin(blocks[0], theta)
+        return blocks
+
+    def diagonal(self, theta):
+        """Diagonal of the Hessian."""
+        return self.objective.hessian_diagonal(theta.reshape(self.shape)).ravel() + self.l2
+
+    def _pin(self, hessian, theta):
+        """Curvature for directions that change no probability, and no penalty.
+
+        The same number added to all intercepts is one, to all weights of a feature another.
+        The gradient is orthogonal to them, so steps are not changed, only defined.
+        """
+        k, p = self.shape
+        free = np.flatnonzero(self.l2[:p] == 0)
+        columns = hessian.reshape(k, p, k, p)
+        for j in free:
+            columns[:, j, :, j] += columns[0, j, 0, j] or 1.0

@@ -1,0 +1,490 @@
+"""Newton's method and L-BFGS on the fused pass, with or without an L1 penalty.
+
+One loop serves them all: a model of the curvature turns the gradient into a direction,
+pairs of steps and changes of the gradient mend it (L-BFGS; none for Newton's method, whose
+model is new at each step), and a line search keeps what improves the objective.
+
+Where n is much larger than d the model is the Hessian on a sample of the rows at the
+sample's own optimum, which also is where the run begins. A sample that misleads costs
+passes, never the answer: a start that is worse than no weights is dropped, and a model
+under which the run is slow is replaced by one of four times the rows, up to all of them.
+"""
+
+import math
+
+import numpy as np
+
+from schuss import threads
+from schuss.backends.contract import State
+from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Loss
+from schuss.errors import DivergenceError
+from schuss.solvers import proximal
+from schuss.solvers.curvature import Blocks, Diagonal
+from schuss.solvers.first_order import Progress, Snapshot
+from schuss.solvers.problem import LARGE, Problem
+
+# Multiplications that a Hessian over all rows, and its factors, may cost for Newton's
+# method to be chosen: below that an iteration takes about a millisecond.
+_NEWTON_PRODUCTS = 3e7
+_NEWTON_FACTOR = 1e8
+# Elements of [X 1] from which a sample of the rows is worth its fixed cost.
+_SAMPLED_ELEMENTS = 150_000
+# Parameters of a block beyond which the Hessian costs more than the passes that it saves.
+_SAMPLED_SIZE = 600
+# Rows of the samples for each parameter of a block. The first is where Newton's method
+# begins, the second is the model's.
+_SAMPLE_ROWS = (10, 60)
+_SAMPLE_GROWTH = 4
+# Rows of a dense X from which the diagonal of the Hessian is taken.
+_DIAGONAL_ROWS = 2000
+# A class with a smaller share of the sample gets this share, and smaller weights.
+_LEAST_SHARE = 0.05
+_SEED = 0x5C4055
+
+_MEMORY = 10
+# Share of the subgradient that may be left by the quadratic problems of an L1 penalty.
+_INNER = 1e-3
+
+_ARMIJO = 1e-4
+_WOLFE = 0.9
+_EVALUATIONS = 30
+# Where the expected decrease does not shrink by this factor an iteration the model is bad.
+_RATE = 3.0
+_PATIENCE = 4
+
+
+class SecondOrder:
+    """A run of Newton's method or L-BFGS.
+
+    Parameters
+    ----------
+    objective : Objective
+    coef, intercept : ndarrays, changed in place
+    tol : float
+        Stop where no entry of the smallest subgradient is larger.
+    exact : bool
+        Newton's method with the Hessian of all rows at each step, whatever it costs.
+    intercept_scaling, units : float or None, ndarray or None
+        As `problem.Problem` takes it.
+
+    Attributes
+    ----------
+    method : str
+        "newton" or "lbfgs": what serves.
+    """
+
+    stochastic = False
+    watched = False
+    longest = 1 << 30
+
+    def __init__(
+        self, objective, coef, intercept, *,
+        tol=0.0, exact=False, intercept_scaling=None, units=None,
+    ):  # fmt: skip
+        self.objective = objective
+        self.tol = tol
+        self.problem = Problem(objective, intercept_scaling, units)
+        self.state = State(coef, intercept, np.empty((0, *coef.shape)), np.zeros(N_COUNTERS))
+        self.theta = self.problem.join(coef, intercept)
+        self.learning_rate = 1.0
+        self.expected = math.inf  # decrease that the last direction promised
+        self._begun = False
+        self._forget()
+        k, p = self.problem.shape
+        blocks, r = (1, k * p) if objective.loss == Loss.MULTINOMIAL else (k, p)
+        self._block = r
+        n, convex = objective.n_rows, objective.loss != Loss.SQUARED_ERROR
+        rows = _SAMPLE_ROWS[-1] * r
+        sampled = convex and 2 * rows <= n and r <= _SAMPLED_SIZE and n * r > _SAMPLED_ELEMENTS
+        small = n * blocks * r * r <= _NEWTON_PRODUCTS and blocks * r**3 <= _NEWTON_FACTOR
+        newton = exact or (small and not sampled)
+        self.method = "newton" if newton else "lbfgs"
+        self._sample = rows if sampled and not newton else 0
+        # The diagonal of the Hessian as the model, until steps do not improve anything.
+        self._scales = convex and not newton
+
+    # ------------------------------------------------------------ what the driver asks for
+
+    @property
+    def seconds_estimate(self):
+        """Rough duration of one iteration, to choose the length of the first chunk."""
+        return 1e-9 * self.objective.size * self.objective.n_outputs + 1e-4
+
+    def advance(self, iterations):
+        """Go on for some iterations; a row of history is about where each of them led.
+
+        Returns
+        -------
+        Progress
+            Its reason is "converged" (also where rounding hides any further descent),
+            "diverged" (the objective is not finite), "interrupted", "max_iter" (no step
+            improves it), or None.
+        """
+        rows, reason = [], None
+        try:
+            with threads.one_for_blas():
+                reason = self._begin()
+                while reason is None and len(rows) < iterations:
+                    reason, step = self._iterate()
+                    if step:
+                        rows.append((self.loss, self.norm, step))
+        except KeyboardInterrupt:
+            reason = "interrupted"
+        self.problem.split(self.theta, self.state.coef, self.state.intercept)
+        return Progress(np.array(rows).reshape(-1, len(HISTORY_COLUMNS)), reason)
+
+    def value(self):
+        """Objective at the weights as they are."""
+        if not self._begun:
+            self._place(self.theta)
+        return self.loss
+
+    def gradient(self):
+        return self.objective.gradient(self.state.coef, self.state.intercept)
+
+    def constant(self):
+        return float(self.objective.constant())
+
+    def is_finite(self):
+        return bool(np.isfinite(self.theta).all())
+
+    def is_saturated(self, value):
+        return False
+
+    def is_settled(self):
+        return True
+
+    def is_unstable(self):
+        return False
+
+    def oscillation(self, losses):
+        return None
+
+    def snapshot(self):
+        return Snapshot(State(*(array.copy() for array in self.state)), None)
+
+    def restore(self, snapshot):
+        for mine, theirs in zip(self.state, snapshot.state, strict=True):
+            mine[...] = theirs
+        self.theta = self.problem.join(self.state.coef, self.state.intercept)
+        self._begun = False
+        self._forget()
+
+    def memory(self):
+        return None
+
+    def divergence_error(self):
+        """The error to raise for a run that diverged."""
+        text = (
+            "The objective is not finite where the run begins, even with units for large "
+            "features. Look at the weights that it starts from (coef_init, intercept_init, or "
+            "those of an earlier fit), or scale the features, for example with "
+            "sklearn.preprocessing.StandardScaler."
+        )
+        return DivergenceError(text)
+
+    def unconverged(self, row):
+        """What to say where the last iteration, `row`, was not the end."""
+        return (
+            f"the largest entry of the gradient is {row[1]:.3g}, above tol={self.tol:.3g}. "
+            "Raise max_iter or tol, or scale the features if they are not "
+            "(sklearn.preprocessing.StandardScaler)."
+        )
+
+    # ------------------------------------------------------------ the loop
+
+    def _forget(self):
+        self._pairs = []
+        self._model = None
+        self._since = 0
+
+    def _begin(self):
+        """The first evaluation, from the sample's optimum where there is one to be had."""
+        if self._begun:
+            return self._end()
+        cold = not self.theta.any()
+        null = self._null() if cold else None
+        if cold and self._sample:
+            self._begin_with_sample()
+            self._evaluate(self.theta)
+            if not (self.loss <= null and math.isfinite(self.norm)):
+                self._forget()
+                self._place(np.zeros_like(self.theta))
+                self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
+        else:
+            self._place(self.theta)
+        self._begun = True
+        return self._end()
+
+    def _place(self, theta):
+        """Evaluate where a run begins; features that overflow get units of their own."""
+        self._evaluate(theta)
+        large = LARGE[self.objective.dtype.itemsize]
+        if not np.abs(self._gradient).max(initial=0) < large and self.problem.rescale():
+            self.theta = self.problem.join(self.state.coef, self.state.intercept)
+            self._evaluate(self.theta)
+
+    def _null(self):
+        """Objective without weights."""
+        k = self.objective.n_outputs
+        if self.objective.loss == Loss.MULTINOMIAL:
+            return math.log(k)
+        return k * math.log(2.0) if self.objective.loss == Loss.LOG_LOSS else math.inf
+
+    def _evaluate(self, theta):
+        self.theta = theta
+        value, self._gradient = self.problem.evaluate(theta)
+        self._settle(value)
+
+    def _settle(self, value):
+        """What follows from the gradient: objective, pseudo-gradient, its largest entry."""
+        self.loss = value + self._lasso(self.theta)
+        self._slope = self._gradient
+        if self.problem.sparse:
+            self._slope = proximal.smallest_subgradient(self._gradient, self.theta, self.problem.l1)
+        self.norm = float(np.abs(self._slope).max(initial=0))
+
+    def _lasso(self, theta):
+        return float(self.problem.l1 @ np.abs(theta)) if self.problem.sparse else 0.0
+
+    def _end(self):
+        if not math.isfinite(self.loss) or not math.isfinite(self.norm):
+            return "diverged"
+        return "converged" if self.norm <= self.tol else None
+
+    def _iterate(self):
+        """One step; why it was the last, and its length, 0 where none was found."""
+        self._renew()
+        direction, slope = self._direct()
+        if not slope < 0 or not math.isfinite(slope):
+            self._forget()
+            direction = -self._slope / max(self.norm, 1.0)
+            slope = float(self._slope @ direction)
+        self.expected = expected = -slope / 2
+        if self.method == "lbfgs" and self._sample and self._is_slow(expected):
+            self._enlarge()
+            return self._iterate()
+        before = self.theta, self._gradient
+        step = self._search(direction, slope)
+        if not step:
+            if expected <= 100 * self.problem.noise * abs(self.loss):
+                return "converged", 0.0
+            if self._pairs or self._model is not None and self.method == "lbfgs":
+                self._scales = self._scales and bool(self._pairs)
+                self._forget()
+                self._enlarge()
+                return None, 0.0
+            return "max_iter", 0.0
+        if self.method == "lbfgs":
+            self._remember(self.theta - before[0], self._gradient - before[1])
+        self.learning_rate = step
+        return self._end(), step
+
+    def _enlarge(self):
+        self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
+        self._model = None
+
+    def _renew(self):
+        """A model, where there is none or it is that of another place."""
+        if self.method == "newton":
+            self._model = Blocks(self.problem.hessian(self.theta))
+        elif self._model is None and self._sample:
+            self._model = Blocks(self._sampled(self._sample).problem.hessian(self.theta))
+            self._since = 0
+        elif self._model is None and self._scales:
+            self._model = Diagonal(self._diagonal())
+
+    def _diagonal(self):
+        """Diagonal of the Hessian, of a sample's where X is dense."""
+        if self.objective.is_sparse:
+            diagonal = self.problem.diagonal(self.theta)
+        else:
+            diagonal = self._sampled(_DIAGONAL_ROWS).problem.diagonal(self.theta)
+        # What has no entries at all has no gradient either, but a sample may lack some.
+        found = diagonal > self.problem.l2
+        diagonal[~found] = diagonal[found].mean() if found.any() else 1.0
+        return diagonal
+
+    def _is_slow(self, expected):
+        """Whether a larger sample is due."""
+        if self._since == 0:
+            self._promised = expected
+        self._since += 1
+        if self._since <= _PATIENCE or self._sample >= self.objective.n_rows:
+            return False
+        return expected > self._promised * _RATE ** (1 - self._since)
+
+    def _direct(self):
+        """A direction, and the objective's slope along it."""
+        l1 = self.problem.l1
+        if self.problem.sparse and isinstance(self._model, Blocks):
+            b = len(self._model.blocks)
+            parts = (part.reshape(b, -1) for part in (self._gradient, self.theta, l1))
+            new = np.concatenate([
+                proximal.minimise(*block, _INNER * self.norm)
+                for block in zip(self._model.blocks, *parts, strict=True)
+            ])  # fmt: skip
+            direction = new - self.theta
+            change = l1 @ (np.abs(new) - np.abs(self.theta))
+            return direction, float(self._gradient @ direction + change)
+        direction = self._two_loops()
+        return direction, float(self._slope @ direction)
+
+    def _two_loops(self):
+        """Nocedal & Wright, algorithm 7.4, around the model.
+
+        With an L1 penalty in the space of the weights that may move (Andrew & Gao, 2007).
+        """
+        v = -self._slope
+        pairs = self._pairs
+        if self.problem.sparse:
+            free = (self.theta != 0) | (self._slope != 0)
+            pairs = [(s * free, y * free) for s, y, _ in pairs]
+            pairs = [(s, y, float(s @ y)) for s, y in pairs]
+            pairs = [pair for pair in pairs if pair[2] > 0]
+        shares = []
+        for s, y, product in reversed(pairs):
+            share = float(s @ v) / product
+            shares.append(share)
+            v = v - share * y
+        if self._model is not None:
+            v = self._model.solve(v)
+            if pairs and not self._model.scaled:
+                s, y, product = pairs[-1]
+                v *= product / float(y @ self._model.solve(y))
+        elif pairs:
+            s, y, product = pairs[-1]
+            v *= product / float(y @ y)
+        else:
+            v = v / max(1.0, float(np.abs(self._slope).sum()))
+        for (s, y, product), share in zip(pairs, reversed(shares), strict=True):
+            v += (share - float(y @ v) / product) * s
+        if self.problem.sparse:
+            # Weights at 0 leave it downhill or not at all.
+            v[(self.theta == 0) & (v * self._slope >= 0)] = 0.0
+        return v
+
+    def _remember(self, step, change):
+        if self.problem.sparse and isinstance(self._model, Blocks):
+            self._model.learn(step, change)
+            return
+        product = float(step @ change)
+        if product > np.finfo(float).eps * float(change @ change):
+            self._pairs.append((step, change, product))
+            del self._pairs[:-_MEMORY]
+
+    # ------------------------------------------------------------ line search
+
+    def _search(self, direction, slope):
+        """Move to a better point along a direction; its step, or 0 where there is none.
+
+        Weak Wolfe conditions; Armijo's alone for Newton's method and with an L1 penalty.
+        That projects the steps of L-BFGS onto the orthant of the signs at their begin.
+        Below the rounding errors of the objective the gradient decides.
+        """
+        start, value, expected = self.theta, self.loss, -slope / 2
+        norm, gradient, pseudo = self.norm, self._gradient, self._slope
+        orthant = None
+        if self.problem.sparse and not isinstance(self._model, Blocks):
+            orthant = np.where(start != 0, start, -pseudo)
+        flat = self.problem.noise * abs(value)
+        t, low, high = 1.0, 0.0, math.inf
+        best = None
+        for _ in range(_EVALUATIONS):
+            trial = start + t * direction
+            if orthant is not None:
+                trial[trial * orthant < 0] = 0.0
+            trial = self.problem.round(trial)
+            if (trial == start).all():
+                break
+            self._evaluate(trial)
+            if expected * t <= flat:
+                if self.norm < norm and self.loss <= value + flat:
+                    return t
+                break
+            if orthant is None:
+                bound = value + _ARMIJO * t * slope
+            else:
+                bound = value + _ARMIJO * float(pseudo @ (trial - start))
+            if math.isfinite(self.loss) and self.loss <= bound + flat:
+                best = t, trial, self.loss, self._gradient
+                ahead = float(self._gradient @ direction)
+                if self.method == "newton" or self.problem.sparse or ahead >= _WOLFE * slope:
+                    return t
+                low = t
+                t = 2 * t if math.isinf(high) else (low + high) / 2
+                if math.isinf(high):
+                    t *= 2
+            else:
+                high = t
+                # The parabola through value and slope at 0 and the value here.
+                above = self.loss - value - t * slope
+                guess = -slope * t * t / (2 * above) if math.isfinite(above) else 0.0
+                t = max(guess, low + 0.1 * (high - low)) if low == 0 else (low + high) / 2
+                t = min(t, low + 0.5 * (high - low))
+        if best is not None:
+            t, self.theta, loss, self._gradient = best
+            self._settle(loss - self._lasso(self.theta))
+            return t
+        self.theta, self._gradient = start, gradient
+        self.loss, self._slope, self.norm = value, pseudo, norm
+        return 0.0
+
+    # ------------------------------------------------------------ samples
+
+    def _begin_with_sample(self):
+        """Newton's method on samples of growing size; the last Hessian is the model."""
+        r = self._block
+        for per_parameter in _SAMPLE_ROWS:
+            part = self._sampled(per_parameter * r)
+            part._evaluate(self.theta)
+            # What a sample of m rows says of r parameters is uncertain by about r / 2m.
+            enough = 0.05 * part._block / part.objective.n_rows
+            for _ in range(20):
+                reason, step = part._iterate()
+                if reason is not None or not step or part.expected < enough:
+                    break
+            self.theta = part.theta
+        self.theta = self.problem.round(self.theta)
+        # At the point before the last step, which was a short one.
+        self._model = part._model
+
+    def _sampled(self, m):
+        rows, factors = _choose(self.objective, min(m, self.objective.n_rows))
+        coef, intercept = np.zeros_like(self.state.coef), np.zeros_like(self.state.intercept)
+        return SecondOrder(
+            self.objective.sample(rows, factors), coef, intercept, exact=True,
+            intercept_scaling=self.problem.intercept_scaling, units=self.problem.units,
+        )  # fmt: skip
+
+
+def _choose(objective, m):
+    """About m rows, the same ones at each call, and factors of their weights (or None).
+
+    One row from each of m stretches of equal length, at random: sorted rows are as good
+    as any. A class that is rare gets stretches of its own.
+    """
+    n, codes = objective.n_rows, objective.data.y
+    if m >= n:
+        return np.arange(n), None
+    generator = np.random.default_rng(_SEED)
+    rows = _stretches(n, m, generator)
+    if codes.ndim == 2:
+        return rows, None
+    k = max(2, objective.n_outputs)
+    if np.bincount(codes[rows], minlength=k).min() >= _LEAST_SHARE * m / k:
+        return rows, None
+    parts, factors = [], []
+    counts = np.bincount(codes, minlength=k)
+    for code, count in enumerate(counts):
+        if count:
+            wanted = min(count, max(round(m * count / n), round(_LEAST_SHARE * m / k)))
+            parts.append(np.flatnonzero(codes == code)[_stretches(count, wanted, generator)])
+            factors.append(np.full(wanted, count / wanted))
+    rows, factors = np.concatenate(parts), np.concatenate(factors)
+    order = rows.argsort()
+    return rows[order], factors[order]
+
+
+def _stretches(n, m, generator):
+    return ((np.arange(m) + generator.random(m)) * (n / m)).astype(np.int64)
