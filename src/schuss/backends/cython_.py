@@ -89,6 +89,21 @@ def predict(X, coef, intercept, activation, out, n_threads):
     return job.run()
 
 
+def network_gradient(data, network, theta, grad, n_threads):
+    return _module(theta.dtype).NetworkGradient(data, network, theta, grad, n_threads).run()
+
+
+def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+    job = _module(state.theta.dtype).NetworkDescent(
+        data, network, state, rule, rates, order, history, n_threads
+    )
+    return job.run()
+
+
+def network_predict(X, network, theta, out, n_threads):
+    _module(theta.dtype).NetworkPrediction(X, network, theta, out, n_threads).run()
+
+
 def read_once(buffer, n_threads):
     """Read a contiguous array from end to end, once: the yardstick for a pass over X."""
     parts = np.array_split(buffer.reshape(-1).view(np.uint8), n_threads)
