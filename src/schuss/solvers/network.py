@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.optimize
+from threadpoolctl import threadpool_limits
 
 from schuss.backends.contract import NetworkState
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, N_SLOTS, Counter, Solver, Status
@@ -267,7 +268,6 @@ class QuasiNewton(_NetworkRun):
         if len(rows):
             self._loss = float(rows[-1, 0])
         if self.result is not None and reason is None:
-            # Out of iterations is for the driver to say, out of evaluations is not.
             reason = "converged" if self.result.status == 0 else "max_iter"
             if not math.isfinite(self.result.fun):
                 reason = "diverged"
@@ -289,7 +289,8 @@ class QuasiNewton(_NetworkRun):
 
     def _minimize(self):
         try:
-            with np.errstate(over="ignore", invalid="ignore"):
+            # Its vectors are short: BLAS with two threads took 20 times as long as with one.
+            with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
                 result = scipy.optimize.minimize(
                     self._evaluate, self._state.theta.copy(), method="L-BFGS-B", jac=True,
                     callback=self._reached, options=self._options,
@@ -321,7 +322,8 @@ class QuasiNewton(_NetworkRun):
             if np.isfinite(x).all():
                 self._state.theta[...] = x
             self._rows.append((float(intermediate_result.fun), np.abs(self._grad).max(), step))
-            if len(self._rows) >= self._allowed:
+            # After the last one SciPy says how it ended.
+            if self._allowed <= len(self._rows) < self._options["maxiter"]:
                 self._waits = True
                 self._turn.notify_all()
                 self._turn.wait_for(lambda: self._stopped or not self._waits)
