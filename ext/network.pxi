@@ -187,6 +187,49 @@ cdef inline double bounded(double loss) noexcept nogil:
     return low if loss < low else (high if loss > high else loss)
 
 
+cdef inline void read_target(Net *net, Layer *layer, Py_ssize_t row, real *y) noexcept nogil:
+    cdef Py_ssize_t k, code
+    if net.soft != NULL:
+        for k in range(layer.d_out):
+            y[k] = net.soft[k * net.x.n + row]
+        return
+    code = net.codes_8[row] if net.codes_8 != NULL else net.codes_32[row]
+    if layer.d_out == 1:
+        y[0] = code == 1
+        return
+    for k in range(layer.d_out):
+        y[k] = k == code
+
+
+cdef inline double single_strip(
+    int loss, Net *net, Layer *layer, const int32_t *order, Py_ssize_t first, Py_ssize_t low,
+    Py_ssize_t m,
+) noexcept nogil:
+    """A strip of rows of one sigmoid output: rows, not outputs, fill the registers."""
+    cdef real[32] z, y, s
+    cdef Py_ssize_t i, row
+    cdef vreal total = v_set(0), c, d, floor, ceiling
+    floor, ceiling = v_set(<real>bounded(0)), v_set(<real>bounded(100))
+    for i in range(m):
+        row = row_at(order, first + low + i)
+        z[i] = layer.output[(low + i) * layer.line]
+        read_target(net, layer, row, &y[i])
+        s[i] = 1 if net.sample_weight == NULL else net.sample_weight[row]
+    for i in range(m, round_up(m, LANES)):
+        z[i] = y[i] = s[i] = 0
+    i = 0
+    while i < m:
+        cost(loss, v_load(z + i), v_load(y + i), &c, &d)
+        if loss == LOSS_LOG_LOSS:
+            c = v_larger(floor, v_smaller(ceiling, c))
+        total = total + c * v_load(s + i)
+        v_store(z + i, d * v_load(s + i))
+        i += LANES
+    for i in range(m):
+        layer.delta[(low + i) * layer.line] = z[i]
+    return v_sum(total)
+
+
 cdef double softmax_row(
     Layer *layer, real *z, const real *y, real *g, real weight
 ) noexcept nogil:
@@ -302,7 +345,18 @@ cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
 
 cdef void read_row(Net *net, Py_ssize_t row, real *target) noexcept nogil:
     cdef Lines *x = &net.x
+    cdef const real *source
     cdef int64_t i, start, stop
+    if x.layout == ROWS:
+        # At least a register, and the last one overlaps: short rows are most of the work of
+        # small networks.
+        source, i = <const real *>(x.base + row * x.row_stride), 0
+        while i + LANES <= x.d:
+            v_store(target + i, v_load(source + i))
+            i += LANES
+        if i < x.d:
+            v_store(target + x.d - LANES, v_load(source + x.d - LANES))
+        return
     if x.layout != SPARSE:
         convert_line(target, x.base + row * x.row_stride, x.d, x.column_stride, x.kind)
         return
@@ -315,20 +369,6 @@ cdef void read_row(Net *net, Py_ssize_t row, real *target) noexcept nogil:
         start, stop = (<int64_t *>x.indptr)[row], (<int64_t *>x.indptr)[row + 1]
         for i in range(start, stop):
             target[(<int64_t *>x.indices)[i]] += x.values[i]
-
-
-cdef void read_target(Net *net, Layer *layer, Py_ssize_t row, real *y) noexcept nogil:
-    cdef Py_ssize_t k, code
-    if net.soft != NULL:
-        for k in range(layer.d_out):
-            y[k] = net.soft[k * net.x.n + row]
-        return
-    code = net.codes_8[row] if net.codes_8 != NULL else net.codes_32[row]
-    if layer.d_out == 1:
-        y[0] = code == 1
-        return
-    for k in range(layer.d_out):
-        y[k] = k == code
 
 
 cdef void forward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
@@ -382,24 +422,32 @@ cdef void learn_rows(
     bint with_errors,
 ) noexcept nogil:
     """Rows low to high of a part that begins at `first`: their losses and errors."""
-    cdef Py_ssize_t i, row
+    cdef Py_ssize_t i, m, row, strip = low
     cdef Layer *last = &net.layers[net.n_layers - 1]
     cdef real weight = 1
     cdef real *y
+    cdef double loss
     for i in range(low, high):
         read_row(net, row_at(order, first + i), net.rows + i * net.layers[0].input_line)
     forward(net, low, high)
-    for i in range(low, high):
-        row = row_at(order, first + i)
-        y = net.targets + i * last.line
-        read_target(net, last, row, y)
-        if net.sample_weight != NULL:
-            weight = net.sample_weight[row]
-        if i % TILE_ROWS == 0:
-            net.losses[i // TILE_ROWS] = 0
-        net.losses[i // TILE_ROWS] += output_row(
-            net, last, last.output + i * last.line, y, last.delta + i * last.line, weight
-        )
+    while strip < high:
+        m = min(<Py_ssize_t>TILE_ROWS, high - strip)
+        loss = 0
+        if last.d_out == 1 and net.output == OUTPUT_LOGISTIC:
+            loss = single_strip(LOSS_LOG_LOSS, net, last, order, first, strip, m)
+        elif last.d_out == 1 and net.output == OUTPUT_LOGISTIC_SQUARED:
+            loss = single_strip(LOSS_SQUARED_ERROR, net, last, order, first, strip, m)
+        else:
+            for i in range(strip, strip + m):
+                row = row_at(order, first + i)
+                y = net.targets + i * last.line
+                read_target(net, last, row, y)
+                if net.sample_weight != NULL:
+                    weight = net.sample_weight[row]
+                loss += output_row(net, last, last.output + i * last.line, y,
+                                   last.delta + i * last.line, weight)
+        net.losses[strip // TILE_ROWS] = loss
+        strip += m
     if with_errors:
         backward(net, low, high)
 
@@ -490,6 +538,15 @@ cdef void turn(
             t[k * turned_width] = w[k]
 
 
+cdef inline void ask_lines(const real *place, Py_ssize_t length) noexcept nogil:
+    """Prefetch what a step will change while its gradient is summed: with two large layers the
+    parameters of one core fill more than its L2 cache."""
+    cdef Py_ssize_t i = 0
+    while i < length:
+        prefetch(place + i)
+        i += CACHE_LINE // REAL_SIZE
+
+
 cdef void learn_lines(
     Net *net, Step *step, Py_ssize_t rows, bint begins, bint ends, int64_t member,
     int64_t members,
@@ -509,10 +566,15 @@ cdef void learn_lines(
             column = 0
             while column < layer.width:
                 width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
+                place = column * (layer.d_in + 1) + i * width
+                if ends:
+                    ask_lines(layer.weights + place, m * width)
+                    ask_lines(layer.first + place, m * width)
+                    if net.solver == SOLVER_ADAM:
+                        ask_lines(layer.second + place, m * width)
                 columns_product(<int>m, <int>(width // LANES), rows, layer.input + i,
                                 layer.input_line, layer.delta + column, layer.line, NULL, tile,
                                 width)
-                place = column * (layer.d_in + 1) + i * width
                 take_tile(net, layer, step, False, place, m * width, tile, begins, ends,
                           &squares, member)
                 if ends and layer.turned != NULL:
