@@ -23,6 +23,8 @@ cdef enum:
     # Rows that go through the layers together: with their activations and errors they stay in
     # the L2 cache for layers of some hundreds of neurons. Larger batches are taken in parts.
     NETWORK_ROWS = 256
+    # Bytes of rows that are asked for before they are read.
+    READ_AHEAD = 1024
     # Multiplications between two looks at signals: some hundredths of a second.
     SIGNAL_PRODUCTS = 1000000000
 
@@ -185,6 +187,26 @@ cdef inline double bounded(double loss) noexcept nogil:
     cdef double low = 1.1920928955078125e-07 if REAL_SIZE == 4 else 2.220446049250313e-16
     cdef double high = 15.942385152878742 if REAL_SIZE == 4 else 36.04365338911715
     return low if loss < low else (high if loss > high else loss)
+
+
+cdef void read_rows(
+    Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high
+) noexcept nogil:
+    """Rows low to high of a part, while those that follow are on their way: in random order
+    waiting for them took a ninth of an epoch of 784-100-10."""
+    cdef Py_ssize_t i, j
+    cdef Lines *x = &net.x
+    cdef Py_ssize_t size = x.d * REAL_SIZE
+    cdef Py_ssize_t ahead = 1 + READ_AHEAD // size
+    cdef const char *next_
+    for i in range(low, high):
+        if x.layout == ROWS and i + ahead < high:
+            next_ = x.base + row_at(order, first + i + ahead) * x.row_stride
+            j = 0
+            while j < size:
+                prefetch(next_ + j)
+                j += CACHE_LINE
+        read_row(net, row_at(order, first + i), net.rows + i * net.layers[0].input_line)
 
 
 cdef inline void read_target(Net *net, Layer *layer, Py_ssize_t row, real *y) noexcept nogil:
@@ -427,8 +449,7 @@ cdef void learn_rows(
     cdef real weight = 1
     cdef real *y
     cdef double loss
-    for i in range(low, high):
-        read_row(net, row_at(order, first + i), net.rows + i * net.layers[0].input_line)
+    read_rows(net, order, first, low, high)
     forward(net, low, high)
     while strip < high:
         m = min(<Py_ssize_t>TILE_ROWS, high - strip)
@@ -1040,8 +1061,7 @@ cdef class NetworkPrediction(NetworkJob):
             rows = min(net.part, self.n - first)
             low = min(rows, share_of(net.part, member, self.p.n_threads))
             high = min(rows, share_of(net.part, member + 1, self.p.n_threads))
-            for i in range(low, high):
-                read_row(net, first + i, net.rows + i * net.layers[0].input_line)
+            read_rows(net, NULL, first, low, high)
             forward(net, low, high)
             for i in range(low, high):
                 z = last.output + i * last.line
