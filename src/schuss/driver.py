@@ -16,6 +16,8 @@ A run is an object with
     the objective where it stands, and what tells a useless end from a good one;
 ``state``, ``stochastic``, ``watched``, ``longest``, ``seconds_estimate``
     as `solvers.first_order` describes them;
+``weights()`` (optional, else ``snapshot()``)
+    what early stopping keeps, to be restored;
 ``retreats`` (optional, else True)
     whether it goes back to its start where it diverges.
 """
@@ -201,7 +203,7 @@ def run(
                 if early_stopping:
                     judged = validation if judge is None else judge()
                     if judged < best[0]:
-                        best = judged, solver.snapshot()
+                        best = judged, getattr(solver, "weights", solver.snapshot)()
                     if plateau.find(np.array([judged])) is not None and reason is None:
                         reason = "early_stopping"
             seconds = log.add(rows, validation)

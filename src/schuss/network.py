@@ -75,8 +75,9 @@ class _SchussNetwork:
         sizes = self._hidden_sizes()
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         X, y = self._validate_input(X, y, incremental, reset=first_pass)
-        if not stochastic and data.real_type(X) != np.float64:
-            # Its line search needs the digits; scikit-learn computes in float64, too.
+        initial = data.real_type(X)
+        if not stochastic and initial != np.float64:
+            # Its line search needs the digits; scikit-learn's weights are float64 here, too.
             X = X.astype(np.float64)
         real = data.real_type(X)
         weights = validation.check_weights(sample_weight, X, real, scaled=False)
@@ -84,7 +85,7 @@ class _SchussNetwork:
         units = [X.shape[1], *sizes, 1 if y.ndim == 1 else y.shape[1]]
         self._random_state = check_random_state(self.random_state)
         if first_pass:
-            self._initialize(y.reshape(len(y), -1), units, real)
+            self._initialize(y.reshape(len(y), -1), units, initial)
             if loss == "squared_error" and hasattr(self, "classes_"):
                 self.out_activation_ = "logistic"
         self._check_units(units)

@@ -62,6 +62,9 @@ class _NetworkRun:
     def state(self):
         return Layers(*self.objective.network.split(self._state.theta.copy()))
 
+    def weights(self):
+        return self._state.theta.copy()
+
     def value(self):
         """Cost of the last iteration; evaluated only where there was none."""
         return self.objective.value(self._state.theta) if self._loss is None else self._loss
@@ -202,6 +205,9 @@ class MiniBatches(_NetworkRun):
         )
 
     def restore(self, snapshot):
+        if isinstance(snapshot, np.ndarray):
+            self._state.theta[...] = snapshot
+            return
         for mine, theirs in zip(self._state, snapshot.state, strict=True):
             mine[...] = theirs
         self.seen, self.learning_rate, self._loss = snapshot[3:]
@@ -281,8 +287,7 @@ class QuasiNewton(_NetworkRun):
         if self._thread is not None:
             self._thread.join()
 
-    def snapshot(self):
-        return self._state.theta.copy()
+    snapshot = _NetworkRun.weights
 
     def restore(self, snapshot):
         self._state.theta[...] = snapshot
