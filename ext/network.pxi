@@ -785,10 +785,8 @@ cdef class NetworkJob(Job):
         self.p.n_threads = n_threads
         widest = max(units)
         # Very wide rows are taken by fewer: 32 MiB of them at the most, and a strip at least.
-        net.part = round_up(
-            between(TILE_ROWS, (1 << 25) // (widest * REAL_SIZE), min(most, <Py_ssize_t>NETWORK_ROWS)),
-            TILE_ROWS,
-        )
+        net.part = between(TILE_ROWS, (1 << 25) // (widest * REAL_SIZE), NETWORK_ROWS)
+        net.part = round_up(min(most, net.part), TILE_ROWS)
         sums = sums or (slots > 0 and most > net.part)
         # Twice: the first time to count.
         free_ = NULL

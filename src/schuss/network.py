@@ -65,9 +65,7 @@ class _SchussNetwork:
             vars(self).update(before)
             raise
 
-    def _learn(
-        self, X, y, sample_weight, incremental, class_weight, eval_set, callbacks, loss
-    ):
+    def _learn(self, X, y, sample_weight, incremental, class_weight, eval_set, callbacks, loss):
         stochastic = self.solver != "lbfgs"
         early_stopping = self.early_stopping and stochastic
         if early_stopping and incremental:

@@ -151,9 +151,7 @@ def test_part_of_the_rows(backend, reference):
     data, network, theta = problem((5, 4, 1), 60, Output.LOGISTIC, np.float64, rng)
     data.X[40:] = np.nan
     order = np.array([rng.permutation(40) for _ in range(2)], np.int32)
-    state, history, _ = train(
-        reference, data, network, theta, rule=rule(), epochs=2, order=order
-    )
+    state, history, _ = train(reference, data, network, theta, rule=rule(), epochs=2, order=order)
     own, own_history, _ = train(backend, data, network, theta, rule=rule(), epochs=2, order=order)
     assert np.isfinite(own.theta).all()
     close(own.theta, state.theta, np.float64)

@@ -44,8 +44,7 @@ _GD, _MOMENTUM, _NESTEROV, _ADAM = (
 _LOGISTIC, _LOG_LOGISTIC = int(Activation.LOGISTIC), int(Activation.LOG_LOGISTIC)
 _HIDDEN_LOGISTIC, _TANH, _RELU = int(Hidden.LOGISTIC), int(Hidden.TANH), int(Hidden.RELU)
 _SOFTMAX, _SIGMOID, _SIGMOID_SQUARED, _EXPONENTIAL = (
-    int(o)
-    for o in (Output.SOFTMAX, Output.LOGISTIC, Output.LOGISTIC_SQUARED, Output.EXPONENTIAL)
+    int(o) for o in (Output.SOFTMAX, Output.LOGISTIC, Output.LOGISTIC_SQUARED, Output.EXPONENTIAL)
 )
 _RAN, _CONVERGED, _NONFINITE = int(Status.RAN), int(Status.CONVERGED), int(Status.NONFINITE)
 _STEPS, _STEP, _RATIO, _EPOCHS = (
@@ -1161,9 +1160,7 @@ def _network(
             if not math.isfinite(total):
                 return epoch, float(_NONFINITE)
             steps += 1
-            norm = _network_step(
-                theta, slots, rule, rates[epoch], share, grad, n_weights, steps
-            )
+            norm = _network_step(theta, slots, rule, rates[epoch], share, grad, n_weights, steps)
         for p in range(len(theta)):
             if not math.isfinite(theta[p]):
                 return epoch, float(_NONFINITE)

@@ -200,9 +200,7 @@ class MiniBatches(_NetworkRun):
     def snapshot(self):
         generator = None if self._generator is None else self._generator.get_state()
         state = NetworkState(*(array.copy() for array in self._state))
-        return _Snapshot(
-            state, self._order, generator, self.seen, self.learning_rate, self._loss
-        )
+        return _Snapshot(state, self._order, generator, self.seen, self.learning_rate, self._loss)
 
     def restore(self, snapshot):
         if isinstance(snapshot, np.ndarray):
