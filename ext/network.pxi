@@ -18,6 +18,17 @@ cdef extern from "product.h" nogil:
     void columns_product(int m, int nv, Py_ssize_t K, const real *A, Py_ssize_t a_line,
                          const real *B, Py_ssize_t b_line, const real *start, real *C,
                          Py_ssize_t c_line)
+    const int CHAINS
+    real multiply_add_chains(Py_ssize_t repeats, real factor)
+
+cdef extern from "Python.h":
+    void *PyCapsule_GetPointer(object capsule, const char *name) except NULL
+
+# numpy/random/bitgen.h
+ctypedef struct Generator:
+    void *state
+    uint64_t (*next_uint64)(void *) noexcept nogil
+    uint32_t (*next_uint32)(void *) noexcept nogil
 
 cdef enum:
     # Rows that go through the layers together: with their activations and errors they stay in
@@ -1076,3 +1087,38 @@ cdef class NetworkPrediction(NetworkJob):
             self.serve(0)
         if self.p.interrupted:
             pending()
+
+
+def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
+    """See the contract; the bits of NumPy's `RandomState.shuffle` are used up alike."""
+    cdef Generator *generator = <Generator *>PyCapsule_GetPointer(capsule, b"BitGenerator")
+    cdef Py_ssize_t epoch, i, n = out.shape[1]
+    cdef uint32_t j, mask
+    cdef const int32_t *before = &order[0]
+    cdef int32_t *row
+    cdef int32_t kept
+    with nogil:
+        for epoch in range(out.shape[0]):
+            row = &out[epoch, 0]
+            memcpy(row, before, n * sizeof(int32_t))
+            mask = 1
+            while mask < n - 1:
+                mask = 2 * mask + 1
+            for i in range(n - 1, 0, -1):
+                # Numbers of as few bits as hold i, drawn until one is not larger.
+                while mask >> 1 >= i:
+                    mask >>= 1
+                j = generator.next_uint32(generator.state) & mask
+                while j > i:
+                    j = generator.next_uint32(generator.state) & mask
+                kept = row[j]
+                row[j] = row[i]
+                row[i] = kept
+            before = row
+
+
+def multiply_add(Py_ssize_t repeats, real factor=<real>0.5):
+    """Run independent chains of multiplications and additions; returns how many of both."""
+    with nogil:
+        multiply_add_chains(repeats, factor)
+    return repeats * CHAINS * LANES * 2

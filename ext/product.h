@@ -2,9 +2,9 @@
  *
  * A tile of C is TILE_ROWS rows of TILE_REGISTERS registers; its sums run over k in order and
  * never leave the registers. B lies in panels as wide as a tile, so that a panel is read from
- * end to end. At the sizes of networks this reached 105 to 116 of 124 GFLOP/s in float32 on one
- * Zen 4 core, where OpenBLAS 0.3.30 reached 96 to 104, and 57 to 77 for layers below 64 x 32
- * (`python -m bench.network --products`).
+ * end to end. On one Zen 4 core, of 124 GFLOP/s in float32, such tiles reached 105 to 116 at
+ * the sizes of networks, and NumPy's OpenBLAS 0.3.31 96 to 104; at 32 x 64 x 32 the two reached
+ * 109 and 77 (`python -m bench.network` compares whole epochs with such products).
  */
 #ifndef SCHUSS_PRODUCT_H
 #define SCHUSS_PRODUCT_H
@@ -21,7 +21,7 @@
 #define TILE_WIDTH (TILE_REGISTERS * LANES)
 
 #if defined(__GNUC__) && !defined(__clang__)
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL _Pragma("GCC unroll 12")
 #elif defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
@@ -68,6 +68,17 @@ ALWAYS_INLINE void tile_product(const int m, const int nv, ptrdiff_t K,
         TILE_CASES(5, a_row, a_step) TILE_CASES(6, a_row, a_step) \
         TILE_MORE(a_row, a_step)                                \
     }
+
+/* As many multiplications and additions a second as there can be: the yardstick of `bench`. */
+#define CHAINS 12
+static real multiply_add_chains(ptrdiff_t repeats, real factor) {
+    vreal sums[CHAINS], sum = v_set(0);
+    UNROLL for (int i = 0; i < CHAINS; i++) sums[i] = v_set((real)i);
+    for (ptrdiff_t k = 0; k < repeats; k++)
+        UNROLL for (int i = 0; i < CHAINS; i++) sums[i] = sums[i] * v_set(factor) + v_set(1);
+    UNROLL for (int i = 0; i < CHAINS; i++) sum = sum + sums[i];
+    return v_sum(sum);
+}
 
 /* A by its rows: m rows of A times K lines of B. */
 static void rows_product(int m, int nv, ptrdiff_t K, const real *A, ptrdiff_t a_line,

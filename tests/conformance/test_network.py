@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.utils import shuffle
 
 from schuss.backends.contract import Data, Network, NetworkRule, NetworkState
 from schuss.constants import N_COUNTERS, REAL_TYPE, Counter, Hidden, Output, Solver, Status
@@ -282,3 +283,14 @@ def test_csr_with_repeated_entries(backend, reference):
     assert gradient(backend, data, network, theta)[0] == pytest.approx(
         gradient(reference, dense, network, theta)[0], rel=1e-12
     )
+
+
+@pytest.mark.parametrize("n", (1, 2, 3, 4, 5, 64, 65, 1000))
+def test_shuffle_is_scikit_learns(backend, n):
+    theirs, ours = np.random.RandomState(n), np.random.RandomState(n)
+    order, out = np.arange(n), np.empty((4, n), np.int32)
+    backend.shuffle(ours, order.astype(np.int32), out)
+    for row in out:
+        order = shuffle(order, random_state=theirs)
+        np.testing.assert_array_equal(row, order)
+    assert theirs.randint(1 << 30) == ours.randint(1 << 30)

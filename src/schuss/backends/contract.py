@@ -34,7 +34,7 @@ import numpy as np
 
 FUNCTIONS = (
     "prepare", "pointwise", "gradient", "descend", "predict",
-    "network_gradient", "network_epochs", "network_predict",
+    "network_gradient", "network_epochs", "network_predict", "shuffle",
 )  # fmt: skip
 
 
@@ -276,4 +276,17 @@ def network_predict(X, network, theta, out, n_threads):
     network : Network
     theta : real of shape (P,)
     out : real of shape (n, outputs), C order, OUT
+    """
+
+
+def shuffle(random_state, order, out):
+    """Orders of the rows for some epochs, each a shuffle of the one before.
+
+    They are those of `sklearn.utils.shuffle`, and the generator ends where it would.
+
+    Parameters
+    ----------
+    random_state : numpy.random.RandomState
+    order : int32 of shape (n,), IN
+    out : int32 of shape (k, n), C order, OUT
     """

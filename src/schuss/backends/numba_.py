@@ -169,6 +169,13 @@ def network_predict(X, network, theta, out, n_threads):
     _run_network(_ANSWERS, nothing, network, theta, out=out)
 
 
+def shuffle(random_state, order, out):
+    for row in out:
+        places = np.arange(len(order))
+        random_state.shuffle(places)
+        row[...] = order = order[places]
+
+
 def _run_network(
     job, data, network, theta, *, slots=None, counters=None, rule=None, rates=None, order=None,
     history=None, grad=None, out=None,

@@ -133,6 +133,13 @@ def network_predict(X, network, theta, out, n_threads):
             out[rows] = _answers(network.output, _forward(network, theta, _dense(X, rows))[-1])
 
 
+def shuffle(random_state, order, out):
+    for row in out:
+        places = np.arange(len(order))
+        random_state.shuffle(places)
+        row[...] = order = order[places]
+
+
 def _logistic_pair(z):
     """sigma(z) and sigma(-z), neither by subtraction from 1."""
     e = np.exp(-np.abs(z))

@@ -128,7 +128,7 @@ class MiniBatches(_NetworkRun):
         self._rows = rows
         self._n = objective.n_rows if rows is None else len(rows)
         self._generator = random_state
-        self._order = np.arange(self._n)
+        self._order = np.arange(self._n, dtype=np.int32)
 
     @property
     def longest(self):
@@ -174,11 +174,9 @@ class MiniBatches(_NetworkRun):
                 return None
             return np.ascontiguousarray(np.broadcast_to(self._rows, (epochs, self._n)), np.int32)
         orders = np.empty((epochs, self._n), np.int32)
-        for order in orders:
-            places = np.arange(self._n)
-            self._generator.shuffle(places)
-            self._order = self._order[places]
-            order[:] = self._order
+        self.objective.backend.shuffle(self._generator, self._order, orders)
+        if epochs:
+            self._order = orders[-1].copy()
         return orders if self._rows is None else self._rows.astype(np.int32)[orders]
 
     def _rates(self, epochs):
