@@ -48,7 +48,7 @@ class Problem:
     more: int  # times as many for those whose epochs are short beside their set-up
 
     def timed(self, library):
-        return self.epochs * (self.more if library in ("schuss", "jax", "jax, one call") else 1)
+        return self.epochs * (self.more if library in ("schuss", "jax", "jax-one-call") else 1)
 
     @property
     def name(self):
@@ -298,7 +298,7 @@ LIBRARIES: dict[str, Callable[[Task], Callable]] = {
     "scikit-learn": partial(_estimator, sklearn_networks),
     "numpy": _numpy_loop,
     "jax": _prepare_jax,
-    "jax, one call": partial(_prepare_jax, whole_run=True),
+    "jax-one-call": partial(_prepare_jax, whole_run=True),
     "torch": _prepare_torch,
     "schuss": partial(_estimator, schuss),
 }

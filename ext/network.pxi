@@ -201,17 +201,18 @@ cdef inline double bounded(double loss) noexcept nogil:
 
 
 cdef void read_rows(
-    Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high
+    Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high,
+    Py_ssize_t reach,
 ) noexcept nogil:
-    """Rows low to high of a part, while those that follow are on their way: in random order
-    waiting for them took a ninth of an epoch of 784-100-10."""
+    """Rows low to high of a part, while those that follow, up to `reach`, are on their way: in
+    random order waiting for them took a ninth of an epoch of 784-100-10."""
     cdef Py_ssize_t i, j
     cdef Lines *x = &net.x
     cdef Py_ssize_t size = x.d * REAL_SIZE
     cdef Py_ssize_t ahead = 1 + READ_AHEAD // size
     cdef const char *next_
     for i in range(low, high):
-        if x.layout == ROWS and i + ahead < high:
+        if x.layout == ROWS and first + i + ahead < reach:
             next_ = x.base + row_at(order, first + i + ahead) * x.row_stride
             j = 0
             while j < size:
@@ -263,13 +264,17 @@ cdef inline double single_strip(
     return v_sum(total)
 
 
-cdef double softmax_row(
-    Layer *layer, real *z, const real *y, real *g, real weight
+cdef inline double softmax_row(
+    Layer *layer, real *z, const real *y, real *g, real weight, double *factor
 ) noexcept nogil:
+    """Its cost, but for the logarithm of `factor`, which is multiplied by the row's sum.
+
+    So a strip of rows takes one logarithm; a row whose weight or cost forbids that has its own.
+    """
     cdef Py_ssize_t j
     cdef vreal top = v_load(z), sum_ = v_set(0), pull = v_set(0), e, v, t, rest
     cdef vreal s = v_set(weight)
-    cdef double total
+    cdef double total, loss
     j = LANES
     while j < layer.width:
         top = v_larger(top, v_load(z + j))
@@ -289,7 +294,12 @@ cdef double softmax_row(
     while j < layer.width:
         v_store(g + j, (v_load(g + j) * sum_ - v_load(y + j)) * s)
         j += LANES
-    return weight * bounded(log(total) - v_sum(pull))
+    loss = -v_sum(pull)
+    # Within the bounds, and a product of so many sums does not overflow.
+    if weight == 1 and 0 <= loss < 8 and 1 < total < 1000:
+        factor[0] *= total
+        return loss
+    return weight * bounded(log(total) + loss)
 
 
 cdef inline double logistic_row(
@@ -339,10 +349,10 @@ cdef double exponential_row(
 
 
 cdef double output_row(
-    Net *net, Layer *layer, real *z, const real *y, real *g, real weight
+    Net *net, Layer *layer, real *z, const real *y, real *g, real weight, double *factor
 ) noexcept nogil:
     if net.output == OUTPUT_SOFTMAX:
-        return softmax_row(layer, z, y, g, weight)
+        return softmax_row(layer, z, y, g, weight, factor)
     if net.output == OUTPUT_LOGISTIC:
         return logistic_row(LOSS_LOG_LOSS, net, layer, z, y, g, weight)
     if net.output == OUTPUT_LOGISTIC_SQUARED:
@@ -452,19 +462,20 @@ cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
 
 cdef void learn_rows(
     Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high,
-    bint with_errors,
+    Py_ssize_t reach, bint with_errors,
 ) noexcept nogil:
     """Rows low to high of a part that begins at `first`: their losses and errors."""
     cdef Py_ssize_t i, m, row, strip = low
     cdef Layer *last = &net.layers[net.n_layers - 1]
     cdef real weight = 1
     cdef real *y
-    cdef double loss
-    read_rows(net, order, first, low, high)
+    cdef double loss, factor
+    read_rows(net, order, first, low, high, max(reach, first + high))
     forward(net, low, high)
     while strip < high:
         m = min(<Py_ssize_t>TILE_ROWS, high - strip)
         loss = 0
+        factor = 1
         if last.d_out == 1 and net.output == OUTPUT_LOGISTIC:
             loss = single_strip(LOSS_LOG_LOSS, net, last, order, first, strip, m)
         elif last.d_out == 1 and net.output == OUTPUT_LOGISTIC_SQUARED:
@@ -477,7 +488,9 @@ cdef void learn_rows(
                 if net.sample_weight != NULL:
                     weight = net.sample_weight[row]
                 loss += output_row(net, last, last.output + i * last.line, y,
-                                   last.delta + i * last.line, weight)
+                                   last.delta + i * last.line, weight, &factor)
+            if factor != 1:
+                loss += log(factor)
         net.losses[strip // TILE_ROWS] = loss
         strip += m
     if with_errors:
@@ -501,6 +514,7 @@ cdef inline void step_loop(
     cdef vreal beta_1 = v_set(<real>net.beta_1), rest_1 = v_set(<real>(1 - net.beta_1))
     cdef vreal beta_2 = v_set(<real>net.beta_2), rest_2 = v_set(<real>(1 - net.beta_2))
     cdef vreal zero = v_set(0), largest = zero, odd = zero, g, v, t, x
+    cdef vreal sum_ = squares[0]
     while i < length:
         x = v_load(w + i)
         g = (v_load(tile + i) + l2 * x) * share
@@ -517,12 +531,13 @@ cdef inline void step_loop(
                 v = momentum * v - rate * g
             x = x + v
         v_store(w + i, x)
-        if not intercepts:
-            squares[0] = squares[0] + x * x
+        sum_ = sum_ + x * x
         if step.measure:
             largest = v_larger(largest, v_abs(g))
             odd = odd + (x + g) * zero
         i += LANES
+    if not intercepts:
+        squares[0] = sum_
     if step.measure:
         net.norms[member] = max(net.norms[member], <double>v_largest(largest))
         net.odds[member] += v_sum(odd)
@@ -653,10 +668,10 @@ cdef void look(Net *net, Problem *team, Py_ssize_t rows) noexcept nogil:
 
 
 cdef double batch(
-    Net *net, Problem *team, const int32_t *order, Py_ssize_t start, Py_ssize_t stop,
-    Step *step, int64_t member,
+    Net *net, Problem *team, const int32_t *order, Py_ssize_t n, Py_ssize_t start,
+    Py_ssize_t stop, Step *step, int64_t member,
 ) noexcept nogil:
-    """One batch: its mean cost without penalty, for the first member.
+    """One batch of the n rows: its mean cost without penalty, for the first member.
 
     With a step it is taken; without, the gradient is left in the layers' sums, and where
     they have none, only the cost is computed.
@@ -680,7 +695,7 @@ cdef double batch(
     while first < stop:
         rows = min(size, stop - first)
         learn_rows(net, order, first, share_of(rows, member, members),
-                   share_of(rows, member + 1, members), with_errors)
+                   share_of(rows, member + 1, members), n if members == 1 else 0, with_errors)
         meet_all(team)
         if member == 0:
             for i in range((rows + TILE_ROWS - 1) // TILE_ROWS):
@@ -721,7 +736,7 @@ cdef void train(
                 net.norms[member] = net.odds[member] = 0
             if member == 0:
                 penalty = net.l2 / 2 * squares_of(net)
-            norm = batch(net, team, order, start, stop, &step, member)
+            norm = batch(net, team, order, n, start, stop, &step, member)
             total += (norm + penalty * step.share) * (stop - start) / n
             if net.stop:
                 return
@@ -1025,7 +1040,7 @@ cdef class NetworkGradient(NetworkJob):
     def follow(self, int64_t member):
         with nogil:
             wait_until(&self.p.started, 1)
-            batch(&self.net, &self.p, NULL, 0, self.n, NULL, member)
+            batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, member)
             atomic_next(&self.p.left)
 
     def lead(self):
@@ -1033,7 +1048,7 @@ cdef class NetworkGradient(NetworkJob):
         cdef Py_ssize_t i
         cdef real share
         with nogil:
-            value = batch(&self.net, &self.p, NULL, 0, self.n, NULL, 0)
+            value = batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, 0)
         if self.p.interrupted:
             pending()
         if self.net.layers[0].gradient != NULL:
@@ -1070,7 +1085,7 @@ cdef class NetworkPrediction(NetworkJob):
             rows = min(net.part, self.n - first)
             low = min(rows, share_of(net.part, member, self.p.n_threads))
             high = min(rows, share_of(net.part, member + 1, self.p.n_threads))
-            read_rows(net, NULL, first, low, high)
+            read_rows(net, NULL, first, low, high, first + high)
             forward(net, low, high)
             for i in range(low, high):
                 z = last.output + i * last.line
@@ -1119,6 +1134,8 @@ def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
 
 def multiply_add(Py_ssize_t repeats, real factor=<real>0.5):
     """Run independent chains of multiplications and additions; returns how many of both."""
+    cdef real total
     with nogil:
-        multiply_add_chains(repeats, factor)
-    return repeats * CHAINS * LANES * 2
+        total = multiply_add_chains(repeats, factor)
+    # Looking at the sum keeps the compiler from leaving it out.
+    return repeats * CHAINS * LANES * 2 if isfinite(total) else 0
