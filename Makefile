@@ -10,7 +10,7 @@ ASAN := .venv-asan
 ASAN_FLAGS := -fsanitize=address -fno-omit-frame-pointer -g
 
 # Tests of what users call, run again under each of the other backends.
-ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_estimator_checks.py
+ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_network.py tests/test_estimator_checks.py
 
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
 	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)

@@ -5,13 +5,10 @@
 # (exp(r) - 1 - r) / r^2 on |r| <= log(2)/2 and of (atanh(s)/s - 1) / s^2 on s <= 1/3.
 
 
-cdef inline inlined_void exp_minus_abs(vreal z, vreal *e, vreal *rest) noexcept nogil:
-    """e^(-|z|) = e * (1 + rest), subnormal results included."""
-    cdef vreal a, n, half, r, p, one = v_set(1)
+cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noexcept nogil:
+    """r with e^a = 2^power (1 + r), for a <= 0."""
+    cdef vreal n = v_round(a * v_set(<real>1.4426950408889634)), r, p
     if REAL_SIZE == 4:
-        # Below -104 the result rounds to 0; the bound keeps 2^(n/2) representable.
-        a = v_at_least(v_minus_abs(z), -110)
-        n = v_round(a * v_set(<real>1.4426950408889634))
         # log(2) in two parts, the first short enough for n times it to be exact.
         r = a - n * v_set(<real>0.693145751953125) - n * v_set(<real>1.428606765330187e-06)
         p = v_set(<real>0.00019891981313977690212)
@@ -21,8 +18,6 @@ cdef inline inlined_void exp_minus_abs(vreal z, vreal *e, vreal *rest) noexcept 
         p = p * r + v_set(<real>0.16666666682534356071)
         p = p * r + v_set(<real>0.50000000142862234172)
     else:
-        a = v_at_least(v_minus_abs(z), -750)
-        n = v_round(a * v_set(<real>1.4426950408889634))
         r = a - n * v_set(<real>0.6931471803691238) - n * v_set(<real>1.9082149292705877e-10)
         p = v_set(<real>2.0915442297780115216e-9)
         p = p * r + v_set(<real>2.5106274733573294687e-8)
@@ -35,7 +30,16 @@ cdef inline inlined_void exp_minus_abs(vreal z, vreal *e, vreal *rest) noexcept 
         p = p * r + v_set(<real>0.041666666666666670074)
         p = p * r + v_set(<real>0.16666666666666671438)
         p = p * r + v_set(<real>0.5)
-    r = (p * r) * r + r
+    power[0] = n
+    reduced[0] = (p * r) * r + r
+
+
+cdef inline inlined_void exp_minus_abs(vreal z, vreal *e, vreal *rest) noexcept nogil:
+    """e^(-|z|) = e * (1 + rest), subnormal results included."""
+    # Below -104 (double: -746) the result rounds to 0; the bound keeps 2^(n/2) representable.
+    cdef vreal a = v_at_least(v_minus_abs(z), -110 if REAL_SIZE == 4 else -750)
+    cdef vreal n, half, p, r, one = v_set(1)
+    exp_reduced(a, &r, &n)
     p = one + r
     # What the sum rounded away, over p; 1 / p = 1 - r is near enough for a last half bit.
     a = r - (p - one)
@@ -96,6 +100,17 @@ cdef inline vreal log_logistic(vreal z) noexcept nogil:
     cdef vreal e, rest
     exp_minus_abs(z, &e, &rest)
     return v_where_negative(z, z, v_set(0)) - log1p_unit(e)
+
+
+cdef inline vreal tanh_of(vreal z) noexcept nogil:
+    """tanh |z| = -x / (2 + x) with x = e^(-2|z|) - 1, which loses no digit near 0."""
+    cdef vreal n, power, x, r
+    # Beyond |z| = 20 both types round to 1.
+    exp_reduced(v_at_least(v_minus_abs(z + z), -40), &r, &n)
+    power = v_exp2_whole(n)
+    x = power * r + (power - v_set(1))
+    x = v_set(0) - x / (v_set(2) + x)
+    return v_where_negative(z, v_set(0) - x, x)
 
 
 cdef inline inlined_void cost(int loss, vreal z, vreal y, vreal *value, vreal *derivative) noexcept nogil:

@@ -4,8 +4,8 @@
 from _thread import start_new_thread
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
-from libc.math cimport fabs, isfinite, log1p, sqrt, INFINITY
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.math cimport exp, fabs, isfinite, log, log1p, sqrt, INFINITY
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -60,6 +60,7 @@ include "matrix.pxi"
 include "neuron.pxi"
 include "packed.pxi"
 include "descent.pxi"
+include "network.pxi"
 
 
 def processor_level():

@@ -70,6 +70,7 @@ cdef inline void dots(
 
 cdef enum:
     LINES_AT_ONCE = 8
+    CACHE_LINE = 64
 
 
 cdef inline vreal plus_lines(

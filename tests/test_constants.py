@@ -13,6 +13,8 @@ ENUMS = (
     constants.Loss,
     constants.Solver,
     constants.Activation,
+    constants.Hidden,
+    constants.Output,
     constants.Status,
     constants.Counter,
     constants.Mark,

@@ -326,7 +326,7 @@ def test_bad_labels_are_named(rows):
         model.fit(X, None)
     with pytest.raises(ValueError, match="y has 3 rows, but X has 240"):
         model.fit(X, y[:3])
-    with pytest.raises(ValueError, match="'solver' parameter of SigmoidClassifier.*Got 'newton-cg'"):
+    with pytest.raises(ValueError, match="'solver' parameter of Sigmoid.*Got 'newton-cg'"):
         SigmoidClassifier(solver="newton-cg").fit(X, y)
     with pytest.raises(ValueError, match="'yes'.* not in class_weight"):
         SigmoidClassifier(class_weight={"maybe": 2.0, "no": 1.0}).fit(X, y)

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
         nesterov,
         newton,
     )
+    from schuss.network import MLPClassifier, MLPRegressor
     from schuss.neuron import SigmoidClassifier, SigmoidRegressor, train
     from schuss.persistence import load, save
 
 __all__ = [
     "DivergenceError",
     "LogisticRegression",
+    "MLPClassifier",
+    "MLPRegressor",
     "SigmoidClassifier",
     "SigmoidRegressor",
     "__version__",
@@ -55,6 +58,8 @@ __all__ = [
 _HOMES = {
     "DivergenceError": "errors",
     "LogisticRegression": "linear",
+    "MLPClassifier": "network",
+    "MLPRegressor": "network",
     "SigmoidClassifier": "neuron",
     "SigmoidRegressor": "neuron",
     "adam": "minimizer",

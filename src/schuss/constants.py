@@ -39,6 +39,25 @@ class Activation(IntEnum):
     LOG_LOGISTIC = 2
 
 
+class Hidden(IntEnum):
+    """Activations of a network's hidden layers."""
+
+    IDENTITY = 0
+    LOGISTIC = 1
+    TANH = 2
+    RELU = 3
+
+
+class Output(IntEnum):
+    """Activations of a network's last layer, each with its cost."""
+
+    SOFTMAX = 0  # cross-entropy
+    LOGISTIC = 1  # log-loss, of each output
+    LOGISTIC_SQUARED = 2  # squared error, of each output
+    IDENTITY = 3  # squared error
+    EXPONENTIAL = 4  # half the Poisson deviance
+
+
 class Status(IntEnum):
     """Why `descend` or `walk` returned; those after NONFINITE are of `walk` alone."""
 

@@ -15,7 +15,11 @@ A run is an object with
 ``is_unstable()``, ``oscillation(losses)``
     the objective where it stands, and what tells a useless end from a good one;
 ``state``, ``stochastic``, ``watched``, ``longest``, ``seconds_estimate``
-    as `solvers.first_order` describes them.
+    as `solvers.first_order` describes them;
+``weights()`` (optional, else ``snapshot()``)
+    what early stopping keeps, to be restored;
+``retreats`` (optional, else True)
+    whether it goes back to its start where it diverges.
 """
 
 import math
@@ -100,22 +104,23 @@ class Info:
 class Plateau:
     """Stop where the best value has not improved by `tol` for `patience` iterations.
 
-    A run that goes on after such a stop is given the same patience again.
+    A run that goes on after such a stop is given the same patience again. `best` and
+    `waited` are those of an earlier run that this one continues.
     """
 
-    def __init__(self, tol, patience):
+    def __init__(self, tol, patience, best=math.inf, waited=0):
         self._tol = tol
         self._patience = patience
-        self._best = math.inf
-        self._waited = 0
+        self.best = best
+        self.waited = waited
 
     def find(self, values):
         """Index of the value at which to stop, or None."""
         for i, value in enumerate(values.tolist()):
-            self._waited = self._waited + 1 if value > self._best - self._tol else 0
-            self._best = min(self._best, value)
-            if self._waited >= self._patience:
-                self._waited = 0
+            self.waited = self.waited + 1 if value > self.best - self._tol else 0
+            self.best = min(self.best, value)
+            if self.waited >= self._patience:
+                self.waited = 0
                 return i
         return None
 
@@ -127,7 +132,7 @@ class Plateau:
 
 def run(
     solver, *, max_iter, plateau=None, validate=None, early_stopping=False, callbacks=(),
-    checkpoint=None,
+    checkpoint=None, judge=None,
 ):  # fmt: skip
     """Advance a run until something stops it.
 
@@ -151,6 +156,9 @@ def run(
         ``resume(solver)`` returns the history rows done before, or None, and whether the
         run had converged; ``save(solver, rows, final, converged)`` is called after each
         chunk.
+    judge : callable or None
+        What early stopping looks at instead of the validation loss, the less the better;
+        called after each iteration.
 
     Returns
     -------
@@ -193,9 +201,10 @@ def run(
             if validate is not None and len(rows):
                 validation = validate()
                 if early_stopping:
-                    if validation < best[0]:
-                        best = validation, solver.snapshot()
-                    if plateau.find(np.array([validation])) is not None and reason is None:
+                    judged = validation if judge is None else judge()
+                    if judged < best[0]:
+                        best = judged, getattr(solver, "weights", solver.snapshot)()
+                    if plateau.find(np.array([judged])) is not None and reason is None:
                         reason = "early_stopping"
             seconds = log.add(rows, validation)
             if len(rows) and reason != "diverged":
@@ -258,7 +267,8 @@ def _finish(solver, log, reason, begin, best, first):
     if first is None and not solver.stochastic and log.n_rows > 1:
         first = float(log.blocks[0][0, 0])
     if reason == "diverged":
-        solver.restore(begin)
+        if getattr(solver, "retreats", True):
+            solver.restore(begin)
     elif best is not None:
         solver.restore(best)
     loss = solver.value()

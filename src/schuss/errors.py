@@ -26,8 +26,10 @@ def whole_or_not(estimator):
             )
 
 
-class DivergenceError(ArithmeticError):
+class DivergenceError(ArithmeticError, ValueError):
     """A run whose steps were too large for its data.
+
+    It is a ValueError as well, which scikit-learn raises where weights are not finite.
 
     The estimator stays usable: its weights are those from before the fit, its history
     shows how the cost grew, and ``stop_reason_`` is ``"diverged"``.

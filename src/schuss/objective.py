@@ -360,3 +360,45 @@ def predict(X, coef, intercept, activation, n_threads):
             threads.useful(n_threads, data.size(X) * len(coef)),
         )
     return out
+
+
+class NetworkObjective:
+    """The cost of a network on one set of rows, and its penalty.
+
+    Parameters
+    ----------
+    backend : module
+    X : from `data.check_features`
+    y : codes of shape (n,), or real targets of shape (n,) or (n, K)
+    sample_weight : ndarray of shape (n,) or None
+    network : Network
+    alpha : float
+        ``alpha / 2 * ||W||^2 / sum of the weights``, never on the intercepts.
+    n_threads : int
+        Threads that may be used; as many are as the size is worth.
+    """
+
+    def __init__(self, backend, X, y, sample_weight, network, *, alpha=0.0, n_threads=1):
+        self.backend = backend
+        self.data = data.bind(backend, X, y, sample_weight)
+        self.network = network
+        self.n_rows = X.shape[0]
+        self._l2 = alpha * self.data.scale
+        self._n_weights = sum(math.prod(shape) for shape in network.shapes)
+        self._threads = n_threads
+
+    def n_threads(self, rows):
+        """Threads worth using where so many rows are learnt at once."""
+        return threads.useful(self._threads, rows * self._n_weights)
+
+    def value(self, theta):
+        return self.value_and_gradient(theta, None)
+
+    def value_and_gradient(self, theta, grad):
+        """Mean cost plus penalty; the gradient goes into `grad`."""
+        n_threads = self.n_threads(self.n_rows)
+        value = self.backend.network_gradient(self.data, self.network, theta, grad, n_threads)
+        weights = theta[: self._n_weights]
+        if grad is not None:
+            grad[: self._n_weights] += self._l2 * weights
+        return value + self._l2 / 2 * float(np.sum(np.square(weights, dtype=np.float64)))

@@ -180,11 +180,12 @@ def check_unit_interval(y, loss, name="y"):
     )
 
 
-def check_weights(sample_weight, X, dtype):
+def check_weights(sample_weight, X, dtype, scaled=True):
     """Return weights of shape (n,), scaled by a power of two so that the largest is about 1.
 
     Only the ratios of the weights matter, and a power of two changes no digit of them;
-    so neither their sum nor its inverse can overflow.
+    so neither their sum nor its inverse can overflow. Where more than the ratios matters,
+    they are not `scaled`.
     """
     if sample_weight is None:
         return None
@@ -200,7 +201,9 @@ def check_weights(sample_weight, X, dtype):
             "Sample weights must contain at least one non-zero number: every entry of "
             "sample_weight is 0. Leave sample_weight out to count all rows alike."
         )
-    return np.ldexp(weights, -int(np.frexp(high)[1])).astype(dtype, copy=False)
+    if scaled:
+        weights = np.ldexp(weights, -int(np.frexp(high)[1]))
+    return weights.astype(dtype, copy=False)
 
 
 def check_start(value, shape, dtype, name):

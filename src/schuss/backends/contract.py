@@ -32,7 +32,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-FUNCTIONS = ("prepare", "pointwise", "gradient", "descend", "predict", "walk")
+FUNCTIONS = (
+    "prepare", "pointwise", "gradient", "descend", "predict",
+    "network_gradient", "network_epochs", "network_predict", "shuffle",
+    "walk",
+)  # fmt: skip
 
 
 class Data(NamedTuple):
@@ -108,6 +112,66 @@ class Trail(NamedTuple):
     x: np.ndarray  # (n,)
     gradient: np.ndarray  # (n,)
     marks: np.ndarray  # (constants.N_MARKS,)
+
+
+class Network(NamedTuple):
+    """Layers of neurons: a_0 = x, a_l = phi(a_(l-1) W_l + b_l).
+
+    Its parameters are one vector `theta`: the weights, one layer after the other, each of
+    shape (neurons below, neurons) in C order, and then the intercepts of all layers.
+    """
+
+    units: tuple[int, ...]  # neurons in each layer, the features first
+    hidden: int  # constants.Hidden
+    output: int  # constants.Output
+
+    @property
+    def shapes(self):
+        """Of the weights of each layer."""
+        return tuple(zip(self.units[:-1], self.units[1:], strict=True))
+
+    @property
+    def n_parameters(self):
+        return sum((below + 1) * above for below, above in self.shapes)
+
+    def split(self, theta):
+        """Views of the weights and of the intercepts, each a list with one for each layer."""
+        sizes = [below * above for below, above in self.shapes] + list(self.units[1:])
+        parts = np.split(theta, np.cumsum(sizes)[:-1])
+        n = len(self.shapes)
+        coefs = [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=False)]
+        return coefs, parts[n:]
+
+
+class NetworkState(NamedTuple):
+    """What training a network changes."""
+
+    theta: np.ndarray  # (P,)
+    slots: np.ndarray  # (constants.N_SLOTS[solver], P)
+    counters: np.ndarray  # (constants.N_COUNTERS,) float64
+
+
+class NetworkRule(NamedTuple):
+    """How the gradient of a batch becomes a step.
+
+    With g the mean gradient of the batch, `l2` times the weights divided by the batch's sum
+    of weights included, r the rate of the epoch and v the first slot:
+
+    momentum
+        v <- momentum v - r g, theta <- theta + v.
+    nesterov
+        v <- momentum v - r g, theta <- theta + momentum v - r g.
+    adam
+        As in `Rule`, but epsilon is added before the correction of the second moment.
+    """
+
+    solver: int  # constants.Solver.MOMENTUM, NESTEROV or ADAM
+    momentum: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    l2: float  # l2/2 * ||W||^2 / sum of the batch's weights
+    batch_size: int
 
 
 def prepare(X):
@@ -232,4 +296,78 @@ def walk(function, state, rule, limits, trail, rates, path, values):
         Steps taken, also in ``state.counters[EPOCHS]`` if an exception ends the call.
     status : int
         constants.Status
+    """
+
+
+def network_gradient(data, network, theta, grad, n_threads):
+    """Mean cost of a network over all rows, and its gradient, without penalty.
+
+    Parameters
+    ----------
+    data : Data
+        Targets: codes, where one output learns ``codes == 1`` and several learn
+        ``codes == k``; or real, of shape (outputs, n).
+    network : Network
+    theta : real of shape (P,), IN
+    grad : real of shape (P,), OUT, or None for the cost alone
+
+    Returns
+    -------
+    float
+        Summed over the outputs, but for Output.IDENTITY, where it is their mean while the
+        gradient is that of the sum, both as in scikit-learn. Cross-entropies are those of
+        probabilities held within [eps, 1 - eps].
+    """
+
+
+def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+    """Train a network for up to ``len(history)`` epochs of mini-batches.
+
+    A history row holds the mean over the rows of the batches' costs, the penalty of each
+    included, the largest entry of the last batch's gradient, and the rate. It stops where
+    a cost or, at the end of an epoch, a parameter is not finite; the state then is of no
+    use.
+
+    Parameters
+    ----------
+    data : Data
+    network : Network
+    state : NetworkState, IN and OUT
+    rule : NetworkRule
+    rates : float64 of shape (k,)
+        Size of the steps of each epoch.
+    order : ndarray of shape (k, m), int32, or None
+        The rows that each epoch takes, in this order; None for all in their own order.
+    history : float64 of shape (k, 3), OUT
+        Columns as `constants.HISTORY_COLUMNS`.
+
+    Returns
+    -------
+    epochs, status
+        As of `descend`.
+    """
+
+
+def network_predict(X, network, theta, out, n_threads):
+    """Answers of a network.
+
+    Parameters
+    ----------
+    X : from prepare()
+    network : Network
+    theta : real of shape (P,)
+    out : real of shape (n, outputs), C order, OUT
+    """
+
+
+def shuffle(random_state, order, out):
+    """Orders of the rows for some epochs, each a shuffle of the one before.
+
+    They are those of `sklearn.utils.shuffle`, and the generator ends where it would.
+
+    Parameters
+    ----------
+    random_state : numpy.random.RandomState
+    order : int32 of shape (n,), IN
+    out : int32 of shape (k, n), C order, OUT
     """

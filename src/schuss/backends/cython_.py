@@ -95,6 +95,27 @@ def walk(function, state, rule, limits, trail, rates, path, values):
     return _double.walk(function, state, rule, limits, trail, rates, path, values)
 
 
+def network_gradient(data, network, theta, grad, n_threads):
+    return _module(theta.dtype).NetworkGradient(data, network, theta, grad, n_threads).run()
+
+
+def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+    job = _module(state.theta.dtype).NetworkDescent(
+        data, network, state, rule, rates, order, history, n_threads
+    )
+    return job.run()
+
+
+def network_predict(X, network, theta, out, n_threads):
+    _module(theta.dtype).NetworkPrediction(X, network, theta, out, n_threads).run()
+
+
+def shuffle(random_state, order, out):
+    bits = random_state._bit_generator
+    with bits.lock:
+        _single.shuffle(bits.capsule, order, out)
+
+
 def read_once(buffer, n_threads):
     """Read a contiguous array from end to end, once: the yardstick for a pass over X."""
     parts = np.array_split(buffer.reshape(-1).view(np.uint8), n_threads)
@@ -104,3 +125,19 @@ def read_once(buffer, n_threads):
     _single.read_once(parts[0])
     for member in members:
         member.join()
+
+
+def multiply_add(repeats, n_threads):
+    """Float32 operations done, as fast as they can be: the yardstick for matrix products."""
+    done = [0] * n_threads
+
+    def work(member):
+        done[member] = _single.multiply_add(repeats)
+
+    members = [threading.Thread(target=work, args=(i,)) for i in range(1, n_threads)]
+    for member in members:
+        member.start()
+    work(0)
+    for member in members:
+        member.join()
+    return sum(done)

@@ -21,15 +21,17 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 from schuss.backends import numpy_
-from schuss.backends.contract import Limits, Rule, State
+from schuss.backends.contract import Data, Limits, NetworkRule, Rule, State
 from schuss.constants import (
     HISTORY_COLUMNS,
     N_COUNTERS,
     REAL_TYPE,
     Activation,
     Counter,
+    Hidden,
     Loss,
     Mark,
+    Output,
     Solver,
     Status,
 )
@@ -43,6 +45,10 @@ _GD, _MOMENTUM, _NESTEROV, _ADAM = (
     int(s) for s in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV, Solver.ADAM)
 )
 _LOGISTIC, _LOG_LOGISTIC = int(Activation.LOGISTIC), int(Activation.LOG_LOGISTIC)
+_HIDDEN_LOGISTIC, _TANH, _RELU = int(Hidden.LOGISTIC), int(Hidden.TANH), int(Hidden.RELU)
+_SOFTMAX, _SIGMOID, _SIGMOID_SQUARED, _EXPONENTIAL = (
+    int(o) for o in (Output.SOFTMAX, Output.LOGISTIC, Output.LOGISTIC_SQUARED, Output.EXPONENTIAL)
+)
 _RAN, _CONVERGED, _NONFINITE = int(Status.RAN), int(Status.CONVERGED), int(Status.NONFINITE)
 _SMALL_STEP, _SMALL_FALL, _OVERSHOT = (
     int(s) for s in (Status.SMALL_STEP, Status.SMALL_FALL, Status.OVERSHOT)
@@ -87,6 +93,10 @@ _exact = numba.njit(fastmath={"contract"}, **_OPTIONS)
 
 _RULE_TYPES = tuple(Rule.__annotations__.values())
 _LIMITS_TYPES = tuple(Limits.__annotations__.values())
+_NETWORK_RULE_TYPES = tuple(NetworkRule.__annotations__.values())
+# What `_network` is to do, and the rows that go through the layers together.
+_COST, _GRADIENT, _EPOCHS_JOB, _ANSWERS = range(4)
+_NETWORK_ROWS = 256
 _ANY_GRADIENT = Rule(
     loss=0, solver=_GD, learning_rate=0.0, momentum=0.0, beta_1=0.0, beta_2=0.0, epsilon=0.0,
     l2=0.0, l1=0.0, tol=math.inf, fit_intercept=True, batch_size=1,
@@ -163,6 +173,55 @@ def walk(function, state, rule, limits, trail, rates, path, values):
         function.coef, function.slope, *state, rule, limits, *trail, rates, path, values
     )
     return done, Status(status)
+
+
+def network_gradient(data, network, theta, grad, n_threads):
+    job = _COST if grad is None else _GRADIENT
+    return _run_network(job, data, network, theta, grad=grad)[1] * data.scale
+
+
+def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+    rule = NetworkRule(*(to(value) for to, value in zip(_NETWORK_RULE_TYPES, rule, strict=True)))
+    epochs, status = _run_network(
+        _EPOCHS_JOB, data, network, state.theta, slots=state.slots, counters=state.counters,
+        rule=rule, rates=rates, order=order, history=history,
+    )  # fmt: skip
+    return epochs, Status(int(status))
+
+
+def network_predict(X, network, theta, out, n_threads):
+    nothing = Data(X, np.empty(0, np.uint8), None, 1.0)
+    _run_network(_ANSWERS, nothing, network, theta, out=out)
+
+
+def shuffle(random_state, order, out):
+    for row in out:
+        places = np.arange(len(order))
+        random_state.shuffle(places)
+        row[...] = order = order[places]
+
+
+def _run_network(
+    job, data, network, theta, *, slots=None, counters=None, rule=None, rates=None, order=None,
+    history=None, grad=None, out=None,
+):  # fmt: skip
+    """One compiled function does all: each more to compile costs the user seconds."""
+    real = theta.dtype
+    units = np.array(network.units, np.int64)
+    if rule is None:
+        rule = NetworkRule(0, 0.0, 0.0, 0.0, 0.0, 0.0, max(data.X.shape[0], 1))
+    return _compiled(_network, *_kind(data.X))(
+        job, *_arguments(data.X), *_learnt(data), units, int(network.hidden), int(network.output),
+        theta if job == _EPOCHS_JOB else theta.copy(),
+        np.empty((0, 0), real) if slots is None else slots,
+        np.zeros(N_COUNTERS) if counters is None else counters,
+        rule,
+        np.empty(0) if rates is None else rates,
+        np.empty((0, 0), np.int32) if order is None else order,
+        np.empty((0, len(HISTORY_COLUMNS))) if history is None else history,
+        np.empty(len(theta), real) if grad is None else grad,
+        np.empty((0, 0), real) if out is None else out,
+    )  # fmt: skip
 
 
 def _run(data, state, rule, order, history):
@@ -250,6 +309,14 @@ def _compiled(function, real, *kind):
             numbers_, numbers_, table, vector, _array(real, 3), vector,
             _tuple_type(Rule, _RULE_TYPES), _tuple_type(Limits, _LIMITS_TYPES),
             vector, vector, vector, numbers_, table, vector,
+        )  # fmt: skip
+    elif function is _network:
+        signature = (
+            types.int64, *_rows_types(real, *kind), *_learnt_types(real), _given(np.int64, 1),
+            types.int64, types.int64, _array(real, 1), _array(real, 2), _array(np.float64, 1),
+            _tuple_type(NetworkRule, _NETWORK_RULE_TYPES),
+            _given(np.float64, 1), _given(np.int32, 2), _array(np.float64, 2), _array(real, 1),
+            _array(real, 2),
         )  # fmt: skip
     elif function is _descend:
         signature = (
@@ -969,3 +1036,311 @@ def _judge(marks, rule, limits, x, value, g, last_x, last_g):
     marks[_POINTS] += 1
     marks[_VALUE] = value
     return status
+
+
+# Networks.
+
+
+def _gather_rows(tile, lines, m, target):
+    for r in range(m):
+        for j in range(target.shape[1]):
+            target[r, j] = tile[lines[r], j]
+
+
+def _gather_columns(tile, lines, m, target):
+    for j in range(target.shape[1]):
+        for r in range(m):
+            target[r, j] = tile[0][j, lines[r]]
+
+
+def _gather_sparse(tile, lines, m, target):
+    values, indices, indptr = tile
+    for r in range(m):
+        for j in range(target.shape[1]):
+            target[r, j] = 0
+        for p in range(indptr[lines[r]], indptr[lines[r] + 1]):
+            target[r, indices[p]] += values[p]
+
+
+def _gather(tile, lines, m, target):
+    """Rows that `_tile` returned, as an array."""
+
+
+@overload(_gather)
+def _choose_gather(tile, lines, m, target):
+    if isinstance(tile, types.Array):
+        return _gather_rows
+    return _gather_columns if len(tile) == 1 else _gather_sparse
+
+
+@_exact
+def _layer(theta, units, i):
+    """Views of the weights and of the intercepts of layer i."""
+    start = 0
+    for k in range(i):
+        start += units[k] * units[k + 1]
+    stop = start + units[i] * units[i + 1]
+    bias = 0
+    for k in range(len(units) - 1):
+        bias += units[k] * units[k + 1]
+        if k < i:
+            bias += units[k + 1]
+    return (
+        theta[start:stop].reshape(units[i], units[i + 1]),
+        theta[bias : bias + units[i + 1]],
+    )
+
+
+@_exact
+def _activate_hidden(hidden, a):
+    for r in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            if hidden == _HIDDEN_LOGISTIC:
+                a[r, j] = _sigmoids(float(a[r, j]))[0]
+            elif hidden == _TANH:
+                a[r, j] = math.tanh(a[r, j])
+            elif hidden == _RELU and a[r, j] < 0:
+                a[r, j] = 0
+
+
+@_exact
+def _slope_hidden(hidden, a, e):
+    """e times the derivative of the activation, from the activation itself."""
+    for r in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            if hidden == _HIDDEN_LOGISTIC:
+                e[r, j] *= a[r, j] * (1 - a[r, j])
+            elif hidden == _TANH:
+                e[r, j] *= 1 - a[r, j] * a[r, j]
+            elif hidden == _RELU and a[r, j] == 0:
+                e[r, j] = 0
+
+
+@_exact
+def _bounded(cost, eps):
+    """A cross-entropy of a probability held within [eps, 1 - eps]; NaN stays NaN."""
+    low, high = -math.log1p(-eps), -math.log(eps)
+    return low if cost < low else high if cost > high else cost
+
+
+@_exact
+def _output_row(output, z, y, eps, e, cost, slope):
+    """Cost of a row; the derivative by its scores goes into e. z and y are float64."""
+    n_outputs = len(z)
+    total = 0.0
+    if output == _SOFTMAX:
+        top, pull = z[0], 0.0
+        for k in range(1, n_outputs):
+            top = _larger(top, z[k])
+        for k in range(n_outputs):
+            if y[k] != 0:
+                pull += y[k] * (z[k] - top)
+            e[k] = math.exp(z[k] - top)
+            slope[k] = e[k]
+            total += slope[k]
+        for k in range(n_outputs):
+            e[k] = slope[k] / total - y[k]
+        return _bounded(math.log(total) - pull, eps)
+    if output == _SIGMOID or output == _SIGMOID_SQUARED:
+        _costs(_LOG_LOSS if output == _SIGMOID else _SQUARED_ERROR, n_outputs, z, y, cost, slope)
+        for k in range(n_outputs):
+            e[k] = slope[k]
+            total += _bounded(cost[k], eps) if output == _SIGMOID else cost[k]
+        return total
+    if output == _EXPONENTIAL:
+        for k in range(n_outputs):
+            mean = math.exp(z[k])
+            e[k] = mean - y[k]
+            total += mean - y[k] - y[k] * z[k] + (y[k] * math.log(y[k]) if y[k] > 0 else 0.0)
+        return total
+    for k in range(n_outputs):
+        e[k] = z[k] - y[k]
+        total += (z[k] - y[k]) ** 2
+    return total / (2 * n_outputs)
+
+
+@_exact
+def _answer_row(output, z):
+    if output == _SOFTMAX:
+        top, total = z[0], 0.0
+        for k in range(1, len(z)):
+            top = _larger(top, z[k])
+        for k in range(len(z)):
+            z[k] = math.exp(z[k] - top)
+            total += z[k]
+        for k in range(len(z)):
+            z[k] = z[k] / total
+    elif output == _SIGMOID or output == _SIGMOID_SQUARED:
+        for k in range(len(z)):
+            z[k] = _sigmoids(float(z[k]))[0]
+    elif output == _EXPONENTIAL:
+        for k in range(len(z)):
+            z[k] = math.exp(z[k])
+
+
+@_exact
+def _network_pass(
+    values, indices, indptr, scratch, columns, soft, small, wide, weight, units, hidden, output,
+    theta, order, start, stop, layers, errors, places, grad, product, out, job,
+):  # fmt: skip
+    """Sum of the costs of rows start to stop; their gradients are added to `grad`."""
+    depth, d, n_outputs = len(units) - 1, units[0], units[-1]
+    block = _tile_rows(d, theta.itemsize, columns)
+    rows, own = np.empty(_NETWORK_ROWS, np.int64), np.arange(_NETWORK_ROWS)
+    z, y, cost, slope = np.empty((4, n_outputs))
+    # -log1p(-eps) of the float types themselves.
+    eps = 2.0**-23 if theta.itemsize == 4 else 2.0**-52
+    value = 0.0
+    for first in range(start, stop, _NETWORK_ROWS):
+        m = min(_NETWORK_ROWS, stop - first)
+        for r in range(m):
+            rows[r] = order[first + r] if len(order) else first + r
+        a = layers[: m * d].reshape(m, d)
+        for part in range(0, m, block):
+            some = min(block, m - part)
+            tile, lines = _tile(
+                values, indices, indptr, scratch, columns, rows[part : part + some], some, own
+            )
+            _gather(tile, lines, some, a[part : part + some])
+        for i in range(depth):
+            coef, intercept = _layer(theta, units, i)
+            above = layers[places[i + 1] : places[i + 1] + m * units[i + 1]]
+            above = above.reshape(m, units[i + 1])
+            np.dot(a, coef, above)
+            for r in range(m):
+                for j in range(units[i + 1]):
+                    above[r, j] += intercept[j]
+            if i + 1 < depth:
+                _activate_hidden(hidden, above)
+            a = above
+        if job == _ANSWERS:
+            for r in range(m):
+                _answer_row(output, a[r])
+                for k in range(n_outputs):
+                    out[first + r, k] = a[r, k]
+            continue
+        e = errors[places[depth] : places[depth] + m * n_outputs].reshape(m, n_outputs)
+        for r in range(m):
+            for k in range(n_outputs):
+                z[k] = a[r, k]
+                if len(soft):
+                    y[k] = soft[k, rows[r]]
+                else:
+                    code = small[rows[r]] if len(small) else wide[rows[r]]
+                    y[k] = code == (1 if n_outputs == 1 else k)
+            row_cost = _output_row(output, z, y, eps, e[r], cost, slope)
+            if len(weight):
+                row_cost *= weight[rows[r]]
+                for k in range(n_outputs):
+                    e[r, k] *= weight[rows[r]]
+            value += row_cost
+        if job == _COST:
+            continue
+        for i in range(depth - 1, -1, -1):
+            a = layers[places[i] : places[i] + m * units[i]].reshape(m, units[i])
+            coef_grad, intercept_grad = _layer(grad, units, i)
+            sums = product[: units[i] * units[i + 1]].reshape(units[i], units[i + 1])
+            np.dot(a.T, e, sums)
+            coef_grad += sums
+            for r in range(m):
+                for j in range(units[i + 1]):
+                    intercept_grad[j] += e[r, j]
+            if i:
+                coef, _ = _layer(theta, units, i)
+                below = errors[places[i] : places[i] + m * units[i]].reshape(m, units[i])
+                np.dot(e, coef.T, below)
+                _slope_hidden(hidden, a, below)
+                e = below
+    return value
+
+
+def _network(
+    job, n, values, indices, indptr, scratch, columns, soft, small, wide, weight, scale, units,
+    hidden, output, theta, slots, counters, rule, rates, order, history, grad, out,
+):  # fmt: skip
+    """Epochs, or one pass for the cost, the gradient or the answers."""
+    depth = len(units) - 1
+    ordered = order.size > 0
+    n = order.shape[1] if ordered else n
+    most = min(_NETWORK_ROWS, n)
+    places = np.zeros(depth + 2, np.int64)
+    n_weights, widest = 0, 0
+    for i in range(depth + 1):
+        places[i + 1] = places[i] + most * units[i]
+        if i < depth:
+            n_weights += units[i] * units[i + 1]
+            widest = max(widest, units[i] * units[i + 1])
+    layers = np.empty(places[depth + 1], theta.dtype)
+    errors, product = np.empty_like(layers), np.empty(widest, theta.dtype)
+    own = np.empty(0, np.int32)
+    if job != _EPOCHS_JOB:
+        grad[:] = 0
+        value = _network_pass(
+            values, indices, indptr, scratch, columns, soft, small, wide, weight, units, hidden,
+            output, theta, own, 0, n, layers, errors, places, grad, product, out, job,
+        )  # fmt: skip
+        for p in range(len(grad)):
+            grad[p] *= scale
+        return 0, value
+    counters[_EPOCHS] = 0
+    steps = counters[_STEPS]
+    for epoch in range(len(rates)):
+        rows = order[epoch] if ordered else own
+        total = norm = 0.0
+        for start in range(0, n, rule.batch_size):
+            stop = min(start + rule.batch_size, n)
+            mass = float(stop - start)
+            if len(weight):
+                mass = 0.0
+                for r in range(start, stop):
+                    mass += weight[rows[r] if ordered else r]
+            # A batch that weighs nothing teaches nothing.
+            share = 1 / mass if mass > 0 else 0.0
+            squares = 0.0
+            for p in range(n_weights):
+                squares += float(theta[p]) ** 2
+            grad[:] = 0
+            value = _network_pass(
+                values, indices, indptr, scratch, columns, soft, small, wide, weight, units,
+                hidden, output, theta, rows, start, stop, layers, errors, places, grad, product,
+                out, job,
+            )  # fmt: skip
+            total += (value + rule.l2 / 2 * squares) * share * (stop - start) / n
+            if not math.isfinite(total):
+                return epoch, float(_NONFINITE)
+            steps += 1
+            norm = _network_step(theta, slots, rule, rates[epoch], share, grad, n_weights, steps)
+        for p in range(len(theta)):
+            if not math.isfinite(theta[p]):
+                return epoch, float(_NONFINITE)
+        history[epoch, 0] = total
+        history[epoch, 1] = norm
+        history[epoch, 2] = rates[epoch]
+        counters[_EPOCHS] = epoch + 1
+        counters[_STEPS] = steps
+    return len(rates), float(_RAN)
+
+
+@_exact
+def _network_step(theta, slots, rule, rate, share, grad, n_weights, steps):
+    """Move the parameters as the rule says; the largest entry of the gradient."""
+    if rule.solver == _ADAM:
+        rate *= math.sqrt(1 - rule.beta_2**steps) / (1 - rule.beta_1**steps)
+    norm = 0.0
+    for p in range(len(theta)):
+        g = float(grad[p])
+        if p < n_weights:
+            g += rule.l2 * theta[p]
+        g *= share
+        norm = _larger(norm, abs(g))
+        if rule.solver == _ADAM:
+            slots[0, p] = rule.beta_1 * slots[0, p] + (1 - rule.beta_1) * g
+            slots[1, p] = rule.beta_2 * slots[1, p] + (1 - rule.beta_2) * g * g
+            theta[p] -= rate * slots[0, p] / (math.sqrt(slots[1, p]) + rule.epsilon)
+        else:
+            slots[0, p] = rule.momentum * slots[0, p] - rate * g
+            if rule.solver == _NESTEROV:
+                theta[p] += rule.momentum * slots[0, p] - rate * g
+            else:
+                theta[p] += slots[0, p]
+    return norm

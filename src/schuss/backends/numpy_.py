@@ -10,7 +10,17 @@ import numpy as np
 import scipy.sparse as sp
 
 from schuss.backends.calls import c_function
-from schuss.constants import REAL_TYPE, Activation, Counter, Loss, Mark, Solver, Status
+from schuss.constants import (
+    REAL_TYPE,
+    Activation,
+    Counter,
+    Hidden,
+    Loss,
+    Mark,
+    Output,
+    Solver,
+    Status,
+)
 
 NAME = "numpy"
 
@@ -158,6 +168,65 @@ def _evaluation(function, difference):
         return value(x), gradient
 
     return differences
+
+
+def network_gradient(data, network, theta, grad, n_threads):
+    if grad is not None:
+        grad[...] = 0
+    value = 0.0
+    for rows in _blocks(0, data.X.shape[0]):
+        value += _network_pass(data, network, theta, rows, grad)
+    if grad is not None:
+        grad *= data.scale
+    return value * data.scale
+
+
+def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+    n = data.X.shape[0] if order is None or not order.size else order.shape[1]
+    state.counters[Counter.EPOCHS] = 0
+    grad = np.empty_like(state.theta)
+    n_weights = sum(math.prod(shape) for shape in network.shapes)
+    weights = state.theta[:n_weights]
+    steps = state.counters[Counter.STEPS]
+    for epoch, rate in enumerate(rates):
+        total = 0.0
+        for start in range(0, n, rule.batch_size):
+            batch = slice(start, min(start + rule.batch_size, n))
+            rows = batch if order is None or not order.size else order[epoch, batch]
+            m = batch.stop - batch.start
+            weight = m if data.sample_weight is None else float(data.sample_weight[rows].sum())
+            # A batch that weighs nothing teaches nothing.
+            share = 1 / weight if weight > 0 else 0.0
+            grad[...] = 0
+            with np.errstate(over="ignore", invalid="ignore"):
+                value = _network_pass(data, network, state.theta, rows, grad)
+                value += rule.l2 / 2 * np.sum(np.square(weights, dtype=np.float64))
+                total += value * share * m / n
+                if not math.isfinite(total):
+                    return epoch, Status.NONFINITE
+                grad[:n_weights] += rule.l2 * weights
+                grad *= share
+                steps += 1
+                _network_step(state, rule, rate, grad, steps)
+        if not np.isfinite(state.theta).all():
+            return epoch, Status.NONFINITE
+        history[epoch] = total, np.abs(grad).max(), rate
+        state.counters[Counter.EPOCHS] = epoch + 1
+        state.counters[Counter.STEPS] = steps
+    return len(rates), Status.RAN
+
+
+def network_predict(X, network, theta, out, n_threads):
+    for rows in _blocks(0, X.shape[0]):
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[rows] = _answers(network.output, _forward(network, theta, _dense(X, rows))[-1])
+
+
+def shuffle(random_state, order, out):
+    for row in out:
+        places = np.arange(len(order))
+        random_state.shuffle(places)
+        row[...] = order = order[places]
 
 
 def _logistic_pair(z):
@@ -367,3 +436,105 @@ def _extrapolate(state, rule, full, new, grad):
     previous[...] = new
     state.counters[Counter.RATIO] = t_next
     return new + new.dtype.type(factor) * moved
+
+
+# ------------------------------------------------------------------- networks
+
+
+def _dense(X, rows):
+    block = _read(X, rows)
+    return block.toarray() if sp.issparse(block) else block
+
+
+def _hidden(kind, z):
+    if kind == Hidden.LOGISTIC:
+        return _logistic_pair(z)[0]
+    if kind == Hidden.TANH:
+        return np.tanh(z)
+    return np.maximum(z, 0) if kind == Hidden.RELU else z
+
+
+def _hidden_slope(kind, a):
+    """The derivative of the activation, from the activation itself."""
+    if kind == Hidden.LOGISTIC:
+        return a * (1 - a)
+    if kind == Hidden.TANH:
+        return 1 - a * a
+    return a != 0 if kind == Hidden.RELU else 1
+
+
+def _forward(network, theta, a):
+    """Activations of all layers, and in the last place the scores of the last one."""
+    coefs, intercepts = network.split(theta)
+    layers = [a]
+    for coef, intercept in zip(coefs[:-1], intercepts[:-1], strict=True):
+        layers.append(_hidden(network.hidden, layers[-1] @ coef + intercept))
+    layers.append(layers[-1] @ coefs[-1] + intercepts[-1])
+    return layers
+
+
+def _answers(output, z):
+    if output == Output.SOFTMAX:
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+    if output in (Output.LOGISTIC, Output.LOGISTIC_SQUARED):
+        return _logistic_pair(z)[0]
+    return np.exp(z) if output == Output.EXPONENTIAL else z
+
+
+def _network_cost(output, z, y):
+    """Cost of each row, and its derivative with respect to the scores."""
+    eps = np.finfo(z.dtype).eps
+    if output == Output.SOFTMAX:
+        z = z - z.max(axis=1, keepdims=True)
+        e = np.exp(z)
+        total = e.sum(axis=1, keepdims=True)
+        value = np.log(total[:, 0]) - np.where(y != 0, y * z, 0).sum(axis=1)
+        return np.clip(value, -np.log1p(-eps), -np.log(eps)), e / total - y
+    if output == Output.LOGISTIC:
+        value, slope = _cost(z, y, Loss.LOG_LOSS)
+        return np.clip(value, -np.log1p(-eps), -np.log(eps)).sum(axis=1), slope
+    if output == Output.LOGISTIC_SQUARED:
+        value, slope = _cost(z, y, Loss.SQUARED_ERROR)
+        return value.sum(axis=1), slope
+    if output == Output.IDENTITY:
+        return ((z - y) ** 2).mean(axis=1) / 2, z - y
+    mean = np.exp(z)
+    logs = np.log(np.where(y > 0, y, 1))
+    return (mean - y + y * (logs - z)).sum(axis=1), mean - y
+
+
+def _network_pass(data, network, theta, rows, grad):
+    """Sum of the rows' costs; their gradients are added to `grad`."""
+    layers = _forward(network, theta, _dense(data.X, rows))
+    z = layers.pop()
+    y = _targets(data.y, network.units[-1], rows).astype(theta.dtype, copy=False)
+    cost, delta = _network_cost(network.output, z, y)
+    if data.sample_weight is not None:
+        cost = cost * data.sample_weight[rows]
+        delta = delta * data.sample_weight[rows, None]
+    if grad is not None:
+        coefs, _ = network.split(theta)
+        coef_grads, intercept_grads = network.split(grad)
+        for i in range(len(layers) - 1, -1, -1):
+            coef_grads[i] += layers[i].T @ delta
+            intercept_grads[i] += delta.sum(axis=0)
+            if i:
+                delta = delta @ coefs[i].T * _hidden_slope(network.hidden, layers[i])
+    return float(cost.sum(dtype=np.float64))
+
+
+def _network_step(state, rule, rate, grad, steps):
+    real = grad.dtype.type
+    if rule.solver == Solver.ADAM:
+        mean, square = state.slots
+        mean[...] = real(rule.beta_1) * mean + real(1 - rule.beta_1) * grad
+        square[...] = real(rule.beta_2) * square + real(1 - rule.beta_2) * grad * grad
+        rate *= math.sqrt(1 - rule.beta_2**steps) / (1 - rule.beta_1**steps)
+        state.theta[...] -= real(rate) * mean / (np.sqrt(square) + real(rule.epsilon))
+        return
+    velocity = state.slots[0]
+    velocity[...] = real(rule.momentum) * velocity - real(rate) * grad
+    if rule.solver == Solver.NESTEROV:
+        velocity = real(rule.momentum) * velocity - real(rate) * grad
+    state.theta[...] += velocity

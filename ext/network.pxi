@@ -1,0 +1,1141 @@
+# Networks: layers forward, errors backward, and whole epochs of mini-batches.
+#
+# The weights of a layer lie in panels as wide as a tile of product.h: a panel has a line for
+# each input and last one for the intercepts, so that every product reads memory from end to
+# end, and the optimiser's arrays are laid out alike. Rows of a batch are cut into strips of
+# TILE_ROWS, and so are the lines of a panel. A member of the job takes strips of rows through
+# all layers and back; then, after all have met, strips of lines of each layer: the gradient of
+# a tile is in the cache when its step is taken, and never leaves it. Each number is summed by
+# one member in one order, so the number of members does not change a bit.
+
+cdef extern from "product.h" nogil:
+    const int TILE_ROWS
+    const int TILE_REGISTERS
+    const int TILE_WIDTH
+    void rows_product(int m, int nv, Py_ssize_t K, const real *A, Py_ssize_t a_line,
+                      const real *B, Py_ssize_t b_line, const real *start, real *C,
+                      Py_ssize_t c_line)
+    void columns_product(int m, int nv, Py_ssize_t K, const real *A, Py_ssize_t a_line,
+                         const real *B, Py_ssize_t b_line, const real *start, real *C,
+                         Py_ssize_t c_line)
+    const int CHAINS
+    real multiply_add_chains(Py_ssize_t repeats, real factor)
+
+cdef extern from "Python.h":
+    void *PyCapsule_GetPointer(object capsule, const char *name) except NULL
+
+# numpy/random/bitgen.h
+ctypedef struct Generator:
+    void *state
+    uint64_t (*next_uint64)(void *) noexcept nogil
+    uint32_t (*next_uint32)(void *) noexcept nogil
+
+cdef enum:
+    # Rows that go through the layers together: with their activations and errors they stay in
+    # the L2 cache for layers of some hundreds of neurons. Larger batches are taken in parts.
+    NETWORK_ROWS = 256
+    # Bytes of rows that are asked for before they are read.
+    READ_AHEAD = 1024
+    # Multiplications between two looks at signals: some hundredths of a second.
+    SIGNAL_PRODUCTS = 1000000000
+
+
+cdef struct Layer:
+    Py_ssize_t d_in
+    Py_ssize_t d_out
+    Py_ssize_t width         # d_out in whole registers
+    Py_ssize_t size          # reals in all panels
+    Py_ssize_t line          # reals from row to row of output and delta
+    Py_ssize_t input_line
+    const real *input        # the output of the layer below, or the rows read
+    real *output             # (rows, line): scores, then activations
+    real *delta              # (rows, line): derivative of the cost by the scores
+    real *weights
+    real *first              # the optimiser's arrays
+    real *second
+    real *gradient           # sums over parts of a batch, where there are several
+    real *turned             # panels of the transposed weights, for the layers above the first
+    double *squares          # of the weights, for each strip of lines
+
+
+cdef struct Net:
+    Lines x
+    Layer *layers
+    Py_ssize_t n_layers
+    int hidden
+    int output
+    # Targets: one of the three, as in `Problem`.
+    const real *soft
+    const uint8_t *codes_8
+    const int32_t *codes_32
+    const real *sample_weight
+    Py_ssize_t part          # rows in a part of a batch
+    Py_ssize_t products      # multiplications for a row
+    real *rows
+    real *targets            # (rows, line of the last layer)
+    real *is_output          # 1 for each output, 0 for what fills the last register
+    double *losses           # for each strip of rows
+    real *tiles              # one for each member
+    double *norms            # one for each member
+    double *odds             # NaN where a member met a weight that is not finite
+    # How a gradient becomes a step.
+    int solver
+    double momentum
+    double beta_1
+    double beta_2
+    double epsilon
+    double l2
+    Py_ssize_t batch_size
+    double *counters
+    # Written by the first member while the others cannot look.
+    int64_t stop
+    Py_ssize_t unchecked
+    double value
+
+
+cdef struct Step:
+    double rate              # adam: with its corrections
+    double share             # 1 / sum of the batch's weights
+    bint measure             # whether the norm of the gradient is wanted
+
+
+cdef inline Py_ssize_t spread_line(Py_ssize_t width) noexcept nogil:
+    """Reals from row to row: an odd number of cache lines, so that the same place in many rows
+    is spread over all sets of the cache."""
+    cdef Py_ssize_t lines = (width * REAL_SIZE + CACHE_LINE - 1) // CACHE_LINE
+    return (lines | 1) * CACHE_LINE // REAL_SIZE
+
+
+cdef inline Py_ssize_t share_of(Py_ssize_t count, int64_t member, int64_t members) noexcept nogil:
+    """The first of the strips that belong to a member, as a place among `count`."""
+    cdef Py_ssize_t strips = (count + TILE_ROWS - 1) // TILE_ROWS
+    return min(strips * member // members * TILE_ROWS, count)
+
+
+cdef inline void meet_all(Problem *team) noexcept nogil:
+    if team.n_threads > 1:
+        meet(&team.arrived, &team.round, team.n_threads)
+
+
+# --------------------------------------------------------------------- activations
+
+cdef inline vreal hidden_value(int hidden, vreal z) noexcept nogil:
+    cdef vreal e, rest, large
+    if hidden == HIDDEN_LOGISTIC:
+        exp_minus_abs(z, &e, &rest)
+        large = v_set(1) / (v_set(1) + e)
+        return v_where_negative(z, e * large, large)
+    if hidden == HIDDEN_TANH:
+        return tanh_of(z)
+    if hidden == HIDDEN_RELU:
+        return v_where_negative(z, v_set(0), z)
+    return z
+
+
+cdef inline vreal hidden_slope(int hidden, vreal a, vreal g) noexcept nogil:
+    """g times the derivative of the activation, from the activation itself."""
+    if hidden == HIDDEN_LOGISTIC:
+        return g * (a * (v_set(1) - a))
+    if hidden == HIDDEN_TANH:
+        return g * (v_set(1) - a * a)
+    if hidden == HIDDEN_RELU:
+        return v_where_zero(a, v_set(0), g)
+    return g
+
+
+cdef inline void hidden_loop(
+    int hidden, Layer *layer, Py_ssize_t low, Py_ssize_t high
+) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef real *z
+    for i in range(low, high):
+        z = layer.output + i * layer.line
+        j = 0
+        while j < layer.width:
+            v_store(z + j, hidden_value(hidden, v_load(z + j)))
+            j += LANES
+
+
+cdef inline void slope_loop(
+    int hidden, Layer *layer, Py_ssize_t low, Py_ssize_t high
+) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef real *a
+    cdef real *g
+    for i in range(low, high):
+        a, g = layer.output + i * layer.line, layer.delta + i * layer.line
+        j = 0
+        while j < layer.width:
+            v_store(g + j, hidden_slope(hidden, v_load(a + j), v_load(g + j)))
+            j += LANES
+
+
+cdef inline void hidden_rows(
+    int hidden, bint slopes, Layer *layer, Py_ssize_t low, Py_ssize_t high
+) noexcept nogil:
+    # The activation is a constant in each call, so the loops hold no branch on it.
+    if hidden == HIDDEN_LOGISTIC:
+        if slopes:
+            slope_loop(HIDDEN_LOGISTIC, layer, low, high)
+        else:
+            hidden_loop(HIDDEN_LOGISTIC, layer, low, high)
+    elif hidden == HIDDEN_TANH:
+        if slopes:
+            slope_loop(HIDDEN_TANH, layer, low, high)
+        else:
+            hidden_loop(HIDDEN_TANH, layer, low, high)
+    elif hidden == HIDDEN_RELU:
+        if slopes:
+            slope_loop(HIDDEN_RELU, layer, low, high)
+        else:
+            hidden_loop(HIDDEN_RELU, layer, low, high)
+
+
+# --------------------------------------------------------------------- the last layer
+
+cdef inline double bounded(double loss) noexcept nogil:
+    """The cross-entropy of a probability held within [eps, 1 - eps], as scikit-learn does."""
+    cdef double low = 1.1920928955078125e-07 if REAL_SIZE == 4 else 2.220446049250313e-16
+    cdef double high = 15.942385152878742 if REAL_SIZE == 4 else 36.04365338911715
+    return low if loss < low else (high if loss > high else loss)
+
+
+cdef void read_rows(
+    Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high,
+    Py_ssize_t reach,
+) noexcept nogil:
+    """Rows low to high of a part, while those that follow, up to `reach`, are on their way: in
+    random order waiting for them took a ninth of an epoch of 784-100-10."""
+    cdef Py_ssize_t i, j
+    cdef Lines *x = &net.x
+    cdef Py_ssize_t size = x.d * REAL_SIZE
+    cdef Py_ssize_t ahead = 1 + READ_AHEAD // size
+    cdef const char *next_
+    for i in range(low, high):
+        if x.layout == ROWS and first + i + ahead < reach:
+            next_ = x.base + row_at(order, first + i + ahead) * x.row_stride
+            j = 0
+            while j < size:
+                prefetch(next_ + j)
+                j += CACHE_LINE
+        read_row(net, row_at(order, first + i), net.rows + i * net.layers[0].input_line)
+
+
+cdef inline void read_target(Net *net, Layer *layer, Py_ssize_t row, real *y) noexcept nogil:
+    cdef Py_ssize_t k, code
+    if net.soft != NULL:
+        for k in range(layer.d_out):
+            y[k] = net.soft[k * net.x.n + row]
+        return
+    code = net.codes_8[row] if net.codes_8 != NULL else net.codes_32[row]
+    if layer.d_out == 1:
+        y[0] = code == 1
+        return
+    for k in range(layer.d_out):
+        y[k] = k == code
+
+
+cdef inline double single_strip(
+    int loss, Net *net, Layer *layer, const int32_t *order, Py_ssize_t first, Py_ssize_t low,
+    Py_ssize_t m,
+) noexcept nogil:
+    """A strip of rows of one sigmoid output: rows, not outputs, fill the registers."""
+    cdef real[32] z, y, s
+    cdef Py_ssize_t i, row
+    cdef vreal total = v_set(0), c, d, floor, ceiling
+    floor, ceiling = v_set(<real>bounded(0)), v_set(<real>bounded(100))
+    for i in range(m):
+        row = row_at(order, first + low + i)
+        z[i] = layer.output[(low + i) * layer.line]
+        read_target(net, layer, row, &y[i])
+        s[i] = 1 if net.sample_weight == NULL else net.sample_weight[row]
+    for i in range(m, round_up(m, LANES)):
+        z[i] = y[i] = s[i] = 0
+    i = 0
+    while i < m:
+        cost(loss, v_load(z + i), v_load(y + i), &c, &d)
+        if loss == LOSS_LOG_LOSS:
+            c = v_larger(floor, v_smaller(ceiling, c))
+        total = total + c * v_load(s + i)
+        v_store(z + i, d * v_load(s + i))
+        i += LANES
+    for i in range(m):
+        layer.delta[(low + i) * layer.line] = z[i]
+    return v_sum(total)
+
+
+cdef inline double softmax_row(
+    Layer *layer, real *z, const real *y, real *g, real weight, double *factor
+) noexcept nogil:
+    """Its cost, but for the logarithm of `factor`, which is multiplied by the row's sum.
+
+    So a strip of rows takes one logarithm; a row whose weight or cost forbids that has its own.
+    """
+    cdef Py_ssize_t j
+    cdef vreal top = v_load(z), sum_ = v_set(0), pull = v_set(0), e, v, t, rest
+    cdef vreal s = v_set(weight)
+    cdef double total, loss
+    j = LANES
+    while j < layer.width:
+        top = v_larger(top, v_load(z + j))
+        j += LANES
+    top = v_set(v_largest(top))
+    j = 0
+    while j < layer.width:
+        v, t = v_load(z + j) - top, v_load(y + j)
+        pull = pull + v_where_zero(t, t, t * v)
+        exp_minus_abs(v, &e, &rest)
+        v_store(g + j, e)
+        sum_ = sum_ + e
+        j += LANES
+    total = v_sum(sum_)
+    sum_ = v_set(<real>(1 / total))
+    j = 0
+    while j < layer.width:
+        v_store(g + j, (v_load(g + j) * sum_ - v_load(y + j)) * s)
+        j += LANES
+    loss = -v_sum(pull)
+    # Within the bounds, and a product of so many sums does not overflow.
+    if weight == 1 and 0 <= loss < 8 and 1 < total < 1000:
+        factor[0] *= total
+        return loss
+    return weight * bounded(log(total) + loss)
+
+
+cdef inline double logistic_row(
+    int loss, Net *net, Layer *layer, const real *z, const real *y, real *g, real weight,
+) noexcept nogil:
+    cdef Py_ssize_t j = 0
+    cdef vreal total = v_set(0), s, c, d, low, high
+    low, high = v_set(<real>bounded(0)), v_set(<real>bounded(100))
+    while j < layer.width:
+        s = v_load(net.is_output + j) * v_set(weight)
+        cost(loss, v_load(z + j), v_load(y + j), &c, &d)
+        if loss == LOSS_LOG_LOSS:
+            c = v_larger(low, v_smaller(high, c))
+        v_store(g + j, d * s)
+        total = total + c * s
+        j += LANES
+    return v_sum(total)
+
+
+cdef double identity_row(
+    Layer *layer, const real *z, const real *y, real *g, real weight
+) noexcept nogil:
+    """The mean of the outputs' squared errors, halved; the gradient is that of their sum."""
+    cdef Py_ssize_t j
+    cdef double total = 0
+    cdef real residual
+    for j in range(layer.d_out):
+        residual = z[j] - y[j]
+        g[j] = residual * weight
+        total += <double>residual * residual
+    return weight * total / (2 * layer.d_out)
+
+
+cdef double exponential_row(
+    Layer *layer, const real *z, const real *y, real *g, real weight
+) noexcept nogil:
+    """Half the Poisson deviance."""
+    cdef Py_ssize_t j
+    cdef double total = 0, mean
+    for j in range(layer.d_out):
+        mean = exp(<double>z[j])
+        g[j] = <real>(mean - y[j]) * weight
+        total += mean - y[j] - y[j] * <double>z[j]
+        if y[j] != 0:
+            total += y[j] * log(<double>y[j])
+    return weight * total
+
+
+cdef double output_row(
+    Net *net, Layer *layer, real *z, const real *y, real *g, real weight, double *factor
+) noexcept nogil:
+    if net.output == OUTPUT_SOFTMAX:
+        return softmax_row(layer, z, y, g, weight, factor)
+    if net.output == OUTPUT_LOGISTIC:
+        return logistic_row(LOSS_LOG_LOSS, net, layer, z, y, g, weight)
+    if net.output == OUTPUT_LOGISTIC_SQUARED:
+        return logistic_row(LOSS_SQUARED_ERROR, net, layer, z, y, g, weight)
+    if net.output == OUTPUT_IDENTITY:
+        return identity_row(layer, z, y, g, weight)
+    return exponential_row(layer, z, y, g, weight)
+
+
+cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
+    """Scores of the last layer become its answers, in place."""
+    cdef Py_ssize_t j
+    cdef real top = z[0]
+    cdef double total = 0
+    if net.output == OUTPUT_SOFTMAX:
+        for j in range(layer.d_out):
+            top = max(top, z[j])
+        for j in range(layer.d_out):
+            total += exp(<double>(z[j] - top))
+        for j in range(layer.d_out):
+            z[j] = <real>(exp(<double>(z[j] - top)) / total)
+    elif net.output == OUTPUT_LOGISTIC or net.output == OUTPUT_LOGISTIC_SQUARED:
+        j = 0
+        while j < layer.width:
+            v_store(z + j, hidden_value(HIDDEN_LOGISTIC, v_load(z + j)))
+            j += LANES
+    elif net.output == OUTPUT_EXPONENTIAL:
+        for j in range(layer.d_out):
+            z[j] = <real>exp(<double>z[j])
+
+
+# --------------------------------------------------------------------- rows through the layers
+
+cdef void read_row(Net *net, Py_ssize_t row, real *target) noexcept nogil:
+    cdef Lines *x = &net.x
+    cdef const real *source
+    cdef int64_t i, start, stop
+    if x.layout == ROWS:
+        # At least a register, and the last one overlaps: short rows are most of the work of
+        # small networks.
+        source, i = <const real *>(x.base + row * x.row_stride), 0
+        while i + LANES <= x.d:
+            v_store(target + i, v_load(source + i))
+            i += LANES
+        if i < x.d:
+            v_store(target + x.d - LANES, v_load(source + x.d - LANES))
+        return
+    if x.layout != SPARSE:
+        convert_line(target, x.base + row * x.row_stride, x.d, x.column_stride, x.kind)
+        return
+    memset(target, 0, x.d * REAL_SIZE)
+    if x.index_size == 4:
+        start, stop = (<int32_t *>x.indptr)[row], (<int32_t *>x.indptr)[row + 1]
+        for i in range(start, stop):
+            target[(<int32_t *>x.indices)[i]] += x.values[i]
+    else:
+        start, stop = (<int64_t *>x.indptr)[row], (<int64_t *>x.indptr)[row + 1]
+        for i in range(start, stop):
+            target[(<int64_t *>x.indices)[i]] += x.values[i]
+
+
+cdef void forward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+    """Rows that were read, through all layers, to the scores of the last one."""
+    cdef Py_ssize_t layer_, column, width, i, m
+    cdef Layer *layer
+    cdef const real *panel
+    for layer_ in range(net.n_layers):
+        layer = &net.layers[layer_]
+        column = 0
+        while column < layer.width:
+            width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
+            panel = layer.weights + column * (layer.d_in + 1)
+            i = low
+            while i < high:
+                m = min(<Py_ssize_t>TILE_ROWS, high - i)
+                rows_product(<int>m, <int>(width // LANES), layer.d_in,
+                             layer.input + i * layer.input_line, layer.input_line, panel, width,
+                             panel + layer.d_in * width, layer.output + i * layer.line + column,
+                             layer.line)
+                i += m
+            column += width
+        if layer_ + 1 < net.n_layers:
+            hidden_rows(net.hidden, False, layer, low, high)
+
+
+cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+    """Errors of the last layer's scores, back to those of the first."""
+    cdef Py_ssize_t layer_, column, width, i, m
+    cdef Layer *layer
+    cdef Layer *below
+    for layer_ in range(net.n_layers - 1, 0, -1):
+        layer, below = &net.layers[layer_], &net.layers[layer_ - 1]
+        column = 0
+        while column < below.width:
+            width = min(<Py_ssize_t>TILE_WIDTH, below.width - column)
+            i = low
+            while i < high:
+                m = min(<Py_ssize_t>TILE_ROWS, high - i)
+                rows_product(<int>m, <int>(width // LANES), layer.d_out,
+                             layer.delta + i * layer.line, layer.line,
+                             layer.turned + column * layer.d_out, width, NULL,
+                             below.delta + i * below.line + column, below.line)
+                i += m
+            column += width
+        hidden_rows(net.hidden, True, below, low, high)
+
+
+cdef void learn_rows(
+    Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high,
+    Py_ssize_t reach, bint with_errors,
+) noexcept nogil:
+    """Rows low to high of a part that begins at `first`: their losses and errors."""
+    cdef Py_ssize_t i, m, row, strip = low
+    cdef Layer *last = &net.layers[net.n_layers - 1]
+    cdef real weight = 1
+    cdef real *y
+    cdef double loss, factor
+    read_rows(net, order, first, low, high, max(reach, first + high))
+    forward(net, low, high)
+    while strip < high:
+        m = min(<Py_ssize_t>TILE_ROWS, high - strip)
+        loss = 0
+        factor = 1
+        if last.d_out == 1 and net.output == OUTPUT_LOGISTIC:
+            loss = single_strip(LOSS_LOG_LOSS, net, last, order, first, strip, m)
+        elif last.d_out == 1 and net.output == OUTPUT_LOGISTIC_SQUARED:
+            loss = single_strip(LOSS_SQUARED_ERROR, net, last, order, first, strip, m)
+        else:
+            for i in range(strip, strip + m):
+                row = row_at(order, first + i)
+                y = net.targets + i * last.line
+                read_target(net, last, row, y)
+                if net.sample_weight != NULL:
+                    weight = net.sample_weight[row]
+                loss += output_row(net, last, last.output + i * last.line, y,
+                                   last.delta + i * last.line, weight, &factor)
+            if factor != 1:
+                loss += log(factor)
+        net.losses[strip // TILE_ROWS] = loss
+        strip += m
+    if with_errors:
+        backward(net, low, high)
+
+
+# --------------------------------------------------------------------- gradient and step
+
+cdef inline void step_loop(
+    int solver, Net *net, Layer *layer, Step *step, bint intercepts, Py_ssize_t place,
+    Py_ssize_t length, const real *tile, vreal *squares, int64_t member,
+) noexcept nogil:
+    """Move registers of parameters against their gradient, summed in `tile`."""
+    cdef Py_ssize_t i = 0
+    cdef real *w = layer.weights + place
+    cdef real *a = layer.first + place
+    cdef real *b = layer.second + place
+    cdef vreal share = v_set(<real>step.share), rate = v_set(<real>step.rate)
+    cdef vreal l2 = v_set(0 if intercepts else <real>net.l2)
+    cdef vreal momentum = v_set(<real>net.momentum), epsilon = v_set(<real>net.epsilon)
+    cdef vreal beta_1 = v_set(<real>net.beta_1), rest_1 = v_set(<real>(1 - net.beta_1))
+    cdef vreal beta_2 = v_set(<real>net.beta_2), rest_2 = v_set(<real>(1 - net.beta_2))
+    cdef vreal zero = v_set(0), largest = zero, odd = zero, g, v, t, x
+    cdef vreal sum_ = squares[0]
+    while i < length:
+        x = v_load(w + i)
+        g = (v_load(tile + i) + l2 * x) * share
+        if solver == SOLVER_ADAM:
+            v = beta_1 * v_load(a + i) + rest_1 * g
+            t = beta_2 * v_load(b + i) + rest_2 * g * g
+            v_store(a + i, v)
+            v_store(b + i, t)
+            x = x - rate * v / (v_sqrt(t) + epsilon)
+        else:
+            v = momentum * v_load(a + i) - rate * g
+            v_store(a + i, v)
+            if solver == SOLVER_NESTEROV:
+                v = momentum * v - rate * g
+            x = x + v
+        v_store(w + i, x)
+        sum_ = sum_ + x * x
+        if step.measure:
+            largest = v_larger(largest, v_abs(g))
+            odd = odd + (x + g) * zero
+        i += LANES
+    if not intercepts:
+        squares[0] = sum_
+    if step.measure:
+        net.norms[member] = max(net.norms[member], <double>v_largest(largest))
+        net.odds[member] += v_sum(odd)
+
+
+cdef void take_tile(
+    Net *net, Layer *layer, Step *step, bint intercepts, Py_ssize_t place, Py_ssize_t length,
+    real *tile, bint begins, bint ends, vreal *squares, int64_t member,
+) noexcept nogil:
+    """Add a tile of gradient to those of the batch's earlier parts, or take the step."""
+    cdef Py_ssize_t i = 0
+    cdef real *sums
+    if layer.gradient != NULL:
+        sums = layer.gradient + place
+        while i < length:
+            if not begins:
+                v_store(tile + i, v_load(tile + i) + v_load(sums + i))
+            v_store(sums + i, v_load(tile + i))
+            i += LANES
+    if not ends:
+        return
+    if net.solver == SOLVER_ADAM:
+        step_loop(SOLVER_ADAM, net, layer, step, intercepts, place, length, tile, squares, member)
+    elif net.solver == SOLVER_NESTEROV:
+        step_loop(SOLVER_NESTEROV, net, layer, step, intercepts, place, length, tile, squares,
+                  member)
+    else:
+        step_loop(SOLVER_MOMENTUM, net, layer, step, intercepts, place, length, tile, squares,
+                  member)
+
+
+cdef void turn(
+    Layer *layer, Py_ssize_t low, Py_ssize_t high, Py_ssize_t column, Py_ssize_t width
+) noexcept nogil:
+    """Copy lines low to high of a panel into the panels of the transposed weights."""
+    cdef Py_ssize_t i, k, start, turned_width
+    cdef const real *w
+    cdef real *t
+    for i in range(low, high):
+        start = i // TILE_WIDTH * TILE_WIDTH
+        turned_width = min(<Py_ssize_t>TILE_WIDTH, round_up(layer.d_in, LANES) - start)
+        w = layer.weights + column * (layer.d_in + 1) + i * width
+        t = layer.turned + start * layer.d_out + column * turned_width + i - start
+        for k in range(min(width, layer.d_out - column)):
+            t[k * turned_width] = w[k]
+
+
+cdef inline void ask_lines(const real *place, Py_ssize_t length) noexcept nogil:
+    """Prefetch what a step will change while its gradient is summed: with two large layers the
+    parameters of one core fill more than its L2 cache."""
+    cdef Py_ssize_t i = 0
+    while i < length:
+        prefetch(place + i)
+        i += CACHE_LINE // REAL_SIZE
+
+
+cdef void learn_lines(
+    Net *net, Step *step, Py_ssize_t rows, bint begins, bint ends, int64_t member,
+    int64_t members,
+) noexcept nogil:
+    """The gradient of a part's rows for the member's lines of each layer, and the step."""
+    cdef Py_ssize_t layer_, i, r, m, high, column, width, place
+    cdef Layer *layer
+    cdef real *tile = net.tiles + member * TILE_ROWS * TILE_WIDTH
+    cdef vreal squares, none = v_set(0), a, b
+    for layer_ in range(net.n_layers):
+        layer = &net.layers[layer_]
+        i = share_of(layer.d_in, member, members)
+        high = share_of(layer.d_in, member + 1, members)
+        while i < high:
+            m = min(<Py_ssize_t>TILE_ROWS, high - i)
+            squares = v_set(0)
+            column = 0
+            while column < layer.width:
+                width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
+                place = column * (layer.d_in + 1) + i * width
+                if ends:
+                    ask_lines(layer.weights + place, m * width)
+                    ask_lines(layer.first + place, m * width)
+                    if net.solver == SOLVER_ADAM:
+                        ask_lines(layer.second + place, m * width)
+                columns_product(<int>m, <int>(width // LANES), rows, layer.input + i,
+                                layer.input_line, layer.delta + column, layer.line, NULL, tile,
+                                width)
+                take_tile(net, layer, step, False, place, m * width, tile, begins, ends,
+                          &squares, member)
+                if ends and layer.turned != NULL:
+                    turn(layer, i, i + m, column, width)
+                column += width
+            if ends:
+                layer.squares[i // TILE_ROWS] = v_sum(squares)
+            i += m
+        if member + 1 < members:
+            continue
+        column = 0
+        while column < layer.width:
+            width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
+            a = b = v_set(0)
+            for r in range(rows):
+                a = a + v_load(layer.delta + r * layer.line + column)
+                if width > LANES:
+                    b = b + v_load(layer.delta + r * layer.line + column + LANES)
+            v_store(tile, a)
+            v_store(tile + LANES, b)
+            place = column * (layer.d_in + 1) + layer.d_in * width
+            take_tile(net, layer, step, True, place, width, tile, begins, ends, &none, member)
+            column += width
+
+
+cdef double squares_of(Net *net) noexcept nogil:
+    cdef Py_ssize_t layer_, s
+    cdef double total = 0
+    for layer_ in range(net.n_layers):
+        for s in range((net.layers[layer_].d_in + TILE_ROWS - 1) // TILE_ROWS):
+            total += net.layers[layer_].squares[s]
+    return total
+
+
+cdef void look(Net *net, Problem *team, Py_ssize_t rows) noexcept nogil:
+    """Let Ctrl-C through now and then. Called by the first member only."""
+    net.unchecked += rows * net.products
+    if net.unchecked > SIGNAL_PRODUCTS:
+        net.unchecked = 0
+        with gil:
+            team.interrupted = PyErr_CheckSignals() != 0
+        if team.interrupted:
+            net.stop = -1
+
+
+cdef double batch(
+    Net *net, Problem *team, const int32_t *order, Py_ssize_t n, Py_ssize_t start,
+    Py_ssize_t stop, Step *step, int64_t member,
+) noexcept nogil:
+    """One batch of the n rows: its mean cost without penalty, for the first member.
+
+    With a step it is taken; without, the gradient is left in the layers' sums, and where
+    they have none, only the cost is computed.
+    """
+    cdef int64_t members = team.n_threads
+    cdef Py_ssize_t parts = (stop - start + net.part - 1) // net.part
+    cdef Py_ssize_t size = round_up((stop - start + parts - 1) // parts, TILE_ROWS)
+    cdef Py_ssize_t first = start, i, rows
+    cdef bint with_errors = step != NULL or net.layers[0].gradient != NULL
+    cdef double weight = stop - start, value = 0
+    cdef Step none
+    memset(&none, 0, sizeof(Step))
+    if net.sample_weight != NULL:
+        weight = 0
+        for i in range(start, stop):
+            weight += net.sample_weight[row_at(order, i)]
+    # A batch that weighs nothing teaches nothing.
+    none.share = 1 / weight if weight > 0 else 0
+    if step != NULL:
+        step.share = none.share
+    while first < stop:
+        rows = min(size, stop - first)
+        learn_rows(net, order, first, share_of(rows, member, members),
+                   share_of(rows, member + 1, members), n if members == 1 else 0, with_errors)
+        meet_all(team)
+        if member == 0:
+            for i in range((rows + TILE_ROWS - 1) // TILE_ROWS):
+                value += net.losses[i]
+            look(net, team, rows)
+            if first + rows == stop and not isfinite(value) and net.stop == 0:
+                net.stop = STATUS_NONFINITE
+        if with_errors:
+            learn_lines(net, &none if step == NULL else step, rows, first == start,
+                        step != NULL and first + rows == stop, member, members)
+        meet_all(team)
+        if net.stop:
+            break
+        first += rows
+    return value * none.share
+
+
+cdef void train(
+    Net *net, Problem *team, const int32_t *order, Py_ssize_t n, const double *rates,
+    double *history, Py_ssize_t epochs, int64_t member,
+) noexcept nogil:
+    """Up to `epochs` epochs, as each member of the job runs them."""
+    cdef Py_ssize_t epoch, start, stop
+    cdef int64_t other
+    cdef double steps = net.counters[COUNTER_STEPS], total, penalty, norm, odd
+    cdef Step step
+    for epoch in range(epochs):
+        total = penalty = 0
+        start = 0
+        while start < n:
+            stop = min(start + net.batch_size, n)
+            steps += 1
+            step.rate = rates[epoch]
+            if net.solver == SOLVER_ADAM:
+                step.rate *= sqrt(1 - net.beta_2 ** steps) / (1 - net.beta_1 ** steps)
+            step.measure = stop == n
+            if step.measure:
+                net.norms[member] = net.odds[member] = 0
+            if member == 0:
+                penalty = net.l2 / 2 * squares_of(net)
+            norm = batch(net, team, order, n, start, stop, &step, member)
+            total += (norm + penalty * step.share) * (stop - start) / n
+            if net.stop:
+                return
+            start = stop
+        if member == 0:
+            norm = odd = 0
+            for other in range(team.n_threads):
+                norm = max(norm, net.norms[other])
+                odd += net.odds[other]
+            history[3 * epoch] = total
+            history[3 * epoch + 1] = norm
+            history[3 * epoch + 2] = rates[epoch]
+            if isfinite(odd):
+                net.counters[COUNTER_EPOCHS] = epoch + 1
+                net.counters[COUNTER_STEPS] = steps
+            else:
+                net.stop = STATUS_NONFINITE
+        meet_all(team)
+        if net.stop:
+            return
+        if order != NULL:
+            order += n
+
+
+# --------------------------------------------------------------------- calls
+
+cdef class NetworkJob(Job):
+    """One call's network, in panels, with its scratch; `Job` has the threads."""
+
+    cdef Net net
+    cdef real *reals
+    cdef double *doubles
+    cdef const int32_t *order
+    cdef object order_
+    cdef Py_ssize_t n
+
+    def __cinit__(self):
+        memset(&self.net, 0, sizeof(Net))
+        self.reals = NULL
+        self.doubles = NULL
+
+    def __dealloc__(self):
+        free(self.reals)
+        free(self.doubles)
+        free(self.net.layers)
+
+    cdef int build(
+        self, Matrix X, network, const real[::1] theta, Py_ssize_t n_threads, Py_ssize_t most,
+        int slots, bint sums, bint errors,
+    ) except -1:
+        """Lay out the memory and bring the parameters into panels.
+
+        Parameters
+        ----------
+        most : rows of the largest batch
+        slots : the optimiser's arrays; 0 where no steps are taken
+        sums : whether gradients are wanted
+        errors : whether anything but the scores is
+        """
+        cdef Net *net = &self.net
+        cdef Layer *layer
+        cdef Py_ssize_t i, n_reals, n_doubles, turned, widest
+        cdef real *free_
+        cdef double *free_doubles
+        units = network.units
+        net.x = X.lines
+        net.hidden, net.output = network.hidden, network.output
+        net.n_layers = len(units) - 1
+        net.layers = <Layer *>calloc(net.n_layers, sizeof(Layer))
+        if net.layers == NULL:
+            raise MemoryError()
+        self.p.n_threads = n_threads
+        widest = max(units)
+        # Very wide rows are taken by fewer: 32 MiB of them at the most, and a strip at least.
+        net.part = between(TILE_ROWS, (1 << 25) // (widest * REAL_SIZE), NETWORK_ROWS)
+        net.part = round_up(min(most, net.part), TILE_ROWS)
+        sums = sums or (slots > 0 and most > net.part)
+        # Twice: the first time to count.
+        free_ = NULL
+        free_doubles = NULL
+        for i in range(2):
+            n_reals = n_doubles = 0
+            net.layers[0].input_line = spread_line(net.x.d)
+            self.cut(&net.rows, free_, net.part * net.layers[0].input_line, &n_reals)
+            for layer_ in range(net.n_layers):
+                layer = &net.layers[layer_]
+                layer.d_in, layer.d_out = units[layer_], units[layer_ + 1]
+                layer.width = round_up(layer.d_out, LANES)
+                layer.size = (layer.d_in + 1) * layer.width
+                layer.line = spread_line(layer.width)
+                if layer_ > 0:
+                    layer.input_line = net.layers[layer_ - 1].line
+                self.cut(&layer.weights, free_, layer.size, &n_reals)
+                self.cut(&layer.output, free_, net.part * layer.line, &n_reals)
+                if errors:
+                    self.cut(&layer.delta, free_, net.part * layer.line, &n_reals)
+                    if layer_ > 0:
+                        turned = layer.d_out * round_up(layer.d_in, LANES)
+                        self.cut(&layer.turned, free_, turned, &n_reals)
+                # The rules touch only the arrays that they have.
+                if slots > 0:
+                    self.cut(&layer.first, free_, layer.size, &n_reals)
+                if slots > 1:
+                    self.cut(&layer.second, free_, layer.size, &n_reals)
+                if sums:
+                    self.cut(&layer.gradient, free_, layer.size, &n_reals)
+                if free_doubles != NULL:
+                    layer.squares = free_doubles + n_doubles
+                n_doubles += (layer.d_in + TILE_ROWS - 1) // TILE_ROWS
+            layer = &net.layers[net.n_layers - 1]
+            self.cut(&net.targets, free_, net.part * layer.line, &n_reals)
+            self.cut(&net.is_output, free_, layer.width, &n_reals)
+            self.cut(&net.tiles, free_, n_threads * TILE_ROWS * TILE_WIDTH, &n_reals)
+            if free_doubles != NULL:
+                net.losses = free_doubles + n_doubles
+                net.norms = net.losses + net.part // TILE_ROWS
+                net.odds = net.norms + n_threads
+            n_doubles += net.part // TILE_ROWS + 2 * n_threads
+            if i == 0:
+                self.reals = <real *>calloc(n_reals + 64, REAL_SIZE)
+                self.doubles = <double *>calloc(n_doubles, sizeof(double))
+                if self.reals == NULL or self.doubles == NULL:
+                    raise MemoryError()
+                free_ = <real *>(<size_t>self.reals + 63 & ~<size_t>63)
+                free_doubles = self.doubles
+        for layer_ in range(net.n_layers):
+            layer = &net.layers[layer_]
+            layer.input = net.rows if layer_ == 0 else net.layers[layer_ - 1].output
+            net.products += layer.d_in * layer.d_out * (3 if errors else 1)
+        for i in range(layer.d_out):
+            net.is_output[i] = 1
+        self.copy_weights(theta)
+        if net.output == OUTPUT_SOFTMAX:
+            # What fills the last register is no class.
+            for i in range(layer.d_out, layer.width):
+                layer.weights[self.place(layer, layer.d_in, i)] = -1e37
+        return 0
+
+    cdef int cut(
+        self, real **place, real *free_, Py_ssize_t count, Py_ssize_t *taken
+    ) except -1:
+        """Give an array its place, on a cache line of its own."""
+        if free_ != NULL:
+            place[0] = free_ + taken[0]
+        taken[0] += round_up(count, 64 // REAL_SIZE)
+        return 0
+
+    cdef Py_ssize_t place(self, Layer *layer, Py_ssize_t line, Py_ssize_t column) noexcept:
+        """Where a weight lies in the panels; line d_in is that of the intercepts."""
+        cdef Py_ssize_t start = column // TILE_WIDTH * TILE_WIDTH
+        cdef Py_ssize_t width = min(<Py_ssize_t>TILE_WIDTH, layer.width - start)
+        return start * (layer.d_in + 1) + line * width + column - start
+
+    cdef void between_flat(self, real *flat, int which, bint into) noexcept:
+        """Copy parameters or what is laid out like them: 0 weights, 1 and 2 the optimiser's
+        arrays, 3 the gradient; into the panels or out of them."""
+        cdef Layer *layer
+        cdef Py_ssize_t layer_, i, j, width, column
+        cdef real *array
+        cdef real *lines
+        cdef bint intercepts
+        for intercepts in range(2):
+            for layer_ in range(self.net.n_layers):
+                layer = &self.net.layers[layer_]
+                array = (layer.weights if which == 0 else layer.first if which == 1
+                         else layer.second if which == 2 else layer.gradient)
+                for i in range(layer.d_in if intercepts else 0,
+                               layer.d_in + 1 if intercepts else layer.d_in):
+                    column = 0
+                    while column < layer.d_out:
+                        width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
+                        lines = array + column * (layer.d_in + 1) + i * width
+                        j = min(width, layer.d_out - column) * REAL_SIZE
+                        if into:
+                            memcpy(lines, flat, j)
+                        else:
+                            memcpy(flat, lines, j)
+                        flat += min(width, layer.d_out - column)
+                        column += width
+
+    cdef void copy_weights(self, const real[::1] theta) noexcept:
+        """Into the panels, with what depends on the weights."""
+        cdef Layer *layer
+        cdef Py_ssize_t layer_, i, m, column, width, r
+        cdef const real *lines
+        cdef vreal squares
+        self.between_flat(<real *>&theta[0], 0, True)
+        for layer_ in range(self.net.n_layers):
+            layer = &self.net.layers[layer_]
+            i = 0
+            while i < layer.d_in:
+                m = min(<Py_ssize_t>TILE_ROWS, layer.d_in - i)
+                squares = v_set(0)
+                column = 0
+                while column < layer.width:
+                    width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
+                    lines = layer.weights + column * (layer.d_in + 1) + i * width
+                    r = 0
+                    while r < m * width:
+                        squares = squares + v_load(lines + r) * v_load(lines + r)
+                        r += LANES
+                    if layer.turned != NULL:
+                        turn(layer, i, i + m, column, width)
+                    column += width
+                layer.squares[i // TILE_ROWS] = v_sum(squares)
+                i += m
+
+    cdef int hold_targets(self, data) except -1:
+        cdef const real[:, ::1] soft
+        cdef const uint8_t[::1] codes_8
+        cdef const int32_t[::1] codes_32
+        cdef const real[::1] weights
+        self.keep = data
+        if data.y.ndim == 2:
+            soft = data.y
+            self.net.soft = &soft[0, 0]
+        elif data.y.itemsize == 1:
+            codes_8 = data.y
+            self.net.codes_8 = &codes_8[0]
+        else:
+            codes_32 = data.y
+            self.net.codes_32 = &codes_32[0]
+        if data.sample_weight is not None:
+            weights = data.sample_weight
+            self.net.sample_weight = &weights[0]
+        return 0
+
+
+cdef class NetworkDescent(NetworkJob):
+    """A call of `network_epochs`."""
+
+    cdef double[:, ::1] history
+    cdef const double[::1] rates
+    cdef double[::1] counters
+    cdef real[::1] theta
+    cdef real[:, ::1] slots
+
+    def __init__(self, data, network, state, rule, const double[::1] rates, order,
+                 double[:, ::1] history, n_threads):
+        cdef Net *net = &self.net
+        cdef const int32_t[:, ::1] rows
+        cdef int s
+        self.theta, self.slots, self.counters = state.theta, state.slots, state.counters
+        self.history, self.rates = history, rates
+        self.order = NULL
+        self.n = (<Matrix>data.X).lines.n
+        if order is not None and order.size:
+            rows = order
+            self.order_ = order
+            self.order = &rows[0, 0]
+            self.n = rows.shape[1]
+        self.build(data.X, network, self.theta, n_threads, min(rule.batch_size, self.n),
+                   self.slots.shape[0], False, True)
+        self.hold_targets(data)
+        for s in range(self.slots.shape[0]):
+            self.between_flat(&self.slots[s, 0], s + 1, True)
+        net.solver, net.batch_size = rule.solver, rule.batch_size
+        net.momentum, net.l2 = rule.momentum, rule.l2
+        net.beta_1, net.beta_2, net.epsilon = rule.beta_1, rule.beta_2, rule.epsilon
+        net.counters = &self.counters[0]
+        self.counters[COUNTER_EPOCHS] = 0
+
+    def follow(self, int64_t member):
+        with nogil:
+            wait_until(&self.p.started, 1)
+            self.serve(member)
+            atomic_next(&self.p.left)
+
+    cdef void serve(self, int64_t member) noexcept nogil:
+        train(&self.net, &self.p, self.order, self.n, &self.rates[0], &self.history[0, 0],
+              self.history.shape[0], member)
+
+    def lead(self):
+        cdef int s
+        if self.history.shape[0]:
+            with nogil:
+                self.serve(0)
+        self.between_flat(&self.theta[0], 0, False)
+        for s in range(self.slots.shape[0]):
+            self.between_flat(&self.slots[s, 0], s + 1, False)
+        if self.p.interrupted:
+            pending()
+        return int(self.counters[COUNTER_EPOCHS]), int(self.net.stop)
+
+
+cdef class NetworkGradient(NetworkJob):
+    """A call of `network_gradient`."""
+
+    cdef real[::1] grad
+    cdef const real[::1] theta
+    cdef double scale
+
+    def __init__(self, data, network, const real[::1] theta, grad, n_threads):
+        self.theta, self.scale = theta, data.scale
+        self.n = (<Matrix>data.X).lines.n
+        self.build(data.X, network, theta, n_threads, self.n, 0, grad is not None, True)
+        if grad is not None:
+            self.grad = grad
+        self.hold_targets(data)
+
+    def follow(self, int64_t member):
+        with nogil:
+            wait_until(&self.p.started, 1)
+            batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, member)
+            atomic_next(&self.p.left)
+
+    def lead(self):
+        cdef double value
+        cdef Py_ssize_t i
+        cdef real share
+        with nogil:
+            value = batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, 0)
+        if self.p.interrupted:
+            pending()
+        if self.net.layers[0].gradient != NULL:
+            self.between_flat(&self.grad[0], 3, False)
+            share = <real>self.scale
+            for i in range(self.grad.shape[0]):
+                self.grad[i] *= share
+        return value
+
+
+cdef class NetworkPrediction(NetworkJob):
+    """A call of `network_predict`."""
+
+    cdef real[:, ::1] out
+
+    def __init__(self, Matrix X, network, const real[::1] theta, real[:, ::1] out, n_threads):
+        self.n, self.out, self.keep = X.lines.n, out, X
+        self.build(X, network, theta, n_threads, self.n, 0, False, False)
+
+    def follow(self, int64_t member):
+        with nogil:
+            wait_until(&self.p.started, 1)
+            self.serve(member)
+            atomic_next(&self.p.left)
+
+    cdef void serve(self, int64_t member) noexcept nogil:
+        """The member's strips of each part of the rows; the same ones of the scratch, a shorter
+        last part included, so that nobody needs to wait."""
+        cdef Net *net = &self.net
+        cdef Layer *last = &net.layers[net.n_layers - 1]
+        cdef Py_ssize_t first = 0, i, low, high, rows
+        cdef real *z
+        while first < self.n:
+            rows = min(net.part, self.n - first)
+            low = min(rows, share_of(net.part, member, self.p.n_threads))
+            high = min(rows, share_of(net.part, member + 1, self.p.n_threads))
+            read_rows(net, NULL, first, low, high, first + high)
+            forward(net, low, high)
+            for i in range(low, high):
+                z = last.output + i * last.line
+                answer_row(net, last, z)
+                memcpy(&self.out[first + i, 0], z, last.d_out * REAL_SIZE)
+            if member == 0:
+                look(net, &self.p, rows)
+                if net.stop:
+                    return
+            first += rows
+
+    def lead(self):
+        with nogil:
+            self.serve(0)
+        if self.p.interrupted:
+            pending()
+
+
+def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
+    """See the contract; the bits of NumPy's `RandomState.shuffle` are used up alike."""
+    cdef Generator *generator = <Generator *>PyCapsule_GetPointer(capsule, b"BitGenerator")
+    cdef Py_ssize_t epoch, i, n = out.shape[1]
+    cdef uint32_t j, mask
+    cdef const int32_t *before = &order[0]
+    cdef int32_t *row
+    cdef int32_t kept
+    with nogil:
+        for epoch in range(out.shape[0]):
+            row = &out[epoch, 0]
+            memcpy(row, before, n * sizeof(int32_t))
+            mask = 1
+            while mask < n - 1:
+                mask = 2 * mask + 1
+            for i in range(n - 1, 0, -1):
+                # Numbers of as few bits as hold i, drawn until one is not larger.
+                while mask >> 1 >= i:
+                    mask >>= 1
+                j = generator.next_uint32(generator.state) & mask
+                while j > i:
+                    j = generator.next_uint32(generator.state) & mask
+                kept = row[j]
+                row[j] = row[i]
+                row[i] = kept
+            before = row
+
+
+def multiply_add(Py_ssize_t repeats, real factor=<real>0.5):
+    """Run independent chains of multiplications and additions; returns how many of both."""
+    cdef real total
+    with nogil:
+        total = multiply_add_chains(repeats, factor)
+    # Looking at the sum keeps the compiler from leaving it out.
+    return repeats * CHAINS * LANES * 2 if isfinite(total) else 0

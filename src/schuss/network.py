@@ -1,0 +1,534 @@
+"""Networks of neurons with scikit-learn's interface: `MLPClassifier`, `MLPRegressor`.
+
+Parameters, checks, initial weights, attributes and tags are scikit-learn's, by inheritance;
+training and prediction are the backends'.
+"""
+
+import math
+import warnings
+from numbers import Integral
+
+import numpy as np
+import sklearn.neural_network as sklearn_networks
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.optimize import _check_optimize_result
+from sklearn.utils.validation import _check_y, column_or_1d
+
+from schuss import backends, data, driver, threads, validation
+from schuss.backends.contract import Network, NetworkRule
+from schuss.constants import Hidden, Output, Solver
+from schuss.errors import DivergenceError
+from schuss.objective import NetworkObjective
+from schuss.solvers.network import MiniBatches, QuasiNewton
+
+_BATCH_SIZE = 200  # the most that "auto" means
+
+
+class _Progress:
+    """A line for each iteration, as scikit-learn prints it."""
+
+    every = 1
+
+    def __init__(self, estimator):
+        self._estimator = estimator
+
+    def __call__(self, info):
+        print(f"Iteration {info.n_iter}, loss = {info.loss:.8f}")
+        scores = self._estimator.__dict__.get("validation_scores_")
+        if self._estimator.early_stopping and scores:
+            print(f"Validation score: {scores[-1]:f}")
+
+
+class _SchussNetwork:
+    """What both estimators do in another way than scikit-learn."""
+
+    def _fit(
+        self, X, y, sample_weight=None, incremental=False, *, class_weight=None, eval_set=None,
+        callbacks=None, loss=None,
+    ):  # fmt: skip
+        before = vars(self).copy()
+        try:
+            return self._learn(
+                X, y, sample_weight, incremental, class_weight, eval_set,
+                validation.check_callbacks(callbacks), loss or self.loss,
+            )  # fmt: skip
+        except DivergenceError:
+            raise
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _learn(self, X, y, sample_weight, incremental, class_weight, eval_set, callbacks, loss):
+        stochastic = self.solver != "lbfgs"
+        early_stopping = self.early_stopping and stochastic
+        if early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        sizes = self._hidden_sizes()
+        first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        X, y = self._validate_input(X, y, incremental, reset=first_pass)
+        initial = data.real_type(X)
+        if not stochastic and initial != np.float64:
+            # Its line search needs the digits; scikit-learn's weights are float64 here, too.
+            X = X.astype(np.float64)
+        real = data.real_type(X)
+        weights = validation.check_weights(sample_weight, X, real, scaled=False)
+        weights = self._weigh_classes(class_weight, y, weights, X, real)
+        units = [X.shape[1], *sizes, 1 if y.ndim == 1 else y.shape[1]]
+        self._random_state = check_random_state(self.random_state)
+        if first_pass:
+            self._initialize(y.reshape(len(y), -1), units, initial)
+            if loss == "squared_error" and hasattr(self, "classes_"):
+                self.out_activation_ = "logistic"
+        self._check_units(units)
+        self.n_outputs_ = units[-1]
+        network = self._network(loss)
+        theta = np.concatenate([a.ravel() for a in (*self.coefs_, *self.intercepts_)], dtype=real)
+
+        rows, held_out = None, None
+        if eval_set is not None:
+            held_out = self._check_eval_set(eval_set, real)
+        elif early_stopping:
+            rows, held_out = self._hold_out(X, y, weights)
+        backend = backends.current()
+        n_threads = threads.available()
+
+        def objective(X, y, weights, alpha):
+            return NetworkObjective(
+                backend, X, self._targets(y, real), weights, network,
+                alpha=alpha, n_threads=n_threads,
+            )  # fmt: skip
+
+        learnt = objective(X, y, weights, self.alpha)
+        validate = judge = None
+        if held_out is not None:
+            checked = objective(*held_out, 0.0)
+
+            def validate():
+                return checked.value(theta)
+
+            if early_stopping:
+                self._early_stopping_attributes(first_pass)
+
+                def judge():
+                    return -self._judge(network, theta, *held_out)
+
+        if self.verbose:
+            callbacks = (*callbacks, _Progress(self))
+        if not stochastic:
+            run = QuasiNewton(
+                learnt, theta, max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol
+            )
+            try:
+                outcome = driver.run(
+                    run, max_iter=self.max_iter, validate=validate, callbacks=callbacks
+                )
+            finally:
+                run.close()
+        else:
+            run = self._mini_batches(learnt, theta, rows, incremental)
+            plateau = self._plateau(early_stopping)
+            outcome = driver.run(
+                run, max_iter=1 if incremental else self.max_iter, plateau=plateau,
+                validate=validate, judge=judge, early_stopping=early_stopping,
+                callbacks=callbacks,
+            )  # fmt: skip
+            self._note_epochs(run, outcome, plateau, early_stopping)
+        self._store(network, theta, run, outcome, incremental, learnt.n_rows)
+        return self
+
+    def _hidden_sizes(self):
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        for size in sizes:
+            if not isinstance(size, Integral) or size <= 0:
+                raise ValueError(
+                    f"hidden_layer_sizes must be > 0, got {sizes}: expected whole numbers of "
+                    "neurons, one for each hidden layer."
+                )
+        return [int(size) for size in sizes]
+
+    def _check_units(self, units):
+        came = [len(coef) for coef in self.coefs_] + [self.coefs_[-1].shape[1]]
+        if came != units:
+            raise ValueError(
+                f"The fitted network has layers of {came} neurons, but hidden_layer_sizes and "
+                f"this data need {units}. Keep them as they were, or fit with warm_start=False."
+            )
+
+    def _network(self, loss):
+        output = {
+            "softmax": Output.SOFTMAX,
+            "logistic": Output.LOGISTIC_SQUARED if loss == "squared_error" else Output.LOGISTIC,
+            "identity": Output.IDENTITY,
+            "exp": Output.EXPONENTIAL,
+        }[self.out_activation_]
+        units = tuple(len(coef) for coef in self.coefs_) + (self.coefs_[-1].shape[1],)
+        return Network(units, Hidden[self.activation.upper()], output)
+
+    def _weigh_classes(self, class_weight, y, weights, X, real):
+        return weights
+
+    def _check_eval_set(self, eval_set, real):
+        try:
+            X, y = eval_set
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"eval_set: got {type(eval_set).__name__}, expected a pair (X, y)."
+            ) from None
+        try:
+            X, y = self._validate_input(X, y, True, reset=False)
+        except ValueError as error:
+            raise ValueError(f"eval_set: {error}") from error
+        return X if data.real_type(X) == real else X.astype(real), y, None
+
+    def _hold_out(self, X, y, weights):
+        """Rows to learn from, and those kept for validation: scikit-learn's draw."""
+        stratify = y if hasattr(self, "classes_") and y.shape[1] == 1 else None
+        rows, kept = train_test_split(
+            np.arange(X.shape[0]),
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=stratify,
+        )
+        if len(kept) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' "
+                "or the size of your dataset."
+            )
+        return rows, (X[kept], y[kept], None if weights is None else weights[kept])
+
+    def _early_stopping_attributes(self, first_pass):
+        # Warm starts may come from a fit without early stopping.
+        if getattr(self, "validation_scores_", None) is None:
+            self.validation_scores_, self.best_validation_score_ = [], -np.inf
+
+    def _judge(self, network, theta, X, y, weights):
+        """Score of the rows held out; kept for ``validation_scores_``."""
+        answers = self._answers(X, network, theta)
+        score = math.nan
+        if np.isfinite(answers).all():
+            score = float(self._score_of(answers, y, weights))
+        self.validation_scores_.append(score)
+        return score
+
+    def _mini_batches(self, objective, theta, rows, incremental):
+        n = objective.n_rows if rows is None else len(rows)
+        batch_size = min(_BATCH_SIZE, n)
+        if self.batch_size != "auto":
+            if self.batch_size > n:
+                warnings.warn(
+                    "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                    "clipped",
+                    stacklevel=5,
+                )
+            batch_size = min(self.batch_size, n)
+        rule = NetworkRule(
+            Solver.ADAM if self.solver == "adam"
+            else Solver.NESTEROV if self.nesterovs_momentum else Solver.MOMENTUM,
+            float(self.momentum), float(self.beta_1), float(self.beta_2), float(self.epsilon),
+            float(self.alpha), int(batch_size),
+        )  # fmt: skip
+        return MiniBatches(
+            objective, theta, rule, learning_rate=float(self.learning_rate_init),
+            schedule=self.learning_rate if self.solver == "sgd" else "constant",
+            power_t=self.power_t, seen=self.t_, rows=rows,
+            random_state=self._random_state if self.shuffle else None,
+            optimiser=getattr(self, "_optimizer", None) if incremental else None,
+        )  # fmt: skip
+
+    def _plateau(self, early_stopping):
+        """scikit-learn's rule, which goes on counting where a fit goes on."""
+        best = self.best_loss_ if not early_stopping else -self.best_validation_score_
+        return driver.Plateau(
+            self.tol, self.n_iter_no_change + 1, math.inf if best is None else best,
+            self._no_improvement_count,
+        )  # fmt: skip
+
+    def _note_epochs(self, run, outcome, plateau, early_stopping):
+        losses = outcome.history["loss"].tolist()
+        self.loss_curve_ = [*self.loss_curve_, *losses]
+        self.t_ = int(run.seen)
+        self._optimizer = run.optimiser()
+        ended = outcome.stop_reason in ("converged", "early_stopping")
+        self._no_improvement_count = self.n_iter_no_change + 1 if ended else plateau.waited
+        if early_stopping:
+            self.best_validation_score_ = -plateau.best
+        else:
+            self.best_loss_ = plateau.best
+
+    def _store(self, network, theta, run, outcome, incremental, n_rows):
+        self.coefs_, self.intercepts_ = network.split(theta)
+        history = outcome.history
+        self.n_iter_ = outcome.n_iter
+        if incremental and "history_" in vars(self):
+            earlier = self.history_
+            if len(earlier["seconds"]):
+                history["seconds"] += earlier["seconds"][-1]
+            history = {
+                name: np.concatenate([earlier[name], column])
+                for name, column in history.items()
+                if name in earlier
+            }
+        self.history_ = history
+        self.loss_ = outcome.loss
+        self.stop_reason_ = outcome.stop_reason
+        self.converged_ = outcome.stop_reason in ("converged", "early_stopping")
+        if outcome.stop_reason == "diverged":
+            raise self._divergence_error(outcome)
+        if isinstance(run, QuasiNewton):
+            if run.result is not None:
+                self.n_iter_ = _check_optimize_result("lbfgs", run.result, self.max_iter)
+        elif outcome.stop_reason == "max_iter" and not incremental:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _divergence_error(self, outcome):
+        mend = "scale the features, for example with sklearn.preprocessing.StandardScaler"
+        rate = None
+        if self.solver != "lbfgs":
+            rate = float(self.learning_rate_init)
+            mend = f"use a smaller learning_rate_init (now {rate:.6g}), or {mend}"
+        return DivergenceError(
+            f"Training diverged after {outcome.n_iter} whole iterations: Solver produced "
+            "non-finite parameter weights. The input data may contain large values and need to "
+            "be preprocessed. The weights are those of the last iteration in which all was "
+            f"finite; {mend}.",
+            rate,
+        )
+
+    def _forward_pass_fast(self, X, check_input=True):
+        if check_input:
+            X = data.check_features(X, estimator=self, reset=False)
+        real = np.result_type(data.real_type(X), *self.coefs_)
+        if data.real_type(X) != real:
+            X = X.astype(real)
+        network = self._network(None)
+        theta = np.concatenate([a.ravel() for a in (*self.coefs_, *self.intercepts_)], dtype=real)
+        return self._answers(X, network, theta)
+
+    def _answers(self, X, network, theta):
+        backend = backends.current()
+        out = np.empty((X.shape[0], network.units[-1]), theta.dtype)
+        n_threads = threads.useful(threads.available(), X.shape[0] * len(theta))
+        backend.network_predict(backend.prepare(X), network, theta, out, n_threads)
+        return out
+
+
+class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
+    """A network of neurons that tells classes apart, in place of scikit-learn's.
+
+    Parameters, methods and attributes are those of
+    `sklearn.neural_network.MLPClassifier`, and so are initial weights and the order of the
+    rows: for the same ``random_state`` the weights are the same up to rounding. `fit` takes
+    more, and X of type float16, uint8 or int8 is read as it lies and trains float32 weights.
+
+    Attributes
+    ----------
+    history_ : dict of ndarray of shape (n_iter_,)
+        For each iteration the cost with its penalty (mini-batches: its mean over the
+        epoch), the largest entry of the gradient, the step and the seconds since the
+        start: ``loss``, ``gradient_norm``, ``step``, ``seconds``; ``validation_loss`` where
+        rows are held out. After `partial_fit` of all calls.
+    stop_reason_ : str
+        "converged", "max_iter", "early_stopping", "callback", "interrupted" (Ctrl-C), or
+        "diverged".
+    converged_ : bool
+
+    Examples
+    --------
+    >>> from schuss import MLPClassifier
+    >>> X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+    >>> model = MLPClassifier((4,), activation="tanh", solver="lbfgs", random_state=0)
+    >>> model.fit(X, y).predict(X)
+    array([0, 1, 1, 0])
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X, y, sample_weight=None, *, class_weight=None, eval_set=None, callbacks=None,
+        loss="log_loss",
+    ):  # fmt: skip
+        """Train on labelled rows.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, d)
+            Read as it lies where it is of type float64, float32, float16, uint8 or int8.
+        y : array-like of shape (n,), or (n, K) of 0 and 1 for several labels a row
+        sample_weight : array-like of shape (n,), optional
+            Not negative.
+        class_weight : dict, "balanced" or None
+            Factors of the sample weights.
+        eval_set : (X, y), optional
+            Rows whose loss is recorded after each iteration; with ``early_stopping`` they
+            decide when to stop.
+        callbacks : callable or list of callables, optional
+            See `schuss.callbacks`.
+        loss : {"log_loss", "squared_error"}
+            "squared_error" is the textbook's: ``1/(2N) sum (a - y)^2`` over sigmoid
+            outputs, one for each class.
+
+        Returns
+        -------
+        MLPClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        DivergenceError
+            Where a cost or a weight is not finite; the weights are the last finite ones.
+        """
+        validation.check_choice(loss, "loss", ("log_loss", "squared_error"))
+        return self._fit(
+            X, y, sample_weight, class_weight=class_weight, eval_set=eval_set,
+            callbacks=callbacks, loss=loss,
+        )  # fmt: skip
+
+    def predict_proba(self, X):
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, d)
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            After ``fit(..., loss="squared_error")`` with several classes the answers of
+            the outputs, divided by their sum.
+        """
+        p = super().predict_proba(X)
+        if self.out_activation_ == "logistic" and self._label_binarizer.y_type_ == "multiclass":
+            p /= p.sum(axis=1, keepdims=True)
+        return p
+
+    def _validate_input(self, X, y, incremental, reset):
+        X, y = _check_pair(self, X, y, reset, numeric=False)
+        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            classes = unique_labels(y)
+            if self.warm_start and not incremental and set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same "
+                    "classes as in the previous call to fit. Previously "
+                    f"got {self.classes_}, `y` has {classes}"
+                )
+            if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+                raise ValueError(
+                    f"`y` has classes not in `self.classes_`. `self.classes_` has "
+                    f"{self.classes_}. 'y' has {classes}."
+                )
+        return X, self._label_binarizer.transform(y).astype(bool)
+
+    def _targets(self, y, real):
+        """Codes where a row has one class, else reals."""
+        if self._label_binarizer.y_type_ == "multiclass":
+            return y.argmax(axis=1).astype(np.uint8 if y.shape[1] <= 256 else np.int32)
+        return y[:, 0].astype(np.uint8) if y.shape[1] == 1 else y.astype(real)
+
+    def _weigh_classes(self, class_weight, y, weights, X, real):
+        if class_weight is None:
+            return weights
+        labels = self._label_binarizer.inverse_transform(y)
+        try:
+            factors = compute_sample_weight(class_weight, labels)
+        except ValueError as error:
+            raise ValueError(f"class_weight: {error}") from error
+        factors = factors if weights is None else factors * weights
+        return validation.check_weights(factors, X, real, scaled=False)
+
+    def _score_of(self, answers, y, weights):
+        answers = answers.ravel() if answers.shape[1] == 1 else answers
+        labels = map(self._label_binarizer.inverse_transform, (y, answers))
+        return accuracy_score(*labels, sample_weight=weights)
+
+
+class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
+    """A network of neurons for real targets, in place of scikit-learn's.
+
+    Parameters, methods and attributes are those of `sklearn.neural_network.MLPRegressor`;
+    what `MLPClassifier` says of trajectories, feature types and further attributes holds
+    here as well.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from schuss import MLPRegressor
+    >>> x = np.linspace(0, 3, 40)[:, None]
+    >>> model = MLPRegressor((8,), activation="tanh", solver="lbfgs", random_state=0)
+    >>> model.fit(x, np.sin(x[:, 0])).score(x, np.sin(x[:, 0])) > 0.99
+    True
+    """
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, eval_set=None, callbacks=None):
+        """Train on rows with targets.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, d)
+            Read as it lies where it is of type float64, float32, float16, uint8 or int8.
+        y : array-like of shape (n,) or (n, K)
+            Not negative with ``loss="poisson"``.
+        sample_weight : array-like of shape (n,), optional
+            Not negative.
+        eval_set : (X, y), optional
+            As in `MLPClassifier.fit`.
+        callbacks : callable or list of callables, optional
+            See `schuss.callbacks`.
+
+        Returns
+        -------
+        MLPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        DivergenceError
+            Where a cost or a weight is not finite; the weights are the last finite ones.
+        """
+        return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+
+    def _validate_input(self, X, y, incremental, reset):
+        X, y = _check_pair(self, X, y, reset, numeric=True)
+        if self.loss == "poisson" and len(y) and y.min() < 0:
+            raise ValueError(
+                f"y holds values down to {y.min():.6g}, but loss='poisson' expects 0 or more. "
+                "Shift y, or use loss='squared_error'."
+            )
+        return X, y
+
+    def _targets(self, y, real):
+        return y.astype(real)
+
+    def _score_of(self, answers, y, weights):
+        answers = answers.ravel() if answers.shape[1] == 1 else answers
+        return r2_score(y, answers, sample_weight=weights)
+
+
+def _check_pair(estimator, X, y, reset, *, numeric):
+    """X as the kernels read it, and y of as many rows, (n,) or (n, K)."""
+    if y is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target "
+            "y is None."
+        )
+    X = data.check_features(X, estimator=estimator, reset=reset)
+    y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = column_or_1d(y, warn=True)
+    validation.check_rows(y.shape[0], X.shape[0], "y")
+    return X, y
