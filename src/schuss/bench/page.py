@@ -54,7 +54,9 @@ th, td { text-align: left; font-weight: normal; padding: .15rem .5rem .15rem 0;
 .bars svg { display: block; width: 100%; height: 1.3rem; background: var(--fill); }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1.5rem; }
 figure { margin: 0; } figure svg { width: 100%; height: auto; max-width: 26rem; }
-figcaption { font-size: .9rem; } svg text { fill: var(--quiet); font-size: 12px; }
+figcaption { font-size: .9rem; }
+svg text { fill: var(--quiet); font-size: 12px; paint-order: stroke; stroke: var(--page);
+  stroke-width: 4px; stroke-linejoin: round; }
 .bar-mine { fill: var(--ours); } .bar-other { fill: var(--theirs); }
 .whisker { stroke: var(--ink); stroke-width: 2; }
 .one { stroke: var(--ink); stroke-dasharray: 3 3; }
