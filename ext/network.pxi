@@ -34,6 +34,8 @@ cdef enum:
     # Rows that go through the layers together: with their activations and errors they stay in
     # the L2 cache for layers of some hundreds of neurons. Larger batches are taken in parts.
     NETWORK_ROWS = 256
+    # Rows of a strip in whole registers: the least that serves both types and all tiles.
+    STRIP = 8
     # Bytes of rows that are asked for before they are read.
     READ_AHEAD = 1024
     # Multiplications between two looks at signals: some hundredths of a second.
@@ -75,6 +77,7 @@ cdef struct Net:
     real *targets            # (rows, line of the last layer)
     real *is_output          # 1 for each output, 0 for what fills the last register
     double *losses           # for each strip of rows
+    real *turned             # softmax: the scores of each member's strip, a line for each class
     real *tiles              # one for each member
     double *norms            # one for each member
     double *odds             # NaN where a member met a weight that is not finite
@@ -240,7 +243,7 @@ cdef inline double single_strip(
     Py_ssize_t m,
 ) noexcept nogil:
     """A strip of rows of one sigmoid output: rows, not outputs, fill the registers."""
-    cdef real[32] z, y, s
+    cdef real[STRIP] z, y, s
     cdef Py_ssize_t i, row
     cdef vreal total = v_set(0), c, d, floor, ceiling
     floor, ceiling = v_set(<real>bounded(0)), v_set(<real>bounded(100))
@@ -264,42 +267,62 @@ cdef inline double single_strip(
     return v_sum(total)
 
 
-cdef inline double softmax_row(
-    Layer *layer, real *z, const real *y, real *g, real weight, double *factor
+cdef double softmax_strip(
+    Net *net, Layer *layer, real *turned, const int32_t *order, Py_ssize_t first,
+    Py_ssize_t low, Py_ssize_t m,
 ) noexcept nogil:
-    """Its cost, but for the logarithm of `factor`, which is multiplied by the row's sum.
+    """A strip of rows of classes: rows, not classes, fill the registers.
 
-    So a strip of rows takes one logarithm; a row whose weight or cost forbids that has its own.
+    `turned` has a line of STRIP rows for each class. Sums are multiplied before they take one
+    logarithm, but for rows whose weight or cost forbids that.
     """
-    cdef Py_ssize_t j
-    cdef vreal top = v_load(z), sum_ = v_set(0), pull = v_set(0), e, v, t, rest
-    cdef vreal s = v_set(weight)
-    cdef double total, loss
-    j = LANES
-    while j < layer.width:
-        top = v_larger(top, v_load(z + j))
-        j += LANES
-    top = v_set(v_largest(top))
-    j = 0
-    while j < layer.width:
-        v, t = v_load(z + j) - top, v_load(y + j)
-        pull = pull + v_where_zero(t, t, t * v)
-        exp_minus_abs(v, &e, &rest)
-        v_store(g + j, e)
-        sum_ = sum_ + e
-        j += LANES
-    total = v_sum(sum_)
-    sum_ = v_set(<real>(1 / total))
-    j = 0
-    while j < layer.width:
-        v_store(g + j, (v_load(g + j) * sum_ - v_load(y + j)) * s)
-        j += LANES
-    loss = -v_sum(pull)
-    # Within the bounds, and a product of so many sums does not overflow.
-    if weight == 1 and 0 <= loss < 8 and 1 < total < 1000:
-        factor[0] *= total
-        return loss
-    return weight * bounded(log(total) + loss)
+    cdef real[STRIP] tops, sums, weights, right
+    cdef Py_ssize_t[STRIP] codes
+    cdef Py_ssize_t i, k, row
+    cdef real *t
+    cdef vreal top, total, share, e, rest
+    cdef double loss = 0, product = 1, off
+    memset(turned, 0, layer.d_out * STRIP * REAL_SIZE)
+    for i in range(m):
+        row = row_at(order, first + low + i)
+        t = layer.output + (low + i) * layer.line
+        codes[i] = net.codes_8[row] if net.codes_8 != NULL else net.codes_32[row]
+        weights[i] = 1 if net.sample_weight == NULL else net.sample_weight[row]
+        right[i] = t[codes[i]]
+        for k in range(layer.d_out):
+            turned[k * STRIP + i] = t[k]
+    for i in range(m, STRIP):
+        weights[i] = 0
+    i = 0
+    while i < m:
+        top = v_load(turned + i)
+        for k in range(1, layer.d_out):
+            top = v_larger(top, v_load(turned + k * STRIP + i))
+        total = v_set(0)
+        for k in range(layer.d_out):
+            exp_minus_abs(v_load(turned + k * STRIP + i) - top, &e, &rest)
+            v_store(turned + k * STRIP + i, e)
+            total = total + e
+        v_store(tops + i, top)
+        v_store(sums + i, total)
+        share = v_load(weights + i) / total
+        for k in range(layer.d_out):
+            t = turned + k * STRIP + i
+            v_store(t, v_load(t) * share)
+        i += LANES
+    for i in range(m):
+        t = layer.delta + (low + i) * layer.line
+        for k in range(layer.d_out):
+            t[k] = turned[k * STRIP + i]
+        t[codes[i]] -= weights[i]
+        off = <double>tops[i] - right[i]
+        # Within the bounds; and a product of so few sums does not overflow.
+        if weights[i] == 1 and 0 <= off < 8 and 1 < sums[i] < 1000:
+            product *= sums[i]
+            loss += off
+        else:
+            loss += weights[i] * bounded(log(<double>sums[i]) + off)
+    return loss + log(product)
 
 
 cdef inline double logistic_row(
@@ -349,10 +372,8 @@ cdef double exponential_row(
 
 
 cdef double output_row(
-    Net *net, Layer *layer, real *z, const real *y, real *g, real weight, double *factor
+    Net *net, Layer *layer, real *z, const real *y, real *g, real weight
 ) noexcept nogil:
-    if net.output == OUTPUT_SOFTMAX:
-        return softmax_row(layer, z, y, g, weight, factor)
     if net.output == OUTPUT_LOGISTIC:
         return logistic_row(LOSS_LOG_LOSS, net, layer, z, y, g, weight)
     if net.output == OUTPUT_LOGISTIC_SQUARED:
@@ -462,21 +483,23 @@ cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
 
 cdef void learn_rows(
     Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high,
-    Py_ssize_t reach, bint with_errors,
+    Py_ssize_t reach, bint with_errors, int64_t member,
 ) noexcept nogil:
     """Rows low to high of a part that begins at `first`: their losses and errors."""
     cdef Py_ssize_t i, m, row, strip = low
     cdef Layer *last = &net.layers[net.n_layers - 1]
     cdef real weight = 1
     cdef real *y
-    cdef double loss, factor
+    cdef double loss
     read_rows(net, order, first, low, high, max(reach, first + high))
     forward(net, low, high)
     while strip < high:
         m = min(<Py_ssize_t>TILE_ROWS, high - strip)
         loss = 0
-        factor = 1
-        if last.d_out == 1 and net.output == OUTPUT_LOGISTIC:
+        if net.output == OUTPUT_SOFTMAX:
+            loss = softmax_strip(net, last, net.turned + member * STRIP * last.d_out, order,
+                                 first, strip, m)
+        elif last.d_out == 1 and net.output == OUTPUT_LOGISTIC:
             loss = single_strip(LOSS_LOG_LOSS, net, last, order, first, strip, m)
         elif last.d_out == 1 and net.output == OUTPUT_LOGISTIC_SQUARED:
             loss = single_strip(LOSS_SQUARED_ERROR, net, last, order, first, strip, m)
@@ -488,9 +511,7 @@ cdef void learn_rows(
                 if net.sample_weight != NULL:
                     weight = net.sample_weight[row]
                 loss += output_row(net, last, last.output + i * last.line, y,
-                                   last.delta + i * last.line, weight, &factor)
-            if factor != 1:
-                loss += log(factor)
+                                   last.delta + i * last.line, weight)
         net.losses[strip // TILE_ROWS] = loss
         strip += m
     if with_errors:
@@ -695,7 +716,8 @@ cdef double batch(
     while first < stop:
         rows = min(size, stop - first)
         learn_rows(net, order, first, share_of(rows, member, members),
-                   share_of(rows, member + 1, members), n if members == 1 else 0, with_errors)
+                   share_of(rows, member + 1, members), n if members == 1 else 0, with_errors,
+                   member)
         meet_all(team)
         if member == 0:
             for i in range((rows + TILE_ROWS - 1) // TILE_ROWS):
@@ -849,6 +871,7 @@ cdef class NetworkJob(Job):
             layer = &net.layers[net.n_layers - 1]
             self.cut(&net.targets, free_, net.part * layer.line, &n_reals)
             self.cut(&net.is_output, free_, layer.width, &n_reals)
+            self.cut(&net.turned, free_, n_threads * STRIP * layer.d_out, &n_reals)
             self.cut(&net.tiles, free_, n_threads * TILE_ROWS * TILE_WIDTH, &n_reals)
             if free_doubles != NULL:
                 net.losses = free_doubles + n_doubles
@@ -869,10 +892,6 @@ cdef class NetworkJob(Job):
         for i in range(layer.d_out):
             net.is_output[i] = 1
         self.copy_weights(theta)
-        if net.output == OUTPUT_SOFTMAX:
-            # What fills the last register is no class.
-            for i in range(layer.d_out, layer.width):
-                layer.weights[self.place(layer, layer.d_in, i)] = -1e37
         return 0
 
     cdef int cut(
@@ -883,12 +902,6 @@ cdef class NetworkJob(Job):
             place[0] = free_ + taken[0]
         taken[0] += round_up(count, 64 // REAL_SIZE)
         return 0
-
-    cdef Py_ssize_t place(self, Layer *layer, Py_ssize_t line, Py_ssize_t column) noexcept:
-        """Where a weight lies in the panels; line d_in is that of the intercepts."""
-        cdef Py_ssize_t start = column // TILE_WIDTH * TILE_WIDTH
-        cdef Py_ssize_t width = min(<Py_ssize_t>TILE_WIDTH, layer.width - start)
-        return start * (layer.d_in + 1) + line * width + column - start
 
     cdef void between_flat(self, real *flat, int which, bint into) noexcept:
         """Copy parameters or what is laid out like them: 0 weights, 1 and 2 the optimiser's

@@ -21,6 +21,8 @@ TOLERANCE = {np.float64: 1e-10, np.float32: 1e-3}
 
 def problem(units, n, output, real, rng, *, hidden=Hidden.TANH, weighted=False, X=None):
     X = cases.dense(real, n, units[0], rng) if X is None else X
+    if output == Output.SOFTMAX:
+        units = (*units[:-1], max(units[-1], 2))
     k = units[-1]
     if output in (Output.IDENTITY, Output.EXPONENTIAL):
         y = rng.random((k, n)).astype(real)

@@ -306,7 +306,8 @@ def network_gradient(data, network, theta, grad, n_threads):
     ----------
     data : Data
         Targets: codes, where one output learns ``codes == 1`` and several learn
-        ``codes == k``; or real, of shape (outputs, n).
+        ``codes == k``; or real, of shape (outputs, n). Output.SOFTMAX has codes, and two
+        outputs at least.
     network : Network
     theta : real of shape (P,), IN
     grad : real of shape (P,), OUT, or None for the cost alone
