@@ -4,8 +4,8 @@
 from _thread import start_new_thread
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
-from libc.math cimport fabs, isfinite, sqrt, INFINITY
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.math cimport fabs, isfinite, pow, sqrt, INFINITY
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -57,6 +57,7 @@ include "matrix.pxi"
 include "neuron.pxi"
 include "packed.pxi"
 include "descent.pxi"
+include "sgd.pxi"
 
 
 def processor_level():

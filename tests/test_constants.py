@@ -15,6 +15,9 @@ ENUMS = (
     constants.Activation,
     constants.Status,
     constants.Counter,
+    constants.RowLoss,
+    constants.Schedule,
+    constants.Mark,
 )
 
 
@@ -36,6 +39,7 @@ def test_each_solver_and_loss_is_complete():
     assert set(constants.N_SLOTS) == set(constants.Solver)
     assert set(constants.CURVATURE_BOUND) == set(constants.Loss)
     assert len(constants.Counter) == constants.N_COUNTERS
+    assert len(constants.Mark) == constants.N_MARKS
 
 
 def test_curvature_bounds_are_the_maxima():

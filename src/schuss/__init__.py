@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from schuss import callbacks
     from schuss.backends import get_backend, show_config, use_backend
     from schuss.errors import DivergenceError
+    from schuss.linear.sgd import SGDClassifier, SGDRegressor
     from schuss.neuron import SigmoidClassifier, SigmoidRegressor, train
     from schuss.persistence import load, save
 
 __all__ = [
     "DivergenceError",
+    "SGDClassifier",
+    "SGDRegressor",
     "SigmoidClassifier",
     "SigmoidRegressor",
     "__version__",
@@ -33,6 +36,8 @@ __all__ = [
 # Names are loaded at first use, so that `import schuss` costs next to nothing.
 _HOMES = {
     "DivergenceError": "errors",
+    "SGDClassifier": "linear.sgd",
+    "SGDRegressor": "linear.sgd",
     "SigmoidClassifier": "neuron",
     "SigmoidRegressor": "neuron",
     "get_backend": "backends",

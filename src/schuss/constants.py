@@ -55,6 +55,54 @@ class Counter(IntEnum):
 
 N_COUNTERS = len(Counter)
 
+
+class RowLoss(IntEnum):
+    """Costs that `walk` knows, of one row; scikit-learn's."""
+
+    HINGE = 0
+    SQUARED_HINGE = 1
+    MODIFIED_HUBER = 2
+    LOG_LOSS = 3
+    SQUARED_ERROR = 4
+    HUBER = 5
+    EPSILON_INSENSITIVE = 6
+    SQUARED_EPSILON_INSENSITIVE = 7
+
+
+class Schedule(IntEnum):
+    """How the step of `walk` changes from row to row; scikit-learn's."""
+
+    CONSTANT = 0
+    OPTIMAL = 1
+    INVSCALING = 2
+    ADAPTIVE = 3
+    PA1 = 4
+    PA2 = 5
+
+
+class Mark(IntEnum):
+    """Places in a row of ``Trail.marks``, one row for each neuron."""
+
+    INTERCEPT = 0
+    AVERAGE_INTERCEPT = 1
+    # The weights are SCALE * coef, their averages (average + SHARE * coef) / WHOLE.
+    SCALE = 2
+    SHARE = 3
+    WHOLE = 4
+    # Norms of the weights, as they are told: see `contract.walk`.
+    SQUARES = 5
+    ABSOLUTES = 6
+    OWED = 7  # l1 penalty that every weight should have had
+    T = 8  # rows seen, plus one
+    STEP = 9
+    BEST = 10  # objective
+    WAITED = 11  # epochs since it improved
+    EPOCHS = 12  # whole ones of the current call
+    STATUS = 13  # Status
+
+
+N_MARKS = len(Mark)
+
 LOSSES = {"squared_error": Loss.SQUARED_ERROR, "log_loss": Loss.LOG_LOSS}
 
 # Upper bounds of |d2c/dz2|: sigma' <= 1/4 for the log-loss; for the squared cost
@@ -75,6 +123,17 @@ MOMENTUM = 0.9
 ADAM_BETA_1 = 0.9
 ADAM_BETA_2 = 0.999
 ADAM_EPSILON = 1e-8
+
+# Schedule.ADAPTIVE divides a step that brings no more improvement, down to the least one.
+ADAPTIVE_DIVISOR = 5.0
+ADAPTIVE_LEAST = 1e-6
+# `walk` cuts derivatives off here, as scikit-learn does against overflow.
+LARGEST_SLOPE = 1e12
+# Scales of weights below this are multiplied into them.
+LEAST_SCALE = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-6}
+
+# Columns of the history that `walk` fills for each neuron.
+WALK_COLUMNS = ("loss", "step")
 
 # Columns of the history that `descend` fills.
 HISTORY_COLUMNS = ("loss", "gradient_norm", "step")

@@ -1,8 +1,10 @@
 """Exceptions of the library."""
 
 
-class DivergenceError(ArithmeticError):
+class DivergenceError(ArithmeticError, ValueError):
     """A run whose steps were too large for its data.
+
+    A ValueError as well, which is what scikit-learn raises there.
 
     The estimator stays usable: its weights are those from before the fit, its history
     shows how the cost grew, and ``stop_reason_`` is ``"diverged"``.

@@ -84,6 +84,13 @@ def descend(data, state, rule, order, history, n_threads):
     return job.run()
 
 
+def walk(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    job = _module(trail.coef.dtype).Walk(
+        data, trail, pace, class_weight, held_out, seeds, history, n_threads
+    )
+    return job.run()
+
+
 def predict(X, coef, intercept, activation, out, n_threads):
     job = _module(coef.dtype).Prediction(X, coef, intercept, activation, out, n_threads)
     return job.run()
