@@ -36,6 +36,7 @@ cdef extern from "vec.h" nogil:
     real v_sum(vreal v)
     void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out)
     void prefetch(const void *address)
+    void prefetch_far(const void *address)
 
 cdef extern from "convert.h" nogil:
     void convert_line(real *target, const char *source, Py_ssize_t length, Py_ssize_t stride,

@@ -41,6 +41,8 @@ typedef bits vbits __attribute__((vector_size(VECTOR_BYTES)));
 #define VECTORISED 1
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define prefetch(address) __builtin_prefetch((const void *)(address), 0, 3)
+/* To the second cache only, which keeps far more lines in flight. */
+#define prefetch_far(address) __builtin_prefetch((const void *)(address), 0, 2)
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -53,6 +55,7 @@ typedef bits vbits;
 #define VECTORISED 0
 #define ALWAYS_INLINE static __forceinline
 #define prefetch(address) ((void)(address))
+#define prefetch_far(address) ((void)(address))
 #endif
 
 /* Loads and stores go through memcpy: no alignment is assumed, none is needed. */
