@@ -401,7 +401,7 @@ def _walk_epoch(data, trail, pace, class_weight, held_out, k):
             m[Mark.AVERAGE_INTERCEPT] += (m[Mark.INTERCEPT] - m[Mark.AVERAGE_INTERCEPT]) / seen
         if pace.l1 > 0:
             m[Mark.OWED] += eta * pace.l1
-            z, q, owed = w[at], debt[at], m[Mark.OWED]
+            z, q, owed = w[at].copy(), debt[at].copy(), m[Mark.OWED]
             positive = np.maximum(0, z - (owed + q) / scale)
             negative = np.minimum(0, z + (owed - q) / scale)
             moved = np.where(z > 0, positive, np.where(z < 0, negative, z)).astype(real)

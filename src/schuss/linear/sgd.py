@@ -129,8 +129,56 @@ class _SGD:
         self.converged_ = stop_reason in ("converged", "early_stopping")
 
 
-
 class SGDClassifier(_SGD, linear_model.SGDClassifier):
+    """Linear classifiers trained row by row, along the path of scikit-learn's class.
+
+    The same `random_state` gives the same order of rows, the same steps and the same end.
+
+    Parameters
+    ----------
+    loss, penalty, alpha, l1_ratio, fit_intercept, max_iter, tol, shuffle, verbose, epsilon,\
+    n_jobs, random_state, learning_rate, eta0, power_t, early_stopping, validation_fraction,\
+    n_iter_no_change, class_weight, warm_start, average
+        Those of `sklearn.linear_model.SGDClassifier`, with its defaults. `n_jobs` is the number of
+        threads that share the classes; None takes ``SCHUSS_NUM_THREADS`` or all that the
+        process may use. It does not change the result.
+
+    Attributes
+    ----------
+    coef_, intercept_, n_iter_, t_, n_features_in_, feature_names_in_, classes_
+        scikit-learn's. float32 features train float32 coefficients and intercepts.
+    history_ : dict of ndarray of shape (n_epochs,)
+        For each epoch ``loss``, the mean over its rows of the cost and the penalty before each
+        step, summed over
+        the classes; ``step``, the length of its last step; ``seconds`` since the start; with
+        ``early_stopping`` also ``validation_loss``, 1 - score. `partial_fit` adds to it.
+    loss_ : float
+        The last entry of ``history_["loss"]``.
+    stop_reason_ : str
+        "converged", "max_iter", "early_stopping", "callback", "interrupted" or "diverged".
+    converged_ : bool
+        Whether a stopping rule ended the fit.
+
+    Notes
+    -----
+    Rows are taken in scikit-learn's order, and each step is its step; sums are added in another
+    order, so numbers agree to rounding. Where steps are so long that the path is chaotic
+    (``learning_rate="optimal"`` with a small ``alpha`` begins so), rounding is all that it takes to
+    part two paths.
+
+    Source: Bottou, Stochastic Gradient Descent Tricks (2012).
+
+    Examples
+    --------
+    >>> from schuss import SGDClassifier
+    >>> X = [[-1.0, -1.0], [-2.0, -1.0], [1.0, 1.0], [2.0, 1.0]]
+    >>> model = SGDClassifier(random_state=0).fit(X, ["a", "a", "b", "b"])
+    >>> model.predict([[-0.8, -1.0]]).tolist()
+    ['a']
+    >>> model.stop_reason_
+    'converged'
+    """
+
     def _fit_binary(self, X, y, alpha, sample_weight, learning_rate, max_iter):
         """Called by scikit-learn's `fit` and `partial_fit` once the input is checked."""
         X, codes = self._encode(X, y, sample_weight)
@@ -232,6 +280,50 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
 
 
 class SGDRegressor(_SGD, linear_model.SGDRegressor):
+    """Linear regression trained row by row, along the path of scikit-learn's class.
+
+    The same `random_state` gives the same order of rows, the same steps and the same end.
+
+    Parameters
+    ----------
+    loss, penalty, alpha, l1_ratio, fit_intercept, max_iter, tol, shuffle, verbose, epsilon,\
+    random_state, learning_rate, eta0, power_t, early_stopping, validation_fraction,\
+    n_iter_no_change, warm_start, average
+        Those of `sklearn.linear_model.SGDRegressor`, with its defaults.
+
+    Attributes
+    ----------
+    coef_, intercept_, n_iter_, t_, n_features_in_, feature_names_in_
+        scikit-learn's. float32 features train float32 coefficients and intercepts.
+    history_ : dict of ndarray of shape (n_epochs,)
+        For each epoch ``loss``, the mean over its rows of the cost and the penalty before each
+        step; ``step``, the length of its last step; ``seconds`` since the start; with
+        ``early_stopping`` also ``validation_loss``, 1 - score. `partial_fit` adds to it.
+    loss_ : float
+        The last entry of ``history_["loss"]``.
+    stop_reason_ : str
+        "converged", "max_iter", "early_stopping", "callback", "interrupted" or "diverged".
+    converged_ : bool
+        Whether a stopping rule ended the fit.
+
+    Notes
+    -----
+    Rows are taken in scikit-learn's order, and each step is its step; sums are added in another
+    order, so numbers agree to rounding. Where steps are so long that the path is chaotic
+    (``learning_rate="optimal"`` with a small ``alpha`` begins so), rounding is all that it takes to
+    part two paths.
+
+    Source: Bottou, Stochastic Gradient Descent Tricks (2012).
+
+    Examples
+    --------
+    >>> from schuss import SGDRegressor
+    >>> X = [[0.0], [1.0], [2.0], [3.0]]
+    >>> model = SGDRegressor(eta0=0.1, random_state=0, tol=1e-6).fit(X, [1.0, 3.0, 5.0, 7.0])
+    >>> abs(model.predict([[4.0]])[0] - 9.0) < 0.1
+    True
+    """
+
     def _fit_regressor(self, X, y, alpha, loss, learning_rate, sample_weight, max_iter):
         """Called by scikit-learn's `fit` and `partial_fit` once the input is checked."""
         dtype = self.coef_.dtype

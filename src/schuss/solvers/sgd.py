@@ -34,6 +34,7 @@ LOSSES = {
     "squared_epsilon_insensitive": (RowLoss.SQUARED_EPSILON_INSENSITIVE, None),
 }
 
+
 class Start(NamedTuple):
     """Where one neuron begins."""
 
