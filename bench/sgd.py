@@ -2,8 +2,8 @@
 
 The coefficients must be equal first, to 1e-9 of the largest in float64 (float32: 1e-3). An epoch is
 the difference between fits of one epoch and of several, over their number; fits alternate, and the
-ratio is the median of the rounds'. ``alpha`` is 0.01: with the default, first steps of length 10 make
-the log-loss chaotic, and scikit-learn's own coefficients change when X changes by a rounding error.
+ratio is the median of the rounds'. ``alpha`` is 0.01: with the default, first steps of length 10
+make the log-loss chaotic, and a rounding error in X changes scikit-learn's own coefficients.
 """
 
 import argparse

@@ -262,7 +262,9 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     def _encode(self, X, y, sample_weight):
         """X in the type of the coefficients, and the codes of the labels."""
         _, codes = validation.check_labels(y, X.shape[0], self.classes_)
-        if vars(self).get("_watchers") is not None and not sample_weight.all():
+        fits = vars(self).get("_watchers") is not None
+        # Where all weigh nothing, scikit-learn has an error of its own.
+        if fits and sample_weight.any() and not sample_weight.all():
             weights = np.bincount(codes, weights=sample_weight, minlength=len(self.classes_))
             validation.check_lost_classes(self.classes_, weights)
         return X.astype(self.coef_.dtype, copy=False), codes
