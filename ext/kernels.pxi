@@ -29,6 +29,8 @@ cdef extern from "vec.h" nogil:
     vreal v_sqrt(vreal v)
     real v_largest(vreal v)
     vreal v_minus_abs(vreal v)
+    vreal v_rounded(vreal v)
+    double rounded(double x)
     vreal v_at_least(vreal v, real bound)
     vreal v_remainder(vreal a, vreal b, vreal c)
     vreal v_round(vreal v)

@@ -5,6 +5,9 @@
 # Vectors are padded with zeros to whole registers. A row's last register is read whole, and
 # what lies beyond the row masked away; the rows at the end of X, where that would leave the
 # array, and rows that must be converted, are copied first.
+#
+# Products are rounded before they are added to the weights, as in scikit-learn's code: a step
+# and its opposite then cancel to the same zero, which the perceptron's threshold tells.
 
 cdef enum:
     # How far ahead rows are asked for: about this many bytes, within these numbers of rows.
@@ -52,9 +55,9 @@ cdef struct Walker:
     const uint8_t *held_out
     double if_positive
     double if_not
-    Py_ssize_t in_place # rows before this one are read where they lie
-    Py_ssize_t ahead    # rows from the one at work to the one asked for
-    vreal mask          # 1 in the lanes of a row's ragged register
+    Py_ssize_t in_place  # rows before this one are read where they lie
+    Py_ssize_t ahead     # rows from the one at work to the one asked for
+    vreal mask           # 1 in the lanes of a row's ragged register
 
 
 # --------------------------------------------------------------------- one row
@@ -148,8 +151,8 @@ cdef inline void line_add(
     cdef vreal f = v_set(factor), v0, v1, s0, s1, b0, b1
     s0 = s1 = b0 = b1 = v_set(0)
     while j + 2 * LANES <= whole:
-        v0 = v_load(w + j) + f * v_load(x + j)
-        v1 = v_load(w + j + LANES) + f * v_load(x + j + LANES)
+        v0 = v_load(w + j) + v_rounded(f * v_load(x + j))
+        v1 = v_load(w + j + LANES) + v_rounded(f * v_load(x + j + LANES))
         v_store(w + j, v0)
         v_store(w + j + LANES, v1)
         if norms:
@@ -161,7 +164,7 @@ cdef inline void line_add(
         j += 2 * LANES
     while j < d:
         v0 = v_load(x + j) if j < whole else ragged(x + j, mask)
-        v0 = v_load(w + j) + f * v0
+        v0 = v_load(w + j) + v_rounded(f * v0)
         v_store(w + j, v0)
         if norms:
             s0 = s0 + v0 * v0
@@ -237,7 +240,7 @@ cdef void sparse_add(
     cdef real v
     squares[0] = absolutes[0] = 0
     for j in range(count):
-        v = <real>(w[indices[j]] + x[j] * factor)
+        v = <real>(w[indices[j]] + rounded(x[j] * factor))
         w[indices[j]] = v
         squares[0] += v * v
         absolutes[0] += fabs(v)
@@ -296,7 +299,7 @@ cdef int walk_epoch(Walker *s, double *objective) noexcept nogil:
     cdef double share = marks[MARK_SHARE], whole = marks[MARK_WHOLE]
     cdef double squares = marks[MARK_SQUARES], absolutes = marks[MARK_ABSOLUTES]
     cdef double owed = marks[MARK_OWED], t = marks[MARK_T], eta = marks[MARK_STEP]
-    cdef double total = 0, y, score, value, slope = 0, update, factor, seen
+    cdef double total = 0, y, score, value, slope = 0, update, weight, factor, seen
     cdef const real *x = NULL
     cdef const void *places = NULL
     cdef int interrupted = 0
@@ -340,7 +343,7 @@ cdef int walk_epoch(Walker *s, double *objective) noexcept nogil:
             if atomic_read(&p.ended):
                 interrupted = 1
                 break
-        score = <real>(score * scale) + intercept
+        score = <real>rounded(score * scale) + intercept
         y = target(p, s.k, row, low)
         if pace.schedule == SCHEDULE_OPTIMAL:
             eta = 1 / (pace.alpha * (pace.shift + t - 1))
@@ -369,11 +372,12 @@ cdef int walk_epoch(Walker *s, double *objective) noexcept nogil:
             elif slope < -pace.largest_slope:
                 slope = -pace.largest_slope
             update = -eta * slope
-        update *= s.if_positive if y > 0 else s.if_not
+        weight = s.if_positive if y > 0 else s.if_not
         if p.sample_weight != NULL:
-            update *= p.sample_weight[row]
+            weight *= p.sample_weight[row]
+        update *= weight
         if pace.l2 > 0:
-            factor = <real>max(0., 1 - eta * pace.l2)
+            factor = <real>max(0., 1 - rounded(eta * pace.l2))
             scale *= factor
             squares *= factor * factor
             absolutes *= factor
@@ -396,7 +400,7 @@ cdef int walk_epoch(Walker *s, double *objective) noexcept nogil:
             squares *= scale * scale
             absolutes *= scale
             if pace.fit_intercept:
-                intercept += update * pace.decay
+                intercept += rounded(update * pace.decay)
         if s.average != NULL and pace.average_from <= t:
             seen = t - pace.average_from + 1
             if update != 0:
@@ -530,8 +534,8 @@ cdef class Walk(Job):
         self.set_up(data.X, self.coef.shape[0], LOSS_QUADRATIC, data.y, data.sample_weight,
                     min(n_threads, self.coef.shape[0]), False)
         self.pace.loss, self.pace.parameter = pace.loss, pace.parameter
-        self.pace.schedule, self.pace.eta0, self.pace.power_t = pace.schedule, pace.eta0, pace.power_t
-        self.pace.alpha, self.pace.shift = pace.alpha, pace.shift
+        self.pace.schedule, self.pace.eta0 = pace.schedule, pace.eta0
+        self.pace.power_t, self.pace.alpha, self.pace.shift = pace.power_t, pace.alpha, pace.shift
         self.pace.l2, self.pace.l1 = pace.l2, pace.l1
         self.pace.fit_intercept, self.pace.decay = pace.fit_intercept, pace.decay
         self.pace.average_from = pace.average_from

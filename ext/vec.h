@@ -82,6 +82,20 @@ ALWAYS_INLINE vreal v_where_negative(vreal z, vreal a, vreal b) {
 #endif
 }
 
+/* v, which the compiler may not take for a product to fuse with a sum: products are rounded
+   where a path must be the one that other code walks. */
+#if VECTORISED && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__x86_64__)
+#define ROUND_HERE(v) __asm__("" : "+x"(v))
+#else
+#define ROUND_HERE(v) __asm__("" : "+w"(v))
+#endif
+#else
+#define ROUND_HERE(v) ((void)0)
+#endif
+ALWAYS_INLINE vreal v_rounded(vreal v) { ROUND_HERE(v); return v; }
+ALWAYS_INLINE double rounded(double x) { ROUND_HERE(x); return x; }
+
 ALWAYS_INLINE vreal v_minus_abs(vreal v) {
     return v_as_real(v_as_bits(v) | ((vbits){0} + (bits)((bits)1 << (REAL_SIZE * 8 - 1))));
 }

@@ -83,6 +83,8 @@ _SUMS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "num
 _sums = numba.njit(**{**_OPTIONS, **_SUMS})
 # Compensated steps may not be.
 _exact = numba.njit(fastmath={"contract"}, **_OPTIONS)
+# Nor products be fused with sums, where a path must be that of other code.
+_strict = numba.njit(**_OPTIONS)
 
 
 _RULE_TYPES = tuple(Rule.__annotations__.values())
@@ -999,7 +1001,7 @@ def _walk(
     return most
 
 
-@_exact
+@_strict
 def _walk_row(at, x, y, s, w, average, debt, m, pace):
     """One step, for a row that weighs s; returns its share of the objective."""
     count = len(x)
