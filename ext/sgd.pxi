@@ -1,4 +1,4 @@
-# The walk from row to row: each row's step is taken before the next row is read.
+# The sweep from row to row: each row's step is taken before the next row is read.
 #
 # The weights are `scale * w`: shrinking them is one multiplication, as in Bottou's
 # "Stochastic Gradient Descent Tricks" (2012), from where the lazy averages are, too.
@@ -40,7 +40,7 @@ cdef struct Pace_:
     double least_step
 
 
-cdef struct Walker:
+cdef struct Sweeper:
     # One neuron on its way.
     Problem *p
     Pace_ pace
@@ -271,7 +271,7 @@ cdef inline double target(Problem *p, Py_ssize_t k, Py_ssize_t row, double low) 
     return 1 if p.codes_32[row] == wanted else low
 
 
-cdef void fold(Walker *s, double scale, double share, double whole) noexcept nogil:
+cdef void fold(Sweeper *s, double scale, double share, double whole) noexcept nogil:
     """Multiply the scale into the weights and their averages, before it underflows."""
     cdef Py_ssize_t j
     if s.average != NULL:
@@ -283,7 +283,7 @@ cdef void fold(Walker *s, double scale, double share, double whole) noexcept nog
 
 # --------------------------------------------------------------------- epochs
 
-cdef int walk_epoch(Walker *s, double *objective) noexcept nogil:
+cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     """All rows once. Returns whether a signal's handler has raised on the way."""
     cdef Problem *p = s.p
     cdef Pace_ *pace = &s.pace
@@ -294,11 +294,11 @@ cdef int walk_epoch(Walker *s, double *objective) noexcept nogil:
     cdef bint penalised = (pace.l2 > 0 or pace.l1 > 0) and not passive
     cdef Py_ssize_t n = p.x.n, d = p.x.d, i, row, coming, count = d, learnt = 0, budget
     cdef double low = 0 if pace.loss == ROWLOSS_LOG_LOSS else -1
-    cdef double intercept = marks[MARK_INTERCEPT], scale = marks[MARK_SCALE]
-    cdef double average_intercept = marks[MARK_AVERAGE_INTERCEPT]
-    cdef double share = marks[MARK_SHARE], whole = marks[MARK_WHOLE]
-    cdef double squares = marks[MARK_SQUARES], absolutes = marks[MARK_ABSOLUTES]
-    cdef double owed = marks[MARK_OWED], t = marks[MARK_T], eta = marks[MARK_STEP]
+    cdef double intercept = marks[SWEEPMARK_INTERCEPT], scale = marks[SWEEPMARK_SCALE]
+    cdef double average_intercept = marks[SWEEPMARK_AVERAGE_INTERCEPT]
+    cdef double share = marks[SWEEPMARK_SHARE], whole = marks[SWEEPMARK_WHOLE]
+    cdef double squares = marks[SWEEPMARK_SQUARES], absolutes = marks[SWEEPMARK_ABSOLUTES]
+    cdef double owed = marks[SWEEPMARK_OWED], t = marks[SWEEPMARK_T], eta = marks[SWEEPMARK_STEP]
     cdef double total = 0, y, score, value, slope = 0, update, weight, factor, seen
     cdef const real *x = NULL
     cdef const void *places = NULL
@@ -424,10 +424,10 @@ cdef int walk_epoch(Walker *s, double *objective) noexcept nogil:
             else:
                 sparse_owed(<int64_t *>places, s.w, s.debt, count, scale, owed)
         t += 1
-    marks[MARK_INTERCEPT], marks[MARK_AVERAGE_INTERCEPT] = intercept, average_intercept
-    marks[MARK_SCALE], marks[MARK_SHARE], marks[MARK_WHOLE] = scale, share, whole
-    marks[MARK_SQUARES], marks[MARK_ABSOLUTES] = squares, absolutes
-    marks[MARK_OWED], marks[MARK_T], marks[MARK_STEP] = owed, t, eta
+    marks[SWEEPMARK_INTERCEPT], marks[SWEEPMARK_AVERAGE_INTERCEPT] = intercept, average_intercept
+    marks[SWEEPMARK_SCALE], marks[SWEEPMARK_SHARE], marks[SWEEPMARK_WHOLE] = scale, share, whole
+    marks[SWEEPMARK_SQUARES], marks[SWEEPMARK_ABSOLUTES] = squares, absolutes
+    marks[SWEEPMARK_OWED], marks[SWEEPMARK_T], marks[SWEEPMARK_STEP] = owed, t, eta
     objective[0] = total / max(learnt, 1)
     return interrupted
 
@@ -449,18 +449,18 @@ cdef void shuffle(int32_t *rows, Py_ssize_t n, uint32_t state) noexcept nogil:
         rows[j] = row
 
 
-cdef bint walked_off(Walker *s) noexcept nogil:
+cdef bint swept_off(Sweeper *s) noexcept nogil:
     cdef Py_ssize_t j = 0
     cdef vreal bad = v_set(0)
     while j < s.p.x.d:
         # 0 for finite numbers, NaN for the others.
         bad = bad + (v_load(s.w + j) - v_load(s.w + j))
         j += LANES
-    return not (isfinite(s.marks[MARK_INTERCEPT]) and v_sum(bad) == 0)
+    return not (isfinite(s.marks[SWEEPMARK_INTERCEPT]) and v_sum(bad) == 0)
 
 
-cdef int walk_epochs(
-    Walker *s, bint shuffled, uint32_t seed, int32_t *jumps, double *history, Py_ssize_t epochs
+cdef int sweep_epochs(
+    Sweeper *s, bint shuffled, uint32_t seed, int32_t *jumps, double *history, Py_ssize_t epochs
 ) noexcept nogil:
     """One neuron's share of a call; returns whether it was interrupted."""
     cdef Py_ssize_t epoch, i, n = s.p.x.n
@@ -478,32 +478,32 @@ cdef int walk_epochs(
             for i in range(n):
                 jumps[n + i] = s.order[jumps[i]]
             memcpy(s.order, jumps + n, n * sizeof(int32_t))
-        if walk_epoch(s, &value):
+        if sweep_epoch(s, &value):
             return 1
-        marks[MARK_EPOCHS] = epoch + 1
+        marks[SWEEPMARK_EPOCHS] = epoch + 1
         history[2 * epoch * s.p.K] = value
-        history[2 * epoch * s.p.K + 1] = marks[MARK_STEP]
-        if walked_off(s):
-            marks[MARK_STATUS] = STATUS_NONFINITE
+        history[2 * epoch * s.p.K + 1] = marks[SWEEPMARK_STEP]
+        if swept_off(s):
+            marks[SWEEPMARK_STATUS] = STATUS_NONFINITE
             return 0
-        if s.pace.tol > -INFINITY and value > marks[MARK_BEST] - s.pace.tol:
-            marks[MARK_WAITED] += 1
+        if s.pace.tol > -INFINITY and value > marks[SWEEPMARK_BEST] - s.pace.tol:
+            marks[SWEEPMARK_WAITED] += 1
         else:
-            marks[MARK_WAITED] = 0
-        if value < marks[MARK_BEST]:
-            marks[MARK_BEST] = value
-        if marks[MARK_WAITED] >= s.pace.patience:
-            if s.pace.schedule == SCHEDULE_ADAPTIVE and marks[MARK_STEP] > s.pace.least_step:
-                marks[MARK_STEP] /= s.pace.divisor
-                marks[MARK_WAITED] = 0
+            marks[SWEEPMARK_WAITED] = 0
+        if value < marks[SWEEPMARK_BEST]:
+            marks[SWEEPMARK_BEST] = value
+        if marks[SWEEPMARK_WAITED] >= s.pace.patience:
+            if s.pace.schedule == SCHEDULE_ADAPTIVE and marks[SWEEPMARK_STEP] > s.pace.least_step:
+                marks[SWEEPMARK_STEP] /= s.pace.divisor
+                marks[SWEEPMARK_WAITED] = 0
             else:
-                marks[MARK_STATUS] = STATUS_CONVERGED
+                marks[SWEEPMARK_STATUS] = STATUS_CONVERGED
                 return 0
     return 0
 
 
-cdef class Walk(Job):
-    """A call of `walk`: a neuron at a time for each thread."""
+cdef class Sweep(Job):
+    """A call of `sweep`: a neuron at a time for each thread."""
 
     cdef Pace_ pace
     cdef real[:, ::1] coef
@@ -551,34 +551,34 @@ cdef class Walk(Job):
     def follow(self, int64_t member):
         with nogil:
             wait_until(&self.p.started, 1)
-            self.walk_some(member)
+            self.sweep_some(member)
             atomic_next(&self.p.left)
 
     def lead(self):
         cdef Py_ssize_t k
         with nogil:
-            self.walk_some(0)
+            self.sweep_some(0)
             wait_until(&self.p.left, self.p.n_threads - 1)
             # `run` waits for them once more, and finds them gone.
         if self.p.ended:
             pending()
-        return max(int(self.marks[k, MARK_EPOCHS]) for k in range(self.p.K))
+        return max(int(self.marks[k, SWEEPMARK_EPOCHS]) for k in range(self.p.K))
 
-    cdef void walk_some(self, int64_t member) noexcept nogil:
+    cdef void sweep_some(self, int64_t member) noexcept nogil:
         cdef int64_t k
         while True:
             k = atomic_next(&self.p.next_chunk)
-            if k >= self.p.K or self.walk_one(k, member):
+            if k >= self.p.K or self.sweep_one(k, member):
                 return
 
-    cdef int walk_one(self, Py_ssize_t k, int64_t member) noexcept nogil:
+    cdef int sweep_one(self, Py_ssize_t k, int64_t member) noexcept nogil:
         cdef Problem *p = &self.p
-        cdef Walker s
+        cdef Sweeper s
         cdef Py_ssize_t j, size = p.x.d * REAL_SIZE, row_bytes
         cdef real[8] ones
         cdef int interrupted
-        self.marks[k, MARK_EPOCHS] = 0
-        if self.marks[k, MARK_STATUS] != STATUS_RAN:
+        self.marks[k, SWEEPMARK_EPOCHS] = 0
+        if self.marks[k, SWEEPMARK_STATUS] != STATUS_RAN:
             return 0
         memset(&s, 0, sizeof(s))
         s.p, s.pace, s.k, s.member = p, self.pace, k, member
@@ -605,7 +605,7 @@ cdef class Walk(Job):
         for j in range(LANES):
             ones[j] = j < p.x.d % LANES
         s.mask = v_load(ones)
-        interrupted = walk_epochs(
+        interrupted = sweep_epochs(
             &s, self.seeds is not None, self.seeds[k] if self.seeds is not None else 0,
             self.jumps + 2 * member * p.x.n, &self.history[0, k, 0], self.history.shape[0],
         )

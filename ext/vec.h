@@ -83,7 +83,7 @@ ALWAYS_INLINE vreal v_where_negative(vreal z, vreal a, vreal b) {
 }
 
 /* v, which the compiler may not take for a product to fuse with a sum: products are rounded
-   where a path must be the one that other code walks. */
+   where a path must be the one that other code sweeps. */
 #if VECTORISED && (defined(__x86_64__) || defined(__aarch64__))
 #if defined(__x86_64__)
 #define ROUND_HERE(v) __asm__("" : "+x"(v))

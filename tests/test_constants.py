@@ -17,7 +17,7 @@ ENUMS = (
     constants.Counter,
     constants.RowLoss,
     constants.Schedule,
-    constants.Mark,
+    constants.SweepMark,
 )
 
 
@@ -39,7 +39,7 @@ def test_each_solver_and_loss_is_complete():
     assert set(constants.N_SLOTS) == set(constants.Solver)
     assert set(constants.CURVATURE_BOUND) == set(constants.Loss)
     assert len(constants.Counter) == constants.N_COUNTERS
-    assert len(constants.Mark) == constants.N_MARKS
+    assert len(constants.SweepMark) == constants.N_SWEEP_MARKS
 
 
 def test_curvature_bounds_are_the_maxima():

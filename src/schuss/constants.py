@@ -57,7 +57,7 @@ N_COUNTERS = len(Counter)
 
 
 class RowLoss(IntEnum):
-    """Costs that `walk` knows, of one row; scikit-learn's."""
+    """Costs that `sweep` knows, of one row; scikit-learn's."""
 
     HINGE = 0
     SQUARED_HINGE = 1
@@ -70,7 +70,7 @@ class RowLoss(IntEnum):
 
 
 class Schedule(IntEnum):
-    """How the step of `walk` changes from row to row; scikit-learn's."""
+    """How the step of `sweep` changes from row to row; scikit-learn's."""
 
     CONSTANT = 0
     OPTIMAL = 1
@@ -80,8 +80,8 @@ class Schedule(IntEnum):
     PA2 = 5
 
 
-class Mark(IntEnum):
-    """Places in a row of ``Trail.marks``, one row for each neuron."""
+class SweepMark(IntEnum):
+    """Places in a row of ``SweepState.marks``, one row for each neuron."""
 
     INTERCEPT = 0
     AVERAGE_INTERCEPT = 1
@@ -89,7 +89,7 @@ class Mark(IntEnum):
     SCALE = 2
     SHARE = 3
     WHOLE = 4
-    # Norms of the weights, as they are told: see `contract.walk`.
+    # Norms of the weights, as they are told: see `contract.sweep`.
     SQUARES = 5
     ABSOLUTES = 6
     OWED = 7  # l1 penalty that every weight should have had
@@ -101,7 +101,7 @@ class Mark(IntEnum):
     STATUS = 13  # Status
 
 
-N_MARKS = len(Mark)
+N_SWEEP_MARKS = len(SweepMark)
 
 LOSSES = {"squared_error": Loss.SQUARED_ERROR, "log_loss": Loss.LOG_LOSS}
 
@@ -127,13 +127,13 @@ ADAM_EPSILON = 1e-8
 # Schedule.ADAPTIVE divides a step that brings no more improvement, down to the least one.
 ADAPTIVE_DIVISOR = 5.0
 ADAPTIVE_LEAST = 1e-6
-# `walk` cuts derivatives off here, as scikit-learn does against overflow.
+# `sweep` cuts derivatives off here, as scikit-learn does against overflow.
 LARGEST_SLOPE = 1e12
 # Scales of weights below this are multiplied into them.
 LEAST_SCALE = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-6}
 
-# Columns of the history that `walk` fills for each neuron.
-WALK_COLUMNS = ("loss", "step")
+# Columns of the history that `sweep` fills for each neuron.
+SWEEP_COLUMNS = ("loss", "step")
 
 # Columns of the history that `descend` fills.
 HISTORY_COLUMNS = ("loss", "gradient_norm", "step")

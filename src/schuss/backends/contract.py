@@ -34,7 +34,7 @@ import numpy as np
 
 from schuss.constants import ADAPTIVE_DIVISOR, ADAPTIVE_LEAST, LARGEST_SLOPE
 
-FUNCTIONS = ("prepare", "pointwise", "gradient", "descend", "walk", "predict")
+FUNCTIONS = ("prepare", "pointwise", "gradient", "descend", "sweep", "predict")
 
 
 class Data(NamedTuple):
@@ -72,14 +72,14 @@ class Rule(NamedTuple):
     batch_size: int  # rows a step; n or more: one step an epoch
 
 
-class Trail(NamedTuple):
-    """What a walk from row to row changes; with the seeds, a checkpoint."""
+class SweepState(NamedTuple):
+    """What a sweep from row to row changes; with the seeds, a checkpoint."""
 
-    coef: np.ndarray  # (K, d) real, to be multiplied by marks[:, Mark.SCALE]
-    average: np.ndarray  # (K, d) real; see constants.Mark. (K, 0) without averages
+    coef: np.ndarray  # (K, d) real, to be multiplied by marks[:, SweepMark.SCALE]
+    average: np.ndarray  # (K, d) real; see constants.SweepMark. (K, 0) without averages
     debt: np.ndarray  # (K, d) real, l1 penalty that each weight had. (K, 0) without
     order: np.ndarray  # (K, n) int32, order of the rows in the last epoch
-    marks: np.ndarray  # (K, constants.N_MARKS) float64
+    marks: np.ndarray  # (K, constants.N_SWEEP_MARKS) float64
 
 
 class Pace(NamedTuple):
@@ -98,7 +98,7 @@ class Pace(NamedTuple):
     decay: float  # of the intercept's steps
     average_from: int  # row from which weights are averaged, 0 for never
     tol: float  # an epoch that improves the objective by less counts; -inf: none does
-    patience: int  # so many of them in a row end the walk
+    patience: int  # so many of them in a row end the sweep
     least_scale: float  # constants.LEAST_SCALE of the weights' type
     largest_slope: float = LARGEST_SLOPE
     divisor: float = ADAPTIVE_DIVISOR
@@ -179,7 +179,7 @@ def descend(data, state, rule, order, history, n_threads):
     """
 
 
-def walk(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
     """Go on for up to ``len(history)`` epochs, one row after the other.
 
     The path is that of scikit-learn 1.9's ``SGDClassifier`` and ``SGDRegressor``. For each
@@ -201,8 +201,8 @@ def walk(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
     ----------
     data : Data
         `scale` is not used.
-    trail : Trail, IN and OUT
-        A neuron whose Mark.STATUS is not RAN stays where it is.
+    trail : SweepState, IN and OUT
+        A neuron whose SweepMark.STATUS is not RAN stays where it is.
     pace : Pace
     class_weight : ndarray of shape (K, 2), float64
         Weights of rows whose target is positive, and of the others.
@@ -212,12 +212,12 @@ def walk(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
         Each epoch shuffles the order that the last one left, from this state of a xorshift
         generator (Marsaglia 2003), swapping place i with i + r % (n - i). None: no shuffling.
     history : ndarray of shape (k, K, 2), float64, OUT
-        Columns as `constants.WALK_COLUMNS`; rows of the epochs that a neuron did are filled.
+        Columns as `constants.SWEEP_COLUMNS`; rows of the epochs that a neuron did are filled.
 
     Returns
     -------
     int
-        Most epochs that a neuron finished; its own are in Mark.EPOCHS, also if an exception
+        Most epochs that a neuron finished; its own are in SweepMark.EPOCHS, also if an exception
         ends the call.
     """
 

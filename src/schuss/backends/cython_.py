@@ -84,8 +84,8 @@ def descend(data, state, rule, order, history, n_threads):
     return job.run()
 
 
-def walk(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
-    job = _module(trail.coef.dtype).Walk(
+def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    job = _module(trail.coef.dtype).Sweep(
         data, trail, pace, class_weight, held_out, seeds, history, n_threads
     )
     return job.run()

@@ -28,7 +28,7 @@ from schuss.constants import (
     Activation,
     Counter,
     Loss,
-    Mark,
+    SweepMark,
     RowLoss,
     Schedule,
     Solver,
@@ -55,7 +55,7 @@ _OPTIMAL, _INVSCALING, _ADAPTIVE_SCHEDULE, _PA1 = (int(Schedule(i)) for i in ran
 (
     _M_INTERCEPT, _M_AVERAGE, _M_SCALE, _M_SHARE, _M_WHOLE, _M_SQUARES, _M_ABSOLUTES, _M_OWED,
     _M_T, _M_STEP, _M_BEST, _M_WAITED, _M_EPOCHS, _M_STATUS,
-) = (int(m) for m in sorted(Mark))  # fmt: skip
+) = (int(m) for m in sorted(SweepMark))  # fmt: skip
 
 # Rows of a tile: as many as stay in the cache, in multiples of the four that the inner loops
 # take at a time. Columns are read in pieces of a tile's length, which must not be short.
@@ -151,9 +151,9 @@ def descend(data, state, rule, order, history, n_threads):
     return epochs, Status(status)
 
 
-def walk(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
     pace = Pace(*(to(value) for to, value in zip(_PACE_TYPES, pace, strict=True)))
-    compiled = _compiled(_walk, *_kind(data.X))
+    compiled = _compiled(_sweep, *_kind(data.X))
     held_out = np.empty(0, np.uint8) if held_out is None else held_out
     seeds = np.empty(0, np.uint32) if seeds is None else seeds
     return compiled(
@@ -247,7 +247,7 @@ def _compiled(function, real, *kind):
             types.NamedTuple([numbers[t] for t in _RULE_TYPES], Rule),
             _given(np.int32, 2), _array(np.float64, 2), _array(real, 2),
         )  # fmt: skip
-    elif function is _walk:
+    elif function is _sweep:
         numbers = {int: types.int64, float: types.float64, bool: types.boolean}
         signature = (
             *_rows_types(real, *kind), *_learnt_types(real),
@@ -935,7 +935,7 @@ def _choose_entries(tile, at, places):
     return _entries_columns if len(tile) == 1 else _entries_sparse
 
 
-def _walk(
+def _sweep(
     n, values, indices, indptr, scratch, columns, soft, small, wide, weight, scale_,
     coef, averages, debts, orders, all_marks, pace, class_weight, held_out, seeds, history,
 ):  # fmt: skip
@@ -973,7 +973,7 @@ def _walk(
                 s = class_weight[k, 0] if y > 0.0 else class_weight[k, 1]
                 if len(weight):
                     s *= weight[row]
-                total += _walk_row(at, x, y, s, w, average, debt, marks, pace)
+                total += _sweep_row(at, x, y, s, w, average, debt, marks, pace)
                 learnt += 1
             value = total / max(learnt, 1)
             history[epoch, k, 0], history[epoch, k, 1] = value, marks[_M_STEP]
@@ -1002,7 +1002,7 @@ def _walk(
 
 
 @_strict
-def _walk_row(at, x, y, s, w, average, debt, m, pace):
+def _sweep_row(at, x, y, s, w, average, debt, m, pace):
     """One step, for a row that weighs s; returns its share of the objective."""
     count = len(x)
     p = 0.0

@@ -14,7 +14,7 @@ from schuss.constants import (
     Activation,
     Counter,
     Loss,
-    Mark,
+    SweepMark,
     RowLoss,
     Schedule,
     Solver,
@@ -72,22 +72,22 @@ def descend(data, state, rule, order, history, n_threads):
     return len(history), Status.RAN
 
 
-def walk(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
     n = data.X.shape[0]
-    trail.marks[:, Mark.EPOCHS] = 0
+    trail.marks[:, SweepMark.EPOCHS] = 0
     with np.errstate(all="ignore"):
         for k in range(len(trail.coef)):
-            if trail.marks[k, Mark.STATUS] != Status.RAN:
+            if trail.marks[k, SweepMark.STATUS] != Status.RAN:
                 continue
             for epoch in range(len(history)):
                 if seeds is not None:
                     _shuffle(trail.order[k], n, int(seeds[k]))
-                value = _walk_epoch(data, trail, pace, class_weight[k], held_out, k)
-                history[epoch, k] = value, trail.marks[k, Mark.STEP]
-                trail.marks[k, Mark.EPOCHS] = epoch + 1
+                value = _sweep_epoch(data, trail, pace, class_weight[k], held_out, k)
+                history[epoch, k] = value, trail.marks[k, SweepMark.STEP]
+                trail.marks[k, SweepMark.EPOCHS] = epoch + 1
                 if _has_ended(trail.coef[k], trail.marks[k], pace, value):
                     break
-    return int(trail.marks[:, Mark.EPOCHS].max())
+    return int(trail.marks[:, SweepMark.EPOCHS].max())
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
@@ -327,7 +327,7 @@ def _row_cost(loss, parameter, p, y):
     return beyond * beyond, sign * 2 * beyond
 
 
-def _walk_row(X, row, real):
+def _sweep_row(X, row, real):
     """The places of a row's entries, and the entries."""
     if sp.issparse(X):
         entries = slice(X.indptr[row], X.indptr[row + 1])
@@ -335,7 +335,7 @@ def _walk_row(X, row, real):
     return slice(None), X[row].astype(real)
 
 
-def _walk_epoch(data, trail, pace, class_weight, held_out, k):
+def _sweep_epoch(data, trail, pace, class_weight, held_out, k):
     """All rows once; returns the objective."""
     w, average, debt, marks = trail.coef[k], trail.average[k], trail.debt[k], trail.marks[k]
     real = w.dtype.type
@@ -348,14 +348,14 @@ def _walk_epoch(data, trail, pace, class_weight, held_out, k):
     for row in trail.order[k]:
         if held_out is not None and held_out[row]:
             continue
-        at, x = _walk_row(data.X, row, real)
-        p = float(real(np.dot(w[at], x) * m[Mark.SCALE])) + m[Mark.INTERCEPT]
+        at, x = _sweep_row(data.X, row, real)
+        p = float(real(np.dot(w[at], x) * m[SweepMark.SCALE])) + m[SweepMark.INTERCEPT]
         y = float(targets[row]) if data.y.ndim == 2 else (1.0 if targets[row] else low)
         if pace.schedule == Schedule.OPTIMAL:
-            m[Mark.STEP] = 1 / (pace.alpha * (pace.shift + m[Mark.T] - 1))
+            m[SweepMark.STEP] = 1 / (pace.alpha * (pace.shift + m[SweepMark.T] - 1))
         elif pace.schedule == Schedule.INVSCALING:
-            m[Mark.STEP] = pace.eta0 / m[Mark.T] ** pace.power_t
-        eta = m[Mark.STEP]
+            m[SweepMark.STEP] = pace.eta0 / m[SweepMark.T] ** pace.power_t
+        eta = m[SweepMark.STEP]
         value, slope = _row_cost(pace.loss, pace.parameter, p, y)
         total += value
         learnt += 1
@@ -369,61 +369,61 @@ def _walk_epoch(data, trail, pace, class_weight, held_out, k):
                 update = value / (size + 0.5 / pace.eta0)
             update *= y if pace.loss == RowLoss.HINGE else math.copysign(1.0, y - p)
         else:
-            total += pace.l2 / 2 * m[Mark.SQUARES] + pace.l1 * m[Mark.ABSOLUTES]
+            total += pace.l2 / 2 * m[SweepMark.SQUARES] + pace.l1 * m[SweepMark.ABSOLUTES]
             update = -eta * min(max(slope, -pace.largest_slope), pace.largest_slope)
         update *= class_weight[0] if y > 0 else class_weight[1]
         if data.sample_weight is not None:
             update *= data.sample_weight[row]
         if pace.l2 > 0:
             factor = float(real(max(0.0, 1 - eta * pace.l2)))
-            m[Mark.SCALE] *= factor
-            m[Mark.SQUARES] *= factor * factor
-            m[Mark.ABSOLUTES] *= factor
-            if m[Mark.SCALE] < pace.least_scale:
-                average[:] = (average + m[Mark.SHARE] * w[: len(average)]) / m[Mark.WHOLE]
-                w *= real(m[Mark.SCALE])
-                m[Mark.SCALE], m[Mark.SHARE], m[Mark.WHOLE] = 1, 0, 1
-        scale = m[Mark.SCALE]
+            m[SweepMark.SCALE] *= factor
+            m[SweepMark.SQUARES] *= factor * factor
+            m[SweepMark.ABSOLUTES] *= factor
+            if m[SweepMark.SCALE] < pace.least_scale:
+                average[:] = (average + m[SweepMark.SHARE] * w[: len(average)]) / m[SweepMark.WHOLE]
+                w *= real(m[SweepMark.SCALE])
+                m[SweepMark.SCALE], m[SweepMark.SHARE], m[SweepMark.WHOLE] = 1, 0, 1
+        scale = m[SweepMark.SCALE]
         if update != 0:
             factor = real(real(update) / scale)
             np.add.at(w, at, factor * x)
             wide = w[at].astype(np.float64) * scale
-            m[Mark.SQUARES], m[Mark.ABSOLUTES] = np.sum(wide * wide), np.sum(np.abs(wide))
+            m[SweepMark.SQUARES], m[SweepMark.ABSOLUTES] = np.sum(wide * wide), np.sum(np.abs(wide))
             if pace.fit_intercept:
-                m[Mark.INTERCEPT] += update * pace.decay
-        if 0 < pace.average_from <= m[Mark.T]:
-            seen = m[Mark.T] - pace.average_from + 1
+                m[SweepMark.INTERCEPT] += update * pace.decay
+        if 0 < pace.average_from <= m[SweepMark.T]:
+            seen = m[SweepMark.T] - pace.average_from + 1
             if update != 0:
-                np.add.at(average, at, real(-m[Mark.SHARE] * (real(update) / scale)) * x)
+                np.add.at(average, at, real(-m[SweepMark.SHARE] * (real(update) / scale)) * x)
             if seen > 1:
-                m[Mark.WHOLE] /= 1 - 1 / seen
-            m[Mark.SHARE] += m[Mark.WHOLE] * scale / seen
-            m[Mark.AVERAGE_INTERCEPT] += (m[Mark.INTERCEPT] - m[Mark.AVERAGE_INTERCEPT]) / seen
+                m[SweepMark.WHOLE] /= 1 - 1 / seen
+            m[SweepMark.SHARE] += m[SweepMark.WHOLE] * scale / seen
+            m[SweepMark.AVERAGE_INTERCEPT] += (m[SweepMark.INTERCEPT] - m[SweepMark.AVERAGE_INTERCEPT]) / seen
         if pace.l1 > 0:
-            m[Mark.OWED] += eta * pace.l1
-            z, q, owed = w[at].copy(), debt[at].copy(), m[Mark.OWED]
+            m[SweepMark.OWED] += eta * pace.l1
+            z, q, owed = w[at].copy(), debt[at].copy(), m[SweepMark.OWED]
             positive = np.maximum(0, z - (owed + q) / scale)
             negative = np.minimum(0, z + (owed - q) / scale)
             moved = np.where(z > 0, positive, np.where(z < 0, negative, z)).astype(real)
             w[at] = moved
             debt[at] = q + scale * (moved - z)
-        m[Mark.T] += 1
+        m[SweepMark.T] += 1
     return total / max(learnt, 1)
 
 
 def _has_ended(w, marks, pace, value):
     """Whether a neuron stops after an epoch; its status says why."""
-    if not (np.isfinite(w).all() and math.isfinite(marks[Mark.INTERCEPT])):
-        marks[Mark.STATUS] = Status.NONFINITE
+    if not (np.isfinite(w).all() and math.isfinite(marks[SweepMark.INTERCEPT])):
+        marks[SweepMark.STATUS] = Status.NONFINITE
         return True
-    better = pace.tol == -math.inf or not value > marks[Mark.BEST] - pace.tol
-    marks[Mark.WAITED] = 0 if better else marks[Mark.WAITED] + 1
-    marks[Mark.BEST] = min(value, marks[Mark.BEST])
-    if marks[Mark.WAITED] < pace.patience:
+    better = pace.tol == -math.inf or not value > marks[SweepMark.BEST] - pace.tol
+    marks[SweepMark.WAITED] = 0 if better else marks[SweepMark.WAITED] + 1
+    marks[SweepMark.BEST] = min(value, marks[SweepMark.BEST])
+    if marks[SweepMark.WAITED] < pace.patience:
         return False
-    if pace.schedule == Schedule.ADAPTIVE and marks[Mark.STEP] > pace.least_step:
-        marks[Mark.STEP] /= pace.divisor
-        marks[Mark.WAITED] = 0
+    if pace.schedule == Schedule.ADAPTIVE and marks[SweepMark.STEP] > pace.least_step:
+        marks[SweepMark.STEP] /= pace.divisor
+        marks[SweepMark.WAITED] = 0
         return False
-    marks[Mark.STATUS] = Status.CONVERGED
+    marks[SweepMark.STATUS] = Status.CONVERGED
     return True

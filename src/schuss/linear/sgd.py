@@ -22,7 +22,7 @@ _MOST = np.iinfo(np.int32).max
 
 
 class _SGD:
-    """What the two classes share: one walk or several, and what is left of a failed fit."""
+    """What the two classes share: one sweep or several, and what is left of a failed fit."""
 
     def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *,
             callbacks=None):  # fmt: skip
@@ -74,14 +74,14 @@ class _SGD:
             vars(self).pop("_watchers", None)
             vars(self).pop("_report", None)
 
-    def _walk(
+    def _sweep(
         self, X, y, sample_weight, starts, class_weight, *, alpha, learning_rate, max_iter,
         validation_mask, scores,
     ):  # fmt: skip
-        """Run the walks; returns them where they went."""
+        """Run the sweeps; returns them where they went."""
         weights = validation.check_not_negative(sample_weight)
         backend = backends.current()
-        walks = SGD(
+        sweeps = SGD(
             backend,
             data.bind(backend, X, y, None if (weights == 1).all() else weights),
             starts, np.array(class_weight, np.float64),
@@ -100,8 +100,8 @@ class _SGD:
         if self.verbose:
             watchers = (*(watchers or ()), _callbacks.Print(1.0 / self.verbose))
         outcome = driver.run(
-            walks, max_iter=max_iter, callbacks=watchers or (),
-            validate=(lambda: walks.validation_loss) if self.early_stopping else None,
+            sweeps, max_iter=max_iter, callbacks=watchers or (),
+            validate=(lambda: sweeps.validation_loss) if self.early_stopping else None,
         )  # fmt: skip
         history = {k: v for k, v in outcome.history.items() if k != "gradient_norm"}
         if earlier is not None and set(earlier) == set(history):
@@ -110,7 +110,7 @@ class _SGD:
             history = {k: np.concatenate([earlier[k], v]) for k, v in history.items()}
         self._report = history, outcome.loss, outcome.stop_reason
         if outcome.stop_reason == "diverged":
-            raise walks.divergence_error()
+            raise sweeps.divergence_error()
         self._tell(*self._report)
         if not np.isfinite(outcome.loss):
             warnings.warn(
@@ -120,7 +120,7 @@ class _SGD:
                 RuntimeWarning,
                 stacklevel=2,
             )
-        return walks
+        return sweeps
 
     def _tell(self, history, loss, stop_reason):
         self.history_ = history
@@ -194,18 +194,18 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
             self._average_intercept[0] if average else 0.0,
             random_state.randint(_MOST),
         )
-        walks = self._walk(
+        sweeps = self._sweep(
             X, codes, sample_weight, [start], [self._expanded_class_weight[::-1]], alpha=alpha,
             learning_rate=learning_rate, max_iter=max_iter, validation_mask=mask,
             scores=[self._score_of(mask, X, y_own, sample_weight)],
         )  # fmt: skip
-        self.n_iter_ = int(walks.n_iter[0])
+        self.n_iter_ = int(sweeps.n_iter[0])
         self.t_ += self.n_iter_ * X.shape[0]
         if not average:
-            self.coef_, self.intercept_ = walks.coef, walks.intercept
+            self.coef_, self.intercept_ = sweeps.coef, sweeps.intercept
             return
-        self._standard_coef, self._average_coef = walks.coef[0], walks.average_coef[0]
-        self._average_intercept = walks.average_intercept
+        self._standard_coef, self._average_coef = sweeps.coef[0], sweeps.average_coef[0]
+        self._average_intercept = sweeps.average_intercept
         if self.average <= self.t_ - 1:
             # The intercept without averages stays as it was, here as in scikit-learn: the next
             # `partial_fit` begins with it.
@@ -213,7 +213,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
             self.intercept_ = self._average_intercept
         else:
             self.coef_ = self._standard_coef.reshape(1, -1)
-            self.intercept_ = self._standard_intercept = walks.intercept
+            self.intercept_ = self._standard_intercept = sweeps.intercept
 
     def _fit_multiclass(self, X, y, alpha, learning_rate, sample_weight, max_iter):
         """Called by scikit-learn's `fit` and `partial_fit` once the input is checked."""
@@ -236,24 +236,24 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
             )
             y_own = self._own_targets(codes, i, X.dtype)
             scores.append(self._score_of(mask, X, y_own, sample_weight))
-        walks = self._walk(
+        sweeps = self._sweep(
             X, codes, sample_weight, starts, [(w, 1.0) for w in self._expanded_class_weight],
             alpha=alpha, learning_rate=learning_rate, max_iter=max_iter, validation_mask=mask,
             scores=scores,
         )  # fmt: skip
-        self.n_iter_ = int(walks.n_iter.max())
+        self.n_iter_ = int(sweeps.n_iter.max())
         self.t_ += self.n_iter_ * X.shape[0]
         if not average:
-            self.coef_, self.intercept_ = walks.coef, walks.intercept
+            self.coef_, self.intercept_ = sweeps.coef, sweeps.intercept
             return
-        self._standard_coef, self._average_coef = walks.coef, walks.average_coef
+        self._standard_coef, self._average_coef = sweeps.coef, sweeps.average_coef
         # In scikit-learn `intercept_` is one array with another one, and both are written to:
         # before averages are used with the standard one, afterwards with their own.
         if self.intercept_ is self._standard_intercept:
-            self._standard_intercept = walks.intercept
-            self._average_intercept = walks.average_intercept
+            self._standard_intercept = sweeps.intercept
+            self._average_intercept = sweeps.average_intercept
         else:
-            self._average_intercept = walks.intercept
+            self._average_intercept = sweeps.intercept
         if self.average <= self.t_ - 1:
             self.coef_, self.intercept_ = self._average_coef, self._average_intercept
         else:
@@ -345,16 +345,16 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
             self._average_intercept[0] if average else 0.0,
             seed,
         )
-        walks = self._walk(
+        sweeps = self._sweep(
             X, y, sample_weight, [start], [(1.0, 1.0)], alpha=alpha, learning_rate=learning_rate,
             max_iter=max_iter, validation_mask=mask, scores=[score],
         )  # fmt: skip
-        self.n_iter_ = int(walks.n_iter[0])
+        self.n_iter_ = int(sweeps.n_iter[0])
         self.t_ += self.n_iter_ * X.shape[0]
-        self.coef_, self.intercept_ = walks.coef[0], walks.intercept
+        self.coef_, self.intercept_ = sweeps.coef[0], sweeps.intercept
         if average:
             self._standard_coef, self._standard_intercept = self.coef_, self.intercept_
-            self._average_coef = walks.average_coef[0]
-            self._average_intercept = walks.average_intercept
+            self._average_coef = sweeps.average_coef[0]
+            self._average_intercept = sweeps.average_intercept
             if self.average <= self.t_ - 1:
                 self.coef_, self.intercept_ = self._average_coef, self._average_intercept

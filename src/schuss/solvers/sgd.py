@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 
 from schuss import threads
-from schuss.backends.contract import Pace, Trail
+from schuss.backends.contract import Pace, SweepState
 from schuss.constants import (
     HISTORY_COLUMNS,
     LEAST_SCALE,
-    N_MARKS,
-    WALK_COLUMNS,
-    Mark,
+    N_SWEEP_MARKS,
+    SWEEP_COLUMNS,
+    SweepMark,
     RowLoss,
     Schedule,
     Status,
@@ -46,7 +46,7 @@ class Start(NamedTuple):
 
 
 class SGD:
-    """Walks of one or more neurons, for `driver.run`.
+    """Sweeps of one or more neurons, for `driver.run`.
 
     Each neuron goes its own way through the rows and stops for itself.
 
@@ -80,7 +80,7 @@ class SGD:
         Elements of X.
     """
 
-    # What `driver.run` asks of every solver. That a walk is no use shows in its weights
+    # What `driver.run` asks of every solver. That a sweep is no use shows in its weights
     # alone: scikit-learn's rules end it, and nothing is restored.
     stochastic = watched = False
     longest = 1 << 30
@@ -115,18 +115,18 @@ class SGD:
             int(n_iter_no_change), LEAST_SCALE[coef.dtype],
         )  # fmt: skip
         self._averaged = average > 0
-        marks = np.zeros((k, N_MARKS))
-        marks[:, Mark.INTERCEPT] = [start.intercept for start in starts]
-        marks[:, Mark.AVERAGE_INTERCEPT] = [start.average_intercept for start in starts]
-        marks[:, [Mark.SCALE, Mark.WHOLE]] = 1
+        marks = np.zeros((k, N_SWEEP_MARKS))
+        marks[:, SweepMark.INTERCEPT] = [start.intercept for start in starts]
+        marks[:, SweepMark.AVERAGE_INTERCEPT] = [start.average_intercept for start in starts]
+        marks[:, [SweepMark.SCALE, SweepMark.WHOLE]] = 1
         wide = coef.astype(np.float64)
         with np.errstate(over="ignore"):
-            marks[:, Mark.SQUARES] = (wide * wide).sum(axis=1)
-        marks[:, Mark.ABSOLUTES] = np.abs(wide).sum(axis=1)
-        marks[:, Mark.T] = t
-        marks[:, Mark.BEST] = math.inf
+            marks[:, SweepMark.SQUARES] = (wide * wide).sum(axis=1)
+        marks[:, SweepMark.ABSOLUTES] = np.abs(wide).sum(axis=1)
+        marks[:, SweepMark.T] = t
+        marks[:, SweepMark.BEST] = math.inf
         averages = [start.average_coef for start in starts]
-        self._trail = Trail(
+        self._trail = SweepState(
             coef,
             np.array(averages, coef.dtype) if self._averaged else np.zeros((k, 0), coef.dtype),
             np.zeros((k, d if self._pace.l1 > 0 else 0), coef.dtype),
@@ -135,8 +135,8 @@ class SGD:
         )
         if self._pace.schedule == Schedule.OPTIMAL:
             self._pace = self._pace._replace(shift=self._shift())
-        marks[:, Mark.STEP] = self._first_step()
-        self._last = np.full((k, len(WALK_COLUMNS)), math.nan)
+        marks[:, SweepMark.STEP] = self._first_step()
+        self._last = np.full((k, len(SWEEP_COLUMNS)), math.nan)
         self.n_iter = np.zeros(k, int)
 
     @property
@@ -151,22 +151,22 @@ class SGD:
 
     @property
     def coef(self):
-        scale = self._trail.marks[:, [Mark.SCALE]]
+        scale = self._trail.marks[:, [SweepMark.SCALE]]
         return (self._trail.coef * scale).astype(self._trail.coef.dtype, copy=False)
 
     @property
     def intercept(self):
-        return self._trail.marks[:, Mark.INTERCEPT].astype(self._trail.coef.dtype)
+        return self._trail.marks[:, SweepMark.INTERCEPT].astype(self._trail.coef.dtype)
 
     @property
     def average_coef(self):
-        share, whole = self._trail.marks[:, [Mark.SHARE]], self._trail.marks[:, [Mark.WHOLE]]
+        share, whole = self._trail.marks[:, [SweepMark.SHARE]], self._trail.marks[:, [SweepMark.WHOLE]]
         average = (self._trail.average + share * self._trail.coef) / whole
         return average.astype(self._trail.coef.dtype, copy=False)
 
     @property
     def average_intercept(self):
-        return self._trail.marks[:, Mark.AVERAGE_INTERCEPT].astype(self._trail.coef.dtype)
+        return self._trail.marks[:, SweepMark.AVERAGE_INTERCEPT].astype(self._trail.coef.dtype)
 
     def advance(self, epochs):
         """Go on for some epochs, with early stopping one.
@@ -178,33 +178,33 @@ class SGD:
             hand) and the step; a neuron that has stopped counts with its last values.
         """
         marks = self._trail.marks
-        marks[:, Mark.EPOCHS] = 0
+        marks[:, SweepMark.EPOCHS] = 0
         history = np.full((epochs, *self._last.shape), math.nan)
         reason = None
         try:
             with np.errstate(all="ignore"):
-                done = self._backend.walk(
+                done = self._backend.sweep(
                     self._data, self._trail, self._pace, self._class_weight, self._held_out,
                     self._seeds, history, self._n_threads,
                 )  # fmt: skip
         except KeyboardInterrupt:
             # Of neurons that were interrupted in different epochs, those that all did.
             reason = "interrupted"
-            running = marks[:, Mark.STATUS] == Status.RAN
-            done = int(marks[running if running.any() else slice(None), Mark.EPOCHS].min())
-        walked = marks[:, Mark.EPOCHS].astype(int)
-        self.n_iter += np.minimum(walked, done) if reason else walked
+            running = marks[:, SweepMark.STATUS] == Status.RAN
+            done = int(marks[running if running.any() else slice(None), SweepMark.EPOCHS].min())
+        swept = marks[:, SweepMark.EPOCHS].astype(int)
+        self.n_iter += np.minimum(swept, done) if reason else swept
         rows = np.full((done, len(HISTORY_COLUMNS)), math.nan)
         for epoch in range(done):
-            went = epoch < walked
+            went = epoch < swept
             self._last[went] = history[epoch, went]
-            rows[epoch, 0] = self._last[:, WALK_COLUMNS.index("loss")].sum()
-            rows[epoch, 2] = self._last[:, WALK_COLUMNS.index("step")].max()
-        if (marks[:, Mark.STATUS] == Status.NONFINITE).any():
+            rows[epoch, 0] = self._last[:, SWEEP_COLUMNS.index("loss")].sum()
+            rows[epoch, 2] = self._last[:, SWEEP_COLUMNS.index("step")].max()
+        if (marks[:, SweepMark.STATUS] == Status.NONFINITE).any():
             return Progress(rows, "diverged")
         if self._scores is not None and reason is None:
             self._judge()
-        if reason is None and (marks[:, Mark.STATUS] == Status.CONVERGED).all():
+        if reason is None and (marks[:, SweepMark.STATUS] == Status.CONVERGED).all():
             reason = "converged" if self._scores is None else "early_stopping"
         return Progress(rows, reason)
 
@@ -213,7 +213,7 @@ class SGD:
         return float(self._last[:, 0].sum())
 
     def is_finite(self):
-        return bool((self._trail.marks[:, Mark.STATUS] != Status.NONFINITE).all())
+        return bool((self._trail.marks[:, SweepMark.STATUS] != Status.NONFINITE).all())
 
     def is_saturated(self, value):
         return False
@@ -236,8 +236,8 @@ class SGD:
 
     def divergence_error(self):
         """The error to raise for weights that are not finite."""
-        bad = self._trail.marks[:, Mark.STATUS] == Status.NONFINITE
-        step = float(self._trail.marks[bad, Mark.STEP].max())
+        bad = self._trail.marks[:, SweepMark.STATUS] == Status.NONFINITE
+        step = float(self._trail.marks[bad, SweepMark.STEP].max())
         text = (
             f"Floating-point under-/overflow occurred at epoch #{self.n_iter[bad].min()}. Scaling "
             "input data with StandardScaler or MinMaxScaler might help. The step there was "
@@ -252,20 +252,20 @@ class SGD:
         scores = [
             score(coef, intercept)
             for score, coef, intercept in zip(
-                self._scores, self._trail.coef, marks[:, Mark.INTERCEPT], strict=True
+                self._scores, self._trail.coef, marks[:, SweepMark.INTERCEPT], strict=True
             )
         ]
         self.validation_loss = 1 - float(np.mean(scores))
         for k, plateau in enumerate(self._plateaus or ()):
-            if marks[k, Mark.STATUS] != Status.RAN or plateau.find(-np.array([scores[k]])) is None:
+            if marks[k, SweepMark.STATUS] != Status.RAN or plateau.find(-np.array([scores[k]])) is None:
                 continue
             if (
                 self._pace.schedule == Schedule.ADAPTIVE
-                and marks[k, Mark.STEP] > self._pace.least_step
+                and marks[k, SweepMark.STEP] > self._pace.least_step
             ):
-                marks[k, Mark.STEP] /= self._pace.divisor
+                marks[k, SweepMark.STEP] /= self._pace.divisor
             else:
-                marks[k, Mark.STATUS] = Status.CONVERGED
+                marks[k, SweepMark.STATUS] = Status.CONVERGED
 
     def _shift(self):
         """Rows that "optimal" pretends to have seen, so that its first step is the typical
@@ -273,7 +273,7 @@ class SGD:
         return 1 / (math.sqrt(1 / math.sqrt(self._pace.alpha)) * self._pace.alpha)
 
     def _first_step(self):
-        pace, t = self._pace, self._trail.marks[0, Mark.T]
+        pace, t = self._pace, self._trail.marks[0, SweepMark.T]
         try:
             if pace.schedule == Schedule.OPTIMAL:
                 step = 1 / (pace.alpha * (pace.shift + t - 1))
