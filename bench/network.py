@@ -29,8 +29,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import scale
 
 import schuss
-from bench.runner import Refused, Work, interleave, limit_threads, quartiles, steady
 from schuss.backends import cython_
+from schuss.bench.runner import Refused, Work, interleave, limit_threads, quartiles, steady
 
 RATE, MOMENTUM, SEED = 0.05, 0.9, 0
 # Relative deviation of the costs, and of the weights by the largest one, in float32.

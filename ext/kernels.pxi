@@ -4,7 +4,7 @@
 from _thread import start_new_thread
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
-from libc.math cimport exp, fabs, isfinite, log, log1p, sqrt, INFINITY
+from libc.math cimport exp, fabs, isfinite, log, log1p, pow, sqrt, INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -31,6 +31,8 @@ cdef extern from "vec.h" nogil:
     vreal v_sqrt(vreal v)
     real v_largest(vreal v)
     vreal v_minus_abs(vreal v)
+    vreal v_rounded(vreal v)
+    double rounded(double x)
     vreal v_at_least(vreal v, real bound)
     vreal v_remainder(vreal a, vreal b, vreal c)
     vreal v_round(vreal v)
@@ -38,6 +40,7 @@ cdef extern from "vec.h" nogil:
     real v_sum(vreal v)
     void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out)
     void prefetch(const void *address)
+    void prefetch_far(const void *address)
 
 cdef extern from "convert.h" nogil:
     void convert_line(real *target, const char *source, Py_ssize_t length, Py_ssize_t stride,
@@ -61,6 +64,7 @@ include "neuron.pxi"
 include "packed.pxi"
 include "descent.pxi"
 include "network.pxi"
+include "sgd.pxi"
 
 
 def processor_level():

@@ -42,6 +42,8 @@ typedef bits vbits __attribute__((vector_size(VECTOR_BYTES)));
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define INLINED_VOID __attribute__((always_inline)) void
 #define prefetch(address) __builtin_prefetch((const void *)(address), 0, 3)
+/* To the second cache only, which keeps far more lines in flight. */
+#define prefetch_far(address) __builtin_prefetch((const void *)(address), 0, 2)
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -55,6 +57,7 @@ typedef bits vbits;
 #define ALWAYS_INLINE static __forceinline
 #define INLINED_VOID void
 #define prefetch(address) ((void)(address))
+#define prefetch_far(address) ((void)(address))
 #endif
 
 /* Loads and stores go through memcpy: no alignment is assumed, none is needed. */
@@ -80,6 +83,20 @@ ALWAYS_INLINE vreal v_where_negative(vreal z, vreal a, vreal b) {
     return z < 0 ? a : b;
 #endif
 }
+
+/* v, which the compiler may not take for a product to fuse with a sum: products are rounded
+   where a path must be the one that other code sweeps. */
+#if VECTORISED && (defined(__x86_64__) || defined(__aarch64__))
+#if defined(__x86_64__)
+#define ROUND_HERE(v) __asm__("" : "+x"(v))
+#else
+#define ROUND_HERE(v) __asm__("" : "+w"(v))
+#endif
+#else
+#define ROUND_HERE(v) ((void)0)
+#endif
+ALWAYS_INLINE vreal v_rounded(vreal v) { ROUND_HERE(v); return v; }
+ALWAYS_INLINE double rounded(double x) { ROUND_HERE(x); return x; }
 
 ALWAYS_INLINE vreal v_minus_abs(vreal v) {
     return v_as_real(v_as_bits(v) | ((vbits){0} + (bits)((bits)1 << (REAL_SIZE * 8 - 1))));

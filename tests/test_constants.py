@@ -18,6 +18,9 @@ ENUMS = (
     constants.Status,
     constants.Counter,
     constants.Mark,
+    constants.RowLoss,
+    constants.Schedule,
+    constants.SweepMark,
 )
 
 
@@ -40,6 +43,7 @@ def test_each_solver_and_loss_is_complete():
     assert set(constants.CURVATURE_BOUND) == set(constants.Loss)
     assert len(constants.Counter) == constants.N_COUNTERS
     assert len(constants.Mark) == constants.N_MARKS
+    assert len(constants.SweepMark) == constants.N_SWEEP_MARKS
 
 
 def test_curvature_bounds_are_the_maxima():

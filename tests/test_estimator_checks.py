@@ -7,6 +7,8 @@ from schuss import (
     LogisticRegression,
     MLPClassifier,
     MLPRegressor,
+    SGDClassifier,
+    SGDRegressor,
     SigmoidClassifier,
     SigmoidRegressor,
 )
@@ -29,4 +31,23 @@ pytestmark = [
     ]
 )
 def test_scikit_learn_check(estimator, check):
+    check(estimator)
+
+
+# scikit-learn expects the same of its own: a row of weight 0 has its place in the order.
+_EXPECTED = dict.fromkeys(
+    (
+        "check_sample_weight_equivalence_on_dense_data",
+        "check_sample_weight_equivalence_on_sparse_data",
+    ),
+    "a row of weight 0 takes its turn, and the order of the others is not that without it",
+)
+
+
+@parametrize_with_checks(
+    [SGDClassifier(max_iter=5), SGDRegressor(max_iter=5)],
+    expected_failed_checks=lambda estimator: _EXPECTED,
+)
+@pytest.mark.filterwarnings("ignore:Maximum number of iteration")
+def test_scikit_learn_check_of_sgd(estimator, check):
     check(estimator)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from schuss import callbacks, plot
     from schuss.backends import get_backend, show_config, use_backend
     from schuss.errors import DivergenceError
-    from schuss.linear import LogisticRegression
+    from schuss.linear import LogisticRegression, SGDClassifier, SGDRegressor
     from schuss.minimizer import (
         adam,
         adaptive,
@@ -33,6 +33,8 @@ __all__ = [
     "LogisticRegression",
     "MLPClassifier",
     "MLPRegressor",
+    "SGDClassifier",
+    "SGDRegressor",
     "SigmoidClassifier",
     "SigmoidRegressor",
     "__version__",
@@ -60,6 +62,8 @@ _HOMES = {
     "LogisticRegression": "linear",
     "MLPClassifier": "network",
     "MLPRegressor": "network",
+    "SGDClassifier": "linear",
+    "SGDRegressor": "linear",
     "SigmoidClassifier": "neuron",
     "SigmoidRegressor": "neuron",
     "adam": "minimizer",

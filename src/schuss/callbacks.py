@@ -17,6 +17,8 @@ Examples
 True
 """
 
+from math import isnan
+
 from schuss.validation import check_every
 
 
@@ -91,7 +93,8 @@ class Print(Callback):
         validation = info.validation_loss
         print(
             f"iteration {info.n_iter}/{info.max_iter}  loss {info.loss:.6g}  "
-            f"gradient {info.gradient_norm:.3g}  step {info.step:.3g}"
+            + ("" if isnan(info.gradient_norm) else f"gradient {info.gradient_norm:.3g}  ")
+            + f"step {info.step:.3g}"
             + ("" if validation is None else f"  validation {validation:.6g}")
             + f"  {info.seconds:.1f} s"
         )

@@ -93,6 +93,54 @@ class Mark(IntEnum):
 N_COUNTERS = len(Counter)
 N_MARKS = len(Mark)
 
+
+class RowLoss(IntEnum):
+    """Costs that `sweep` knows, of one row; scikit-learn's."""
+
+    HINGE = 0
+    SQUARED_HINGE = 1
+    MODIFIED_HUBER = 2
+    LOG_LOSS = 3
+    SQUARED_ERROR = 4
+    HUBER = 5
+    EPSILON_INSENSITIVE = 6
+    SQUARED_EPSILON_INSENSITIVE = 7
+
+
+class Schedule(IntEnum):
+    """How the step of `sweep` changes from row to row; scikit-learn's."""
+
+    CONSTANT = 0
+    OPTIMAL = 1
+    INVSCALING = 2
+    ADAPTIVE = 3
+    PA1 = 4
+    PA2 = 5
+
+
+class SweepMark(IntEnum):
+    """Places in a row of ``SweepState.marks``, one row for each neuron."""
+
+    INTERCEPT = 0
+    AVERAGE_INTERCEPT = 1
+    # The weights are SCALE * coef, their averages (average + SHARE * coef) / WHOLE.
+    SCALE = 2
+    SHARE = 3
+    WHOLE = 4
+    # Norms of the weights, as they are told: see `contract.sweep`.
+    SQUARES = 5
+    ABSOLUTES = 6
+    OWED = 7  # l1 penalty that every weight should have had
+    T = 8  # rows seen, plus one
+    STEP = 9
+    BEST = 10  # objective
+    WAITED = 11  # epochs since it improved
+    EPOCHS = 12  # whole ones of the current call
+    STATUS = 13  # Status
+
+
+N_SWEEP_MARKS = len(SweepMark)
+
 LOSSES = {"squared_error": Loss.SQUARED_ERROR, "log_loss": Loss.LOG_LOSS}
 
 # Upper bounds of |d2c/dz2|: sigma' <= 1/4 for the log-loss; for the squared cost
@@ -127,6 +175,18 @@ WALK_ROUNDING = 1e-10
 # Length of a central difference, for parameters of size 1: the cube root of the precision,
 # where truncation and rounding are about equal.
 DIFFERENCE_STEP = float(np.cbrt(np.finfo(np.float64).eps))
+
+
+# Schedule.ADAPTIVE divides a step that brings no more improvement, down to the least one.
+ADAPTIVE_DIVISOR = 5.0
+ADAPTIVE_LEAST = 1e-6
+# `sweep` cuts derivatives off here, as scikit-learn does against overflow.
+LARGEST_SLOPE = 1e12
+# Scales of weights below this are multiplied into them.
+LEAST_SCALE = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-6}
+
+# Columns of the history that `sweep` fills for each neuron.
+SWEEP_COLUMNS = ("loss", "step")
 
 # Columns of the history that `descend` fills.
 HISTORY_COLUMNS = ("loss", "gradient_norm", "step")

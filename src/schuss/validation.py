@@ -135,6 +135,19 @@ def check_class_weight(class_weight, classes, codes, sample_weight):
     return factors
 
 
+def check_lost_classes(classes, weights):
+    """Refuse, or tell of, classes whose rows all have the weight 0."""
+    lost = classes[weights == 0]
+    check_classes(classes[weights > 0], "y, where sample_weight is not 0,")
+    if len(lost):
+        warnings.warn(
+            f"sample_weight is 0 in every row of the class {_shown(lost)}: there is nothing to "
+            "learn it from. Weigh some of these rows, or leave them out.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def check_targets(y, n_rows, dtype, name="y", several=False):
     """Return real targets as an array of shape (n_rows,), or (n_rows, K) where allowed."""
     _check_not_scalar(y, f"({n_rows},)" + several * f" or ({n_rows}, K)" + ": targets by row", name)
@@ -190,12 +203,7 @@ def check_weights(sample_weight, X, dtype, scaled=True):
     if sample_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, allow_all_zero_weights=True)
-    low, high = weights.min(), weights.max()
-    if low < 0:
-        raise ValueError(
-            f"Negative values in data passed to `sample_weight`: the smallest is {low:.6g}, "
-            "expected weights of 0 or more. Give rows that do not count the weight 0."
-        )
+    high = check_not_negative(weights).max()
     if high == 0:
         raise ValueError(
             "Sample weights must contain at least one non-zero number: every entry of "
@@ -204,6 +212,17 @@ def check_weights(sample_weight, X, dtype, scaled=True):
     if scaled:
         weights = np.ldexp(weights, -int(np.frexp(high)[1]))
     return weights.astype(dtype, copy=False)
+
+
+def check_not_negative(weights):
+    """Return the weights, none of which may be negative."""
+    low = weights.min()
+    if low < 0:
+        raise ValueError(
+            f"Negative values in data passed to `sample_weight`: the smallest is {low:.6g}, "
+            "expected weights of 0 or more. Give rows that do not count the weight 0."
+        )
+    return weights
 
 
 def check_start(value, shape, dtype, name):

@@ -32,10 +32,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from schuss.constants import ADAPTIVE_DIVISOR, ADAPTIVE_LEAST, LARGEST_SLOPE
+
 FUNCTIONS = (
     "prepare", "pointwise", "gradient", "descend", "predict",
     "network_gradient", "network_epochs", "network_predict", "shuffle",
-    "walk",
+    "walk", "sweep",
 )  # fmt: skip
 
 
@@ -174,6 +176,39 @@ class NetworkRule(NamedTuple):
     batch_size: int
 
 
+class SweepState(NamedTuple):
+    """What a sweep from row to row changes; with the seeds, a checkpoint."""
+
+    coef: np.ndarray  # (K, d) real, to be multiplied by marks[:, SweepMark.SCALE]
+    average: np.ndarray  # (K, d) real; see constants.SweepMark. (K, 0) without averages
+    debt: np.ndarray  # (K, d) real, l1 penalty that each weight had. (K, 0) without
+    order: np.ndarray  # (K, n) int32, order of the rows in the last epoch
+    marks: np.ndarray  # (K, constants.N_SWEEP_MARKS) float64
+
+
+class Pace(NamedTuple):
+    """How a row becomes a step."""
+
+    loss: int  # constants.RowLoss
+    parameter: float  # threshold of the hinges, epsilon of the others
+    schedule: int  # constants.Schedule
+    eta0: float
+    power_t: float
+    alpha: float  # OPTIMAL: a step is 1 / (alpha * (shift + t - 1))
+    shift: float
+    l2: float  # l2/2 * ||w||^2, not on the intercept
+    l1: float  # l1 * ||w||_1, not on the intercept
+    fit_intercept: bool
+    decay: float  # of the intercept's steps
+    average_from: int  # row from which weights are averaged, 0 for never
+    tol: float  # an epoch that improves the objective by less counts; -inf: none does
+    patience: int  # so many of them in a row end the sweep
+    least_scale: float  # constants.LEAST_SCALE of the weights' type
+    largest_slope: float = LARGEST_SLOPE
+    divisor: float = ADAPTIVE_DIVISOR
+    least_step: float = ADAPTIVE_LEAST
+
+
 def prepare(X):
     """Return rows as this backend's kernels read them.
 
@@ -245,6 +280,49 @@ def descend(data, state, rule, order, history, n_threads):
         Epochs finished, also in ``state.counters[EPOCHS]`` if an exception ends the call.
     status : int
         constants.Status
+    """
+
+
+def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    """Go on for up to ``len(history)`` epochs, one row after the other.
+
+    The path is that of scikit-learn 1.9's ``SGDClassifier`` and ``SGDRegressor``. For each
+    row, with score p = w.x + b, target y, cost c(p, y), step eta and weight s:
+
+    1. w, b -> w (1 - eta l2), b; the factor is 0 where it would be negative
+    2. w, b -> w - s eta c'(p) x, b - decay s eta c'(p)
+       PA1 and PA2 put min(eta0, c / ||x||^2) or c / (||x||^2 + 1 / (2 eta0)) for eta,
+       and the sign of c' for c'
+    3. the averages take up w and b, from the row `average_from` on
+    4. l1: each weight that the row touches moves towards 0 by the penalty that it is still
+       owed (Tsuruoka, Tsujii and Ananiadou, 2009)
+
+    Targets are real, or codes that become 1 and -1 (log-loss: 0). An epoch's objective is
+    the mean over its rows of cost and penalty before the step; in it, the norms of sparse
+    rows' weights are those of the entries that the last step touched. Not so for PA1, PA2.
+
+    Parameters
+    ----------
+    data : Data
+        `scale` is not used.
+    trail : SweepState, IN and OUT
+        A neuron whose SweepMark.STATUS is not RAN stays where it is.
+    pace : Pace
+    class_weight : ndarray of shape (K, 2), float64
+        Weights of rows whose target is positive, and of the others.
+    held_out : ndarray of shape (n,), uint8, or None
+        Rows that are not to be learnt from are not 0.
+    seeds : ndarray of shape (K,), uint32, or None
+        Each epoch shuffles the order that the last one left, from this state of a xorshift
+        generator (Marsaglia 2003), swapping place i with i + r % (n - i). None: no shuffling.
+    history : ndarray of shape (k, K, 2), float64, OUT
+        Columns as `constants.SWEEP_COLUMNS`; rows of the epochs that a neuron did are filled.
+
+    Returns
+    -------
+    int
+        Most epochs that a neuron finished; its own are in SweepMark.EPOCHS, also if an exception
+        ends the call.
     """
 
 

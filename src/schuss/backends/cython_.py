@@ -86,6 +86,13 @@ def descend(data, state, rule, order, history, n_threads):
     return job.run()
 
 
+def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    job = _module(trail.coef.dtype).Sweep(
+        data, trail, pace, class_weight, held_out, seeds, history, n_threads
+    )
+    return job.run()
+
+
 def predict(X, coef, intercept, activation, out, n_threads):
     job = _module(coef.dtype).Prediction(X, coef, intercept, activation, out, n_threads)
     return job.run()

@@ -21,7 +21,7 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 from schuss.backends import numpy_
-from schuss.backends.contract import Data, Limits, NetworkRule, Rule, State
+from schuss.backends.contract import Data, Limits, NetworkRule, Pace, Rule, State
 from schuss.constants import (
     HISTORY_COLUMNS,
     N_COUNTERS,
@@ -32,8 +32,11 @@ from schuss.constants import (
     Loss,
     Mark,
     Output,
+    RowLoss,
+    Schedule,
     Solver,
     Status,
+    SweepMark,
 )
 
 NAME = "numba"
@@ -63,6 +66,15 @@ _STEPS, _STEP, _RATIO, _EPOCHS = (
     int(c) for c in (Counter.STEPS, Counter.STEP, Counter.RATIO, Counter.EPOCHS)
 )
 
+_HINGE, _SQUARED_HINGE, _MODIFIED_HUBER, _ROW_LOG_LOSS, _ROW_SQUARED, _HUBER, _EPSILON = (
+    int(RowLoss(i)) for i in range(7)
+)
+_OPTIMAL, _INVSCALING, _ADAPTIVE_SCHEDULE, _PA1 = (int(Schedule(i)) for i in range(1, 5))
+(
+    _M_INTERCEPT, _M_AVERAGE, _M_SCALE, _M_SHARE, _M_WHOLE, _M_SQUARES, _M_ABSOLUTES, _M_OWED,
+    _M_T, _M_STEP, _M_BEST, _M_WAITED, _M_EPOCHS, _M_STATUS,
+) = (int(m) for m in sorted(SweepMark))  # fmt: skip
+
 # Rows of a tile: as many as stay in the cache, in multiples of the four that the inner loops
 # take at a time. Columns are read in pieces of a tile's length, which must not be short.
 _TILE_ROWS = 256
@@ -89,6 +101,8 @@ _SUMS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "num
 _sums = numba.njit(**{**_OPTIONS, **_SUMS})
 # Compensated steps may not be.
 _exact = numba.njit(fastmath={"contract"}, **_OPTIONS)
+# Nor products be fused with sums, where a path must be that of other code.
+_strict = numba.njit(**_OPTIONS)
 
 
 _RULE_TYPES = tuple(Rule.__annotations__.values())
@@ -97,6 +111,7 @@ _NETWORK_RULE_TYPES = tuple(NetworkRule.__annotations__.values())
 # What `_network` is to do, and the rows that go through the layers together.
 _COST, _GRADIENT, _EPOCHS_JOB, _ANSWERS = range(4)
 _NETWORK_ROWS = 256
+_PACE_TYPES = tuple(Pace.__annotations__.values())
 _ANY_GRADIENT = Rule(
     loss=0, solver=_GD, learning_rate=0.0, momentum=0.0, beta_1=0.0, beta_2=0.0, epsilon=0.0,
     l2=0.0, l1=0.0, tol=math.inf, fit_intercept=True, batch_size=1,
@@ -157,6 +172,16 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
 def descend(data, state, rule, order, history, n_threads):
     _, epochs, status = _run(data, state, rule, order, history)
     return epochs, Status(status)
+
+
+def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    pace = Pace(*(to(value) for to, value in zip(_PACE_TYPES, pace, strict=True)))
+    compiled = _compiled(_sweep, *_kind(data.X))
+    held_out = np.empty(0, np.uint8) if held_out is None else held_out
+    seeds = np.empty(0, np.uint32) if seeds is None else seeds
+    return compiled(
+        *_arguments(data.X), *_learnt(data), *trail, pace, class_weight, held_out, seeds, history
+    )
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
@@ -324,6 +349,15 @@ def _compiled(function, real, *kind):
             _array(real, 2), _array(real, 1), _array(real, 3), _array(np.float64, 1),
             _tuple_type(Rule, _RULE_TYPES),
             _given(np.int32, 2), _array(np.float64, 2), _array(real, 2),
+        )  # fmt: skip
+    elif function is _sweep:
+        numbers = {int: types.int64, float: types.float64, bool: types.boolean}
+        signature = (
+            *_rows_types(real, *kind), *_learnt_types(real),
+            _array(real, 2), _array(real, 2), _array(real, 2), _array(np.int32, 2),
+            _array(np.float64, 2), types.NamedTuple([numbers[t] for t in _PACE_TYPES], Pace),
+            _given(np.float64, 2), _given(np.uint8, 1), _given(np.uint32, 1),
+            _array(np.float64, 3),
         )  # fmt: skip
     else:
         parameters = _given(real, 2), _given(real, 1)
@@ -1344,3 +1378,217 @@ def _network_step(theta, slots, rule, rate, share, grad, n_weights, steps):
             else:
                 theta[p] += slots[0, p]
     return norm
+
+
+# From row to row.
+
+
+@_exact
+def _shuffle(order, n, state):
+    """The same swaps for the same state; a state of 0 would stay there."""
+    state = np.uint32(max(state, 1))
+    for i in range(n - 1):
+        state = np.uint32(state ^ np.uint32(state << np.uint32(13)))
+        state = np.uint32(state ^ np.uint32(state >> np.uint32(17)))
+        state = np.uint32(state ^ np.uint32(state << np.uint32(5)))
+        j = i + np.int64(state & np.uint32(0x7FFFFFFF)) % (n - i)
+        order[i], order[j] = order[j], order[i]
+
+
+@_exact
+def _row_cost(loss, parameter, p, y):
+    """Cost of a row, and its derivative with respect to the score."""
+    z = p * y
+    if loss == _HINGE:
+        return (parameter - z, -y) if z <= parameter else (0.0, 0.0)
+    if loss == _SQUARED_HINGE:
+        z = max(parameter - z, 0.0)
+        return z * z, -2.0 * y * z
+    if loss == _MODIFIED_HUBER:
+        if z >= 1.0:
+            return 0.0, 0.0
+        return ((1.0 - z) ** 2, -2.0 * (1.0 - z) * y) if z >= -1.0 else (-4.0 * z, -4.0 * y)
+    if loss == _ROW_LOG_LOSS:
+        above, below, t = _sigmoids(p)
+        value = _log1p(t) + (1.0 - y) * max(p, 0.0) + y * max(-p, 0.0)
+        return value, above * (1.0 - y) - below * y
+    z = p - y
+    if loss == _ROW_SQUARED or (loss == _HUBER and abs(z) <= parameter):
+        return z * z / 2.0, z
+    sign = math.copysign(1.0, z)
+    beyond = abs(z) - parameter
+    if loss == _HUBER:
+        return parameter * (abs(z) - parameter / 2.0), sign * parameter
+    if not beyond > 0.0:
+        return 0.0, 0.0
+    if loss == _EPSILON:
+        return beyond, sign
+    return beyond * beyond, sign * 2.0 * beyond
+
+
+def _entries_sparse(tile, at, places):
+    values, indices, indptr = tile
+    start, stop = indptr[at], indptr[at + 1]
+    return indices[start:stop], values[start:stop]
+
+
+def _entries_rows(tile, at, places):
+    return places, tile[at]
+
+
+def _entries_columns(tile, at, places):
+    (columns,) = tile
+    return places, columns[:, at].copy()
+
+
+def _entries(tile, at, places):
+    """The places of a row's entries, and the entries."""
+
+
+@overload(_entries)
+def _choose_entries(tile, at, places):
+    if isinstance(tile, types.Array):
+        return _entries_rows
+    return _entries_columns if len(tile) == 1 else _entries_sparse
+
+
+def _sweep(
+    n, values, indices, indptr, scratch, columns, soft, small, wide, weight, scale_,
+    coef, averages, debts, orders, all_marks, pace, class_weight, held_out, seeds, history,
+):  # fmt: skip
+    n_outputs, d = coef.shape
+    places = np.arange(d, dtype=np.int32)
+    own = np.zeros(1, np.int32)
+    one = np.zeros(1, np.int32)
+    low = 0.0 if pace.loss == _ROW_LOG_LOSS else -1.0
+    most = 0
+    for k in range(n_outputs):
+        w, average, debt, marks, order = coef[k], averages[k], debts[k], all_marks[k], orders[k]
+        marks[_M_EPOCHS] = 0.0
+        if marks[_M_STATUS] != _RAN:
+            continue
+        wanted = 1 if n_outputs == 1 else k
+        for epoch in range(len(history)):
+            if len(seeds):
+                _shuffle(order, n, np.int64(seeds[k]))
+            total, learnt = 0.0, 0
+            for i in range(n):
+                row = order[i]
+                if len(held_out) and held_out[row]:
+                    continue
+                one[0] = row
+                tile, rows = _tile(values, indices, indptr, scratch, columns, one, 1, own)
+                at, x = _entries(tile, rows[0], places)
+                y = low
+                if len(soft):
+                    y = np.float64(soft[k, row])
+                elif len(small):
+                    if small[row] == wanted:
+                        y = 1.0
+                elif wide[row] == wanted:
+                    y = 1.0
+                s = class_weight[k, 0] if y > 0.0 else class_weight[k, 1]
+                if len(weight):
+                    s *= weight[row]
+                total += _sweep_row(at, x, y, s, w, average, debt, marks, pace)
+                learnt += 1
+            value = total / max(learnt, 1)
+            history[epoch, k, 0], history[epoch, k, 1] = value, marks[_M_STEP]
+            marks[_M_EPOCHS] = epoch + 1
+            most = max(most, epoch + 1)
+            finite = math.isfinite(marks[_M_INTERCEPT])
+            for j in range(d):
+                finite = finite and math.isfinite(w[j])
+            if not finite:
+                marks[_M_STATUS] = _NONFINITE
+                break
+            if pace.tol > -math.inf and value > marks[_M_BEST] - pace.tol:
+                marks[_M_WAITED] += 1
+            else:
+                marks[_M_WAITED] = 0
+            if value < marks[_M_BEST]:
+                marks[_M_BEST] = value
+            if marks[_M_WAITED] >= pace.patience:
+                if pace.schedule == _ADAPTIVE_SCHEDULE and marks[_M_STEP] > pace.least_step:
+                    marks[_M_STEP] /= pace.divisor
+                    marks[_M_WAITED] = 0
+                else:
+                    marks[_M_STATUS] = _CONVERGED
+                    break
+    return most
+
+
+@_strict
+def _sweep_row(at, x, y, s, w, average, debt, m, pace):
+    """One step, for a row that weighs s; returns its share of the objective."""
+    count = len(x)
+    p = 0.0
+    for j in range(count):
+        p += w[at[j]] * x[j]
+    p = p * m[_M_SCALE] + m[_M_INTERCEPT]
+    if pace.schedule == _OPTIMAL:
+        m[_M_STEP] = 1.0 / (pace.alpha * (pace.shift + m[_M_T] - 1.0))
+    elif pace.schedule == _INVSCALING:
+        m[_M_STEP] = pace.eta0 / m[_M_T] ** pace.power_t
+    eta = m[_M_STEP]
+    value, slope = _row_cost(pace.loss, pace.parameter, p, y)
+    if pace.schedule >= _PA1:
+        size = 0.0
+        for j in range(count):
+            size += np.float64(x[j]) * x[j]
+        if pace.schedule == _PA1:
+            if size == 0.0:
+                return value
+            update = min(pace.eta0, value / size)
+        else:
+            update = value / (size + 0.5 / pace.eta0)
+        update *= y if pace.loss == _HINGE else math.copysign(1.0, y - p)
+    else:
+        value += pace.l2 / 2.0 * m[_M_SQUARES] + pace.l1 * m[_M_ABSOLUTES]
+        update = -eta * min(max(slope, -pace.largest_slope), pace.largest_slope)
+    update *= s
+    if pace.l2 > 0.0:
+        factor = max(0.0, 1.0 - eta * pace.l2)
+        m[_M_SCALE] *= factor
+        m[_M_SQUARES] *= factor * factor
+        m[_M_ABSOLUTES] *= factor
+        if m[_M_SCALE] < pace.least_scale:
+            for j in range(len(average)):
+                average[j] = (average[j] + m[_M_SHARE] * w[j]) / m[_M_WHOLE]
+            for j in range(len(w)):
+                w[j] *= m[_M_SCALE]
+            m[_M_SCALE], m[_M_SHARE], m[_M_WHOLE] = 1.0, 0.0, 1.0
+    scale = m[_M_SCALE]
+    if update != 0.0:
+        factor = update / scale
+        squares = absolutes = 0.0
+        for j in range(count):
+            w[at[j]] += x[j] * factor
+            squares += w[at[j]] * w[at[j]]
+            absolutes += abs(w[at[j]])
+        m[_M_SQUARES], m[_M_ABSOLUTES] = squares * scale * scale, absolutes * scale
+        if pace.fit_intercept:
+            m[_M_INTERCEPT] += update * pace.decay
+    if 0 < pace.average_from <= m[_M_T]:
+        seen = m[_M_T] - pace.average_from + 1.0
+        if update != 0.0:
+            factor = m[_M_SHARE] * update / scale
+            for j in range(count):
+                average[at[j]] -= x[j] * factor
+        if seen > 1.0:
+            m[_M_WHOLE] /= 1.0 - 1.0 / seen
+        m[_M_SHARE] += m[_M_WHOLE] * scale / seen
+        m[_M_AVERAGE] += (m[_M_INTERCEPT] - m[_M_AVERAGE]) / seen
+    if pace.l1 > 0.0:
+        m[_M_OWED] += eta * pace.l1
+        for j in range(count):
+            z, q = np.float64(w[at[j]]), np.float64(debt[at[j]])
+            v = z
+            if z > 0.0:
+                v = max(0.0, z - (m[_M_OWED] + q) / scale)
+            elif z < 0.0:
+                v = min(0.0, z + (m[_M_OWED] - q) / scale)
+            w[at[j]] = v
+            debt[at[j]] = q + scale * (w[at[j]] - z)
+    m[_M_T] += 1.0
+    return value

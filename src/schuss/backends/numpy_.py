@@ -18,8 +18,11 @@ from schuss.constants import (
     Loss,
     Mark,
     Output,
+    RowLoss,
+    Schedule,
     Solver,
     Status,
+    SweepMark,
 )
 
 NAME = "numpy"
@@ -71,6 +74,24 @@ def descend(data, state, rule, order, history, n_threads):
             history[epoch, 2] = state.counters[Counter.STEP]
         state.counters[Counter.EPOCHS] = epoch + 1
     return len(history), Status.RAN
+
+
+def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    n = data.X.shape[0]
+    trail.marks[:, SweepMark.EPOCHS] = 0
+    with np.errstate(all="ignore"):
+        for k in range(len(trail.coef)):
+            if trail.marks[k, SweepMark.STATUS] != Status.RAN:
+                continue
+            for epoch in range(len(history)):
+                if seeds is not None:
+                    _shuffle(trail.order[k], n, int(seeds[k]))
+                value = _sweep_epoch(data, trail, pace, class_weight[k], held_out, k)
+                history[epoch, k] = value, trail.marks[k, SweepMark.STEP]
+                trail.marks[k, SweepMark.EPOCHS] = epoch + 1
+                if _has_ended(trail.coef[k], trail.marks[k], pace, value):
+                    break
+    return int(trail.marks[:, SweepMark.EPOCHS].max())
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
@@ -538,3 +559,146 @@ def _network_step(state, rule, rate, grad, steps):
     if rule.solver == Solver.NESTEROV:
         velocity = real(rule.momentum) * velocity - real(rate) * grad
     state.theta[...] += velocity
+
+
+def _shuffle(order, n, state):
+    """The same swaps for the same state; a state of 0 would stay there."""
+    state = state or 1
+    for i in range(n - 1):
+        state ^= state << 13 & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFFFFFF
+        j = i + (state & 0x7FFFFFFF) % (n - i)
+        order[i], order[j] = order[j], order[i]
+
+
+def _row_cost(loss, parameter, p, y):
+    """Cost of a row, and its derivative with respect to the score."""
+    z = p * y
+    if loss == RowLoss.HINGE:
+        return (parameter - z, -y) if z <= parameter else (0.0, 0.0)
+    if loss == RowLoss.SQUARED_HINGE:
+        z = max(parameter - z, 0.0)
+        return z * z, -2 * y * z
+    if loss == RowLoss.MODIFIED_HUBER:
+        if z >= 1:
+            return 0.0, 0.0
+        return ((1 - z) ** 2, -2 * (1 - z) * y) if z >= -1 else (-4 * z, -4 * y)
+    if loss == RowLoss.LOG_LOSS:
+        return _cost(np.float64(p), y, Loss.LOG_LOSS)
+    z = p - y
+    if loss == RowLoss.SQUARED_ERROR or (loss == RowLoss.HUBER and abs(z) <= parameter):
+        return z * z / 2, z
+    sign = math.copysign(1.0, z)
+    beyond = abs(z) - parameter
+    if loss == RowLoss.HUBER:
+        return parameter * (abs(z) - parameter / 2), sign * parameter
+    if not beyond > 0:
+        return 0.0, 0.0
+    if loss == RowLoss.EPSILON_INSENSITIVE:
+        return beyond, sign
+    return beyond * beyond, sign * 2 * beyond
+
+
+def _sweep_row(X, row, real):
+    """The places of a row's entries, and the entries."""
+    if sp.issparse(X):
+        entries = slice(X.indptr[row], X.indptr[row + 1])
+        return X.indices[entries], X.data[entries]
+    return slice(None), X[row].astype(real)
+
+
+def _sweep_epoch(data, trail, pace, class_weight, held_out, k):
+    """All rows once; returns the objective."""
+    w, average, debt, marks = trail.coef[k], trail.average[k], trail.debt[k], trail.marks[k]
+    real = w.dtype.type
+    low = 0.0 if pace.loss == RowLoss.LOG_LOSS else -1.0
+    targets = _targets(data.y, len(trail.coef), slice(None))[:, k]
+    passive = pace.schedule >= Schedule.PA1
+    total, learnt = 0.0, 0
+    # Arrays' entries, not Python's numbers: those would raise where these are infinite.
+    m = marks
+    for row in trail.order[k]:
+        if held_out is not None and held_out[row]:
+            continue
+        at, x = _sweep_row(data.X, row, real)
+        p = float(real(np.dot(w[at], x) * m[SweepMark.SCALE])) + m[SweepMark.INTERCEPT]
+        y = float(targets[row]) if data.y.ndim == 2 else (1.0 if targets[row] else low)
+        if pace.schedule == Schedule.OPTIMAL:
+            m[SweepMark.STEP] = 1 / (pace.alpha * (pace.shift + m[SweepMark.T] - 1))
+        elif pace.schedule == Schedule.INVSCALING:
+            m[SweepMark.STEP] = pace.eta0 / m[SweepMark.T] ** pace.power_t
+        eta = m[SweepMark.STEP]
+        value, slope = _row_cost(pace.loss, pace.parameter, p, y)
+        total += value
+        learnt += 1
+        if passive:
+            size = float(np.sum(x.astype(np.float64) ** 2))
+            if pace.schedule == Schedule.PA1:
+                if size == 0:
+                    continue
+                update = min(pace.eta0, value / size)
+            else:
+                update = value / (size + 0.5 / pace.eta0)
+            update *= y if pace.loss == RowLoss.HINGE else math.copysign(1.0, y - p)
+        else:
+            total += pace.l2 / 2 * m[SweepMark.SQUARES] + pace.l1 * m[SweepMark.ABSOLUTES]
+            update = -eta * min(max(slope, -pace.largest_slope), pace.largest_slope)
+        update *= class_weight[0] if y > 0 else class_weight[1]
+        if data.sample_weight is not None:
+            update *= data.sample_weight[row]
+        if pace.l2 > 0:
+            factor = float(real(max(0.0, 1 - eta * pace.l2)))
+            m[SweepMark.SCALE] *= factor
+            m[SweepMark.SQUARES] *= factor * factor
+            m[SweepMark.ABSOLUTES] *= factor
+            if m[SweepMark.SCALE] < pace.least_scale:
+                average[:] = (average + m[SweepMark.SHARE] * w[: len(average)]) / m[SweepMark.WHOLE]
+                w *= real(m[SweepMark.SCALE])
+                m[SweepMark.SCALE], m[SweepMark.SHARE], m[SweepMark.WHOLE] = 1, 0, 1
+        scale = m[SweepMark.SCALE]
+        if update != 0:
+            factor = real(real(update) / scale)
+            np.add.at(w, at, factor * x)
+            wide = w[at].astype(np.float64) * scale
+            m[SweepMark.SQUARES], m[SweepMark.ABSOLUTES] = np.sum(wide * wide), np.sum(np.abs(wide))
+            if pace.fit_intercept:
+                m[SweepMark.INTERCEPT] += update * pace.decay
+        if 0 < pace.average_from <= m[SweepMark.T]:
+            seen = m[SweepMark.T] - pace.average_from + 1
+            if update != 0:
+                np.add.at(average, at, real(-m[SweepMark.SHARE] * (real(update) / scale)) * x)
+            if seen > 1:
+                m[SweepMark.WHOLE] /= 1 - 1 / seen
+            m[SweepMark.SHARE] += m[SweepMark.WHOLE] * scale / seen
+            m[SweepMark.AVERAGE_INTERCEPT] += (
+                m[SweepMark.INTERCEPT] - m[SweepMark.AVERAGE_INTERCEPT]
+            ) / seen
+        if pace.l1 > 0:
+            m[SweepMark.OWED] += eta * pace.l1
+            z, q, owed = w[at].copy(), debt[at].copy(), m[SweepMark.OWED]
+            positive = np.maximum(0, z - (owed + q) / scale)
+            negative = np.minimum(0, z + (owed - q) / scale)
+            moved = np.where(z > 0, positive, np.where(z < 0, negative, z)).astype(real)
+            w[at] = moved
+            debt[at] = q + scale * (moved - z)
+        m[SweepMark.T] += 1
+    return total / max(learnt, 1)
+
+
+def _has_ended(w, marks, pace, value):
+    """Whether a neuron stops after an epoch; its status says why."""
+    if not (np.isfinite(w).all() and math.isfinite(marks[SweepMark.INTERCEPT])):
+        marks[SweepMark.STATUS] = Status.NONFINITE
+        return True
+    better = pace.tol == -math.inf or not value > marks[SweepMark.BEST] - pace.tol
+    marks[SweepMark.WAITED] = 0 if better else marks[SweepMark.WAITED] + 1
+    marks[SweepMark.BEST] = min(value, marks[SweepMark.BEST])
+    if marks[SweepMark.WAITED] < pace.patience:
+        return False
+    if pace.schedule == Schedule.ADAPTIVE and marks[SweepMark.STEP] > pace.least_step:
+        marks[SweepMark.STEP] /= pace.divisor
+        marks[SweepMark.WAITED] = 0
+        return False
+    marks[SweepMark.STATUS] = Status.CONVERGED
+    return True

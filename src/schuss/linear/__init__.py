@@ -1,5 +1,6 @@
-"""Linear models with scikit-learn's interface, and its answers."""
+"""Drop-in linear models: scikit-learn's interface and answers, schuss's kernels."""
 
 from schuss.linear.logistic import LogisticRegression
+from schuss.linear.sgd import SGDClassifier, SGDRegressor
 
-__all__ = ["LogisticRegression"]
+__all__ = ["LogisticRegression", "SGDClassifier", "SGDRegressor"]

@@ -1,0 +1,617 @@
+# The sweep from row to row: each row's step is taken before the next row is read.
+#
+# The weights are `scale * w`: shrinking them is one multiplication, as in Bottou's
+# "Stochastic Gradient Descent Tricks" (2012), from where the lazy averages are, too.
+# Vectors are padded with zeros to whole registers. A row's last register is read whole, and
+# what lies beyond the row masked away; the rows at the end of X, where that would leave the
+# array, and rows that must be converted, are copied first.
+#
+# Products are rounded before they are added to the weights, as in scikit-learn's code: a step
+# and its opposite then cancel to the same zero, which the perceptron's threshold tells.
+
+cdef enum:
+    # How far ahead rows are asked for: about this many bytes, within these numbers of rows.
+    # 4 rows or 24 made no difference at d = 100; into the first cache it was 1.5 to 3 times
+    # as slow (100,000 x 100 and 20,000 x 1000).
+    AHEAD_BYTES = 8192
+    LEAST_AHEAD = 2
+    MOST_AHEAD = 16
+    ELEMENTS_A_CHECK = 50_000_000
+
+
+cdef struct Pace_:
+    int loss
+    int schedule
+    double parameter
+    double eta0
+    double power_t
+    double alpha
+    double shift
+    double l2
+    double l1
+    bint fit_intercept
+    double decay
+    double average_from
+    double tol
+    double patience
+    double largest_slope
+    double least_scale
+    double divisor
+    double least_step
+
+
+cdef struct Sweeper:
+    # One neuron on its way.
+    Problem *p
+    Pace_ pace
+    Py_ssize_t k
+    int64_t member
+    real *w
+    real *average       # NULL without averages
+    real *debt          # NULL without l1
+    real *line          # a copied row
+    int32_t *order
+    double *marks
+    const uint8_t *held_out
+    double if_positive
+    double if_not
+    Py_ssize_t in_place  # rows before this one are read where they lie
+    Py_ssize_t ahead     # rows from the one at work to the one asked for
+    vreal mask           # 1 in the lanes of a row's ragged register
+
+
+# --------------------------------------------------------------------- one row
+
+cdef inline double row_cost(
+    int loss, double parameter, double p, double y, double *slope
+) noexcept nogil:
+    """Cost of a row, and its derivative with respect to the score."""
+    cdef double z
+    cdef vreal value, derivative
+    cdef real[8] first
+    if loss == ROWLOSS_LOG_LOSS:
+        cost(LOSS_LOG_LOSS, v_set(<real>p), v_set(<real>y), &value, &derivative)
+        v_store(first, derivative)
+        slope[0] = first[0]
+        v_store(first, value)
+        return first[0]
+    if loss <= ROWLOSS_MODIFIED_HUBER:
+        z = p * y
+        if loss == ROWLOSS_HINGE:
+            slope[0] = -y if z <= parameter else 0
+            return parameter - z if z <= parameter else 0
+        if loss == ROWLOSS_SQUARED_HINGE:
+            z = parameter - z if parameter - z > 0 else 0
+            slope[0] = -2 * y * z
+            return z * z
+        if z >= 1:
+            slope[0] = 0
+            return 0
+        if z >= -1:
+            slope[0] = -2 * (1 - z) * y
+            return (1 - z) * (1 - z)
+        slope[0] = -4 * y
+        return -4 * z
+    z = p - y
+    if loss == ROWLOSS_SQUARED_ERROR or (loss == ROWLOSS_HUBER and fabs(z) <= parameter):
+        slope[0] = z
+        return 0.5 * z * z
+    if loss == ROWLOSS_HUBER:
+        slope[0] = parameter if z >= 0 else -parameter
+        return parameter * (fabs(z) - 0.5 * parameter)
+    # Epsilon-insensitive. The sign of NaN must not make it a zero.
+    if fabs(z) <= parameter:
+        slope[0] = 0
+        return 0
+    if loss == ROWLOSS_EPSILON_INSENSITIVE:
+        slope[0] = 1 if z > 0 else (-1 if z < 0 else 0)
+        return fabs(z) - parameter
+    slope[0] = 2 * (z - parameter) if z > 0 else 2 * (z + parameter)
+    return (fabs(z) - parameter) * (fabs(z) - parameter)
+
+
+cdef inline vreal ragged(const real *x, vreal mask) noexcept nogil:
+    return v_where_zero(mask, mask, v_load(x))
+
+
+cdef inline real line_dot(
+    const real *w, const real *x, Py_ssize_t d, vreal mask, const real *coming
+) noexcept nogil:
+    """w . x, asking for a row that comes later on the way."""
+    cdef Py_ssize_t whole = d - d % LANES, j = 0
+    cdef vreal a0, a1, a2, a3
+    a0 = a1 = a2 = a3 = v_set(0)
+    while j + 4 * LANES <= whole:
+        prefetch_far(coming + j)
+        prefetch_far(coming + j + 2 * LANES)
+        a0 = a0 + v_load(w + j) * v_load(x + j)
+        a1 = a1 + v_load(w + j + LANES) * v_load(x + j + LANES)
+        a2 = a2 + v_load(w + j + 2 * LANES) * v_load(x + j + 2 * LANES)
+        a3 = a3 + v_load(w + j + 3 * LANES) * v_load(x + j + 3 * LANES)
+        j += 4 * LANES
+    prefetch_far(coming + j)
+    prefetch_far(coming + d - 1)
+    while j + 2 * LANES <= whole:
+        a0 = a0 + v_load(w + j) * v_load(x + j)
+        a1 = a1 + v_load(w + j + LANES) * v_load(x + j + LANES)
+        j += 2 * LANES
+    if j < whole:
+        a2 = a2 + v_load(w + j) * v_load(x + j)
+    if whole < d:
+        a3 = a3 + v_load(w + whole) * ragged(x + whole, mask)
+    return v_sum((a0 + a1) + (a2 + a3))
+
+
+cdef inline void line_add(
+    real *w, const real *x, Py_ssize_t d, vreal mask, real factor, bint norms, bint absolutes,
+    double *squares_out, double *absolutes_out,
+) noexcept nogil:
+    """w += factor x; and, where asked for, the norms of the new w."""
+    cdef Py_ssize_t whole = d - d % LANES, j = 0
+    cdef vreal f = v_set(factor), v0, v1, s0, s1, b0, b1
+    s0 = s1 = b0 = b1 = v_set(0)
+    while j + 2 * LANES <= whole:
+        v0 = v_load(w + j) + v_rounded(f * v_load(x + j))
+        v1 = v_load(w + j + LANES) + v_rounded(f * v_load(x + j + LANES))
+        v_store(w + j, v0)
+        v_store(w + j + LANES, v1)
+        if norms:
+            s0 = s0 + v0 * v0
+            s1 = s1 + v1 * v1
+        if absolutes:
+            b0 = b0 + v_abs(v0)
+            b1 = b1 + v_abs(v1)
+        j += 2 * LANES
+    while j < d:
+        v0 = v_load(x + j) if j < whole else ragged(x + j, mask)
+        v0 = v_load(w + j) + v_rounded(f * v0)
+        v_store(w + j, v0)
+        if norms:
+            s0 = s0 + v0 * v0
+        if absolutes:
+            b0 = b0 + v_abs(v0)
+        j += LANES
+    if norms:
+        squares_out[0] = v_sum(s0 + s1)
+    if absolutes:
+        absolutes_out[0] = v_sum(b0 + b1)
+
+
+cdef inline double line_squares(const real *x, Py_ssize_t d) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef double total = 0
+    for j in range(d):
+        total += <double>x[j] * x[j]
+    return total
+
+
+cdef inline void line_owed(
+    real *w, real *debt, Py_ssize_t d, double scale, double owed
+) noexcept nogil:
+    """Collect what the weights owe to the l1 penalty."""
+    cdef vreal zero = v_set(0), s = v_set(<real>scale), u = v_set(<real>owed)
+    cdef vreal inverse = v_set(<real>(1 / scale)), v, q, low, high
+    cdef Py_ssize_t j = 0
+    while j < d:
+        v = v_load(w + j)
+        q = v_load(debt + j)
+        high = v_larger(zero, v - (u + q) * inverse)
+        low = v_smaller(zero, v + (u - q) * inverse)
+        high = v_where_zero(v, v, v_where_negative(v, low, high))
+        v_store(w + j, high)
+        v_store(debt + j, q + s * (high - v))
+        j += LANES
+
+
+cdef void sparse_row(
+    index_t *indices, index_t *indptr, Py_ssize_t row, Py_ssize_t coming,
+    const real *values, const void **places, const real **entries, Py_ssize_t *count,
+) noexcept nogil:
+    """Where the entries of a row lie; asks for those of a later row."""
+    cdef Py_ssize_t start = indptr[row], i = indptr[coming], stop = indptr[coming + 1]
+    places[0] = indices + start
+    entries[0] = values + start
+    count[0] = indptr[row + 1] - start
+    while i < stop:
+        prefetch_far(values + i)
+        prefetch_far(indices + i)
+        i += 64 // REAL_SIZE
+
+
+cdef double sparse_dot(
+    index_t *indices, const real *w, const real *x, Py_ssize_t count
+) noexcept nogil:
+    cdef double a = 0, b = 0
+    cdef Py_ssize_t j = 0
+    while j + 2 <= count:
+        a += w[indices[j]] * x[j]
+        b += w[indices[j + 1]] * x[j + 1]
+        j += 2
+    if j < count:
+        a += w[indices[j]] * x[j]
+    return a + b
+
+
+cdef void sparse_add(
+    index_t *indices, real *w, const real *x, Py_ssize_t count, double factor,
+    double *squares, double *absolutes,
+) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef real v
+    squares[0] = absolutes[0] = 0
+    for j in range(count):
+        v = <real>(w[indices[j]] + rounded(x[j] * factor))
+        w[indices[j]] = v
+        squares[0] += v * v
+        absolutes[0] += fabs(v)
+
+
+cdef void sparse_owed(
+    index_t *indices, real *w, real *debt, Py_ssize_t count, double scale, double owed
+) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef double z, v
+    for i in range(count):
+        j = indices[i]
+        z = v = w[j]
+        if z > 0:
+            v = max(0., z - (owed + debt[j]) / scale)
+        elif z < 0:
+            v = min(0., z + (owed - debt[j]) / scale)
+        w[j] = <real>v
+        debt[j] = <real>(debt[j] + scale * (w[j] - z))
+
+
+cdef inline double target(Problem *p, Py_ssize_t k, Py_ssize_t row, double low) noexcept nogil:
+    cdef int wanted = 1 if p.K == 1 else <int>k
+    if p.soft != NULL:
+        return p.soft[k * p.soft_step + row]
+    if p.codes_8 != NULL:
+        return 1 if p.codes_8[row] == wanted else low
+    return 1 if p.codes_32[row] == wanted else low
+
+
+cdef void fold(Sweeper *s, double scale, double share, double whole) noexcept nogil:
+    """Multiply the scale into the weights and their averages, before it underflows."""
+    cdef Py_ssize_t j
+    if s.average != NULL:
+        for j in range(s.p.x.d):
+            s.average[j] = <real>((s.average[j] + share * s.w[j]) / whole)
+    for j in range(s.p.x.d):
+        s.w[j] *= <real>scale
+
+
+# --------------------------------------------------------------------- epochs
+
+cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
+    """All rows once. Returns whether a signal's handler has raised on the way."""
+    cdef Problem *p = s.p
+    cdef Pace_ *pace = &s.pace
+    cdef double *marks = s.marks
+    cdef bint sparse = p.x.layout == SPARSE
+    cdef bint narrow = p.x.index_size == 4
+    cdef bint passive = pace.schedule >= SCHEDULE_PA1
+    cdef bint penalised = (pace.l2 > 0 or pace.l1 > 0) and not passive
+    cdef Py_ssize_t n = p.x.n, d = p.x.d, i, row, coming, count = d, learnt = 0, budget
+    cdef double low = 0 if pace.loss == ROWLOSS_LOG_LOSS else -1
+    cdef double intercept = marks[SWEEPMARK_INTERCEPT], scale = marks[SWEEPMARK_SCALE]
+    cdef double average_intercept = marks[SWEEPMARK_AVERAGE_INTERCEPT]
+    cdef double share = marks[SWEEPMARK_SHARE], whole = marks[SWEEPMARK_WHOLE]
+    cdef double squares = marks[SWEEPMARK_SQUARES], absolutes = marks[SWEEPMARK_ABSOLUTES]
+    cdef double owed = marks[SWEEPMARK_OWED], t = marks[SWEEPMARK_T], eta = marks[SWEEPMARK_STEP]
+    cdef double total = 0, y, score, value, slope = 0, update, weight, factor, seen
+    cdef const real *x = NULL
+    cdef const void *places = NULL
+    cdef int interrupted = 0
+    budget = ELEMENTS_A_CHECK
+    for i in range(n):
+        row = s.order[i]
+        coming = s.order[min(i + s.ahead, n - 1)]
+        if s.held_out != NULL and s.held_out[row]:
+            continue
+        if p.soft == NULL and p.codes_8 != NULL:
+            prefetch_far(p.codes_8 + coming)
+        elif p.soft != NULL:
+            prefetch_far(p.soft + s.k * p.soft_step + coming)
+        if p.sample_weight != NULL:
+            prefetch_far(p.sample_weight + coming)
+        if sparse:
+            if narrow:
+                sparse_row(<int32_t *>p.x.indices, <int32_t *>p.x.indptr, row, coming,
+                           p.x.values, &places, &x, &count)
+                score = sparse_dot(<int32_t *>places, s.w, x, count)
+            else:
+                sparse_row(<int64_t *>p.x.indices, <int64_t *>p.x.indptr, row, coming,
+                           p.x.values, &places, &x, &count)
+                score = sparse_dot(<int64_t *>places, s.w, x, count)
+        else:
+            if row < s.in_place:
+                x = <const real *>(p.x.base + row * p.x.row_stride)
+            else:
+                convert_line(s.line, p.x.base + row * p.x.row_stride, d, p.x.column_stride,
+                             p.x.kind)
+                x = s.line
+            score = line_dot(s.w, x, d, s.mask,
+                             <const real *>(p.x.base + coming * p.x.row_stride))
+        budget -= count
+        if budget < 0:
+            budget = ELEMENTS_A_CHECK
+            if s.member == 0:
+                with gil:
+                    if PyErr_CheckSignals() != 0:
+                        atomic_write(&p.ended, 1)
+            if atomic_read(&p.ended):
+                interrupted = 1
+                break
+        score = <real>rounded(score * scale) + intercept
+        y = target(p, s.k, row, low)
+        if pace.schedule == SCHEDULE_OPTIMAL:
+            eta = 1 / (pace.alpha * (pace.shift + t - 1))
+        elif pace.schedule == SCHEDULE_INVSCALING:
+            eta = pace.eta0 / pow(t, pace.power_t)
+        value = row_cost(pace.loss, pace.parameter, score, y, &slope)
+        total += value
+        if penalised:
+            total += 0.5 * pace.l2 * squares + pace.l1 * absolutes
+        learnt += 1
+        if passive:
+            update = line_squares(x, count)
+            if pace.schedule == SCHEDULE_PA1:
+                if update == 0:
+                    continue
+                update = min(pace.eta0, value / update)
+            else:
+                update = value / (update + 0.5 / pace.eta0)
+            if pace.loss == ROWLOSS_HINGE:
+                update *= y
+            elif y - score < 0:
+                update = -update
+        else:
+            if slope > pace.largest_slope:
+                slope = pace.largest_slope
+            elif slope < -pace.largest_slope:
+                slope = -pace.largest_slope
+            update = -eta * slope
+        weight = s.if_positive if y > 0 else s.if_not
+        if p.sample_weight != NULL:
+            weight *= p.sample_weight[row]
+        update *= weight
+        if pace.l2 > 0:
+            factor = <real>max(0., 1 - rounded(eta * pace.l2))
+            scale *= factor
+            squares *= factor * factor
+            absolutes *= factor
+            if scale < pace.least_scale:
+                fold(s, scale, share, whole)
+                scale, share, whole = 1, 0, 1
+        if update != 0:
+            factor = <real>update / scale
+            if sparse:
+                if narrow:
+                    sparse_add(<int32_t *>places, s.w, x, count, factor, &squares, &absolutes)
+                else:
+                    sparse_add(<int64_t *>places, s.w, x, count, factor, &squares, &absolutes)
+            elif pace.l1 > 0:
+                line_add(s.w, x, d, s.mask, <real>factor, True, True, &squares, &absolutes)
+            elif penalised:
+                line_add(s.w, x, d, s.mask, <real>factor, True, False, &squares, &absolutes)
+            else:
+                line_add(s.w, x, d, s.mask, <real>factor, False, False, &squares, &absolutes)
+            squares *= scale * scale
+            absolutes *= scale
+            if pace.fit_intercept:
+                intercept += rounded(update * pace.decay)
+        if s.average != NULL and pace.average_from <= t:
+            seen = t - pace.average_from + 1
+            if update != 0:
+                factor = share * (-<real>update / scale)
+                if not sparse:
+                    line_add(s.average, x, d, s.mask, <real>factor, False, False, &value, &value)
+                elif narrow:
+                    sparse_add(<int32_t *>places, s.average, x, count, factor, &value, &slope)
+                else:
+                    sparse_add(<int64_t *>places, s.average, x, count, factor, &value, &slope)
+            if seen > 1:
+                whole /= 1 - 1 / seen
+            share += whole * scale / seen
+            average_intercept += (intercept - average_intercept) / seen
+        if pace.l1 > 0:
+            owed += eta * pace.l1
+            if not sparse:
+                line_owed(s.w, s.debt, d, scale, owed)
+            elif narrow:
+                sparse_owed(<int32_t *>places, s.w, s.debt, count, scale, owed)
+            else:
+                sparse_owed(<int64_t *>places, s.w, s.debt, count, scale, owed)
+        t += 1
+    marks[SWEEPMARK_INTERCEPT], marks[SWEEPMARK_AVERAGE_INTERCEPT] = intercept, average_intercept
+    marks[SWEEPMARK_SCALE], marks[SWEEPMARK_SHARE], marks[SWEEPMARK_WHOLE] = scale, share, whole
+    marks[SWEEPMARK_SQUARES], marks[SWEEPMARK_ABSOLUTES] = squares, absolutes
+    marks[SWEEPMARK_OWED], marks[SWEEPMARK_T], marks[SWEEPMARK_STEP] = owed, t, eta
+    objective[0] = total / max(learnt, 1)
+    return interrupted
+
+
+cdef void swap_rows(int32_t *rows, Py_ssize_t n, uint32_t state) noexcept nogil:
+    """The same swaps for the same state; a state of 0 would stay there."""
+    cdef Py_ssize_t i
+    cdef uint32_t j
+    cdef int32_t row
+    if state == 0:
+        state = 1
+    for i in range(n - 1):
+        state ^= state << 13
+        state ^= state >> 17
+        state ^= state << 5
+        j = <uint32_t>i + (state & 0x7fffffff) % <uint32_t>(n - i)
+        row = rows[i]
+        rows[i] = rows[j]
+        rows[j] = row
+
+
+cdef bint swept_off(Sweeper *s) noexcept nogil:
+    cdef Py_ssize_t j = 0
+    cdef vreal bad = v_set(0)
+    while j < s.p.x.d:
+        # 0 for finite numbers, NaN for the others.
+        bad = bad + (v_load(s.w + j) - v_load(s.w + j))
+        j += LANES
+    return not (isfinite(s.marks[SWEEPMARK_INTERCEPT]) and v_sum(bad) == 0)
+
+
+cdef int sweep_epochs(
+    Sweeper *s, bint shuffled, uint32_t seed, int32_t *jumps, double *history, Py_ssize_t epochs
+) noexcept nogil:
+    """One neuron's share of a call; returns whether it was interrupted."""
+    cdef Py_ssize_t epoch, i, n = s.p.x.n
+    cdef double value = 0
+    cdef double *marks = s.marks
+    if shuffled and epochs > 1:
+        # The swaps are the same in each epoch, and gathering is quicker than dividing.
+        for i in range(n):
+            jumps[i] = <int32_t>i
+        swap_rows(jumps, n, seed)
+    for epoch in range(epochs):
+        if shuffled and epochs == 1:
+            swap_rows(s.order, n, seed)
+        elif shuffled:
+            for i in range(n):
+                jumps[n + i] = s.order[jumps[i]]
+            memcpy(s.order, jumps + n, n * sizeof(int32_t))
+        if sweep_epoch(s, &value):
+            return 1
+        marks[SWEEPMARK_EPOCHS] = epoch + 1
+        history[2 * epoch * s.p.K] = value
+        history[2 * epoch * s.p.K + 1] = marks[SWEEPMARK_STEP]
+        if swept_off(s):
+            marks[SWEEPMARK_STATUS] = STATUS_NONFINITE
+            return 0
+        if s.pace.tol > -INFINITY and value > marks[SWEEPMARK_BEST] - s.pace.tol:
+            marks[SWEEPMARK_WAITED] += 1
+        else:
+            marks[SWEEPMARK_WAITED] = 0
+        if value < marks[SWEEPMARK_BEST]:
+            marks[SWEEPMARK_BEST] = value
+        if marks[SWEEPMARK_WAITED] >= s.pace.patience:
+            if s.pace.schedule == SCHEDULE_ADAPTIVE and marks[SWEEPMARK_STEP] > s.pace.least_step:
+                marks[SWEEPMARK_STEP] /= s.pace.divisor
+                marks[SWEEPMARK_WAITED] = 0
+            else:
+                marks[SWEEPMARK_STATUS] = STATUS_CONVERGED
+                return 0
+    return 0
+
+
+cdef class Sweep(Job):
+    """A call of `sweep`: a neuron at a time for each thread."""
+
+    cdef Pace_ pace
+    cdef real[:, ::1] coef
+    cdef real[:, ::1] average
+    cdef real[:, ::1] debt
+    cdef int32_t[:, ::1] order
+    cdef double[:, ::1] marks
+    cdef double[:, :, ::1] history
+    cdef const double[:, ::1] class_weight
+    cdef const uint8_t[::1] held_out
+    cdef const uint32_t[::1] seeds
+    cdef real *vectors
+    cdef int32_t *jumps
+
+    def __cinit__(self):
+        self.vectors = NULL
+        self.jumps = NULL
+
+    def __dealloc__(self):
+        free(self.vectors)
+        free(self.jumps)
+
+    def __init__(self, data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+        cdef Problem *p = &self.p
+        self.coef, self.average, self.debt = trail.coef, trail.average, trail.debt
+        self.order, self.marks, self.history = trail.order, trail.marks, history
+        self.class_weight, self.held_out, self.seeds = class_weight, held_out, seeds
+        self.set_up(data.X, self.coef.shape[0], LOSS_QUADRATIC, data.y, data.sample_weight,
+                    min(n_threads, self.coef.shape[0]), False)
+        self.pace.loss, self.pace.parameter = pace.loss, pace.parameter
+        self.pace.schedule, self.pace.eta0 = pace.schedule, pace.eta0
+        self.pace.power_t, self.pace.alpha, self.pace.shift = pace.power_t, pace.alpha, pace.shift
+        self.pace.l2, self.pace.l1 = pace.l2, pace.l1
+        self.pace.fit_intercept, self.pace.decay = pace.fit_intercept, pace.decay
+        self.pace.average_from = pace.average_from
+        self.pace.tol, self.pace.patience = pace.tol, pace.patience
+        self.pace.largest_slope, self.pace.least_scale = pace.largest_slope, pace.least_scale
+        self.pace.divisor, self.pace.least_step = pace.divisor, pace.least_step
+        # For each neuron its averages and debts, padded; for each thread a row.
+        self.vectors = <real *>calloc((2 * p.K + p.n_threads) * p.span, REAL_SIZE)
+        self.jumps = <int32_t *>malloc(2 * p.n_threads * max(p.x.n, 1) * sizeof(int32_t))
+        if self.vectors == NULL or self.jumps == NULL:
+            raise MemoryError()
+
+    def follow(self, int64_t member):
+        with nogil:
+            wait_until(&self.p.started, 1)
+            self.sweep_some(member)
+            atomic_next(&self.p.left)
+
+    def lead(self):
+        cdef Py_ssize_t k
+        with nogil:
+            self.sweep_some(0)
+            wait_until(&self.p.left, self.p.n_threads - 1)
+            # `run` waits for them once more, and finds them gone.
+        if self.p.ended:
+            pending()
+        return max(int(self.marks[k, SWEEPMARK_EPOCHS]) for k in range(self.p.K))
+
+    cdef void sweep_some(self, int64_t member) noexcept nogil:
+        cdef int64_t k
+        while True:
+            k = atomic_next(&self.p.next_chunk)
+            if k >= self.p.K or self.sweep_one(k, member):
+                return
+
+    cdef int sweep_one(self, Py_ssize_t k, int64_t member) noexcept nogil:
+        cdef Problem *p = &self.p
+        cdef Sweeper s
+        cdef Py_ssize_t j, size = p.x.d * REAL_SIZE, row_bytes
+        cdef real[8] ones
+        cdef int interrupted
+        self.marks[k, SWEEPMARK_EPOCHS] = 0
+        if self.marks[k, SWEEPMARK_STATUS] != STATUS_RAN:
+            return 0
+        memset(&s, 0, sizeof(s))
+        s.p, s.pace, s.k, s.member = p, self.pace, k, member
+        s.order, s.marks = &self.order[k, 0], &self.marks[k, 0]
+        s.if_positive, s.if_not = self.class_weight[k, 0], self.class_weight[k, 1]
+        if self.held_out is not None:
+            s.held_out = &self.held_out[0]
+        s.w = p.theta + k * p.span
+        memcpy(s.w, &self.coef[k, 0], size)
+        if self.average.shape[1]:
+            s.average = self.vectors + 2 * k * p.span
+            memcpy(s.average, &self.average[k, 0], size)
+        if self.debt.shape[1]:
+            s.debt = self.vectors + (2 * k + 1) * p.span
+            memcpy(s.debt, &self.debt[k, 0], size)
+        s.line = self.vectors + (2 * p.K + member) * p.span
+        if p.x.layout == ROWS and p.x.row_stride == p.x.d * REAL_SIZE:
+            # Whole registers of the others would end beyond the array.
+            s.in_place = p.x.n if p.x.d % LANES == 0 else max(0, p.x.n - LANES)
+        row_bytes = p.x.d * REAL_SIZE
+        if p.x.layout == SPARSE:
+            row_bytes = 2 * REAL_SIZE * sparse_entries(p) // max(p.x.n, 1)
+        s.ahead = between(LEAST_AHEAD, AHEAD_BYTES // max(row_bytes, 1), MOST_AHEAD)
+        for j in range(LANES):
+            ones[j] = j < p.x.d % LANES
+        s.mask = v_load(ones)
+        interrupted = sweep_epochs(
+            &s, self.seeds is not None, self.seeds[k] if self.seeds is not None else 0,
+            self.jumps + 2 * member * p.x.n, &self.history[0, k, 0], self.history.shape[0],
+        )
+        memcpy(&self.coef[k, 0], s.w, size)
+        if s.average != NULL:
+            memcpy(&self.average[k, 0], s.average, size)
+        if s.debt != NULL:
+            memcpy(&self.debt[k, 0], s.debt, size)
+        return interrupted

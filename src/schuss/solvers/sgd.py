@@ -1,0 +1,298 @@
+"""Stochastic gradient descent, one row at a time, along the path of scikit-learn's."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from schuss import threads
+from schuss.backends.contract import Pace, SweepState
+from schuss.constants import (
+    HISTORY_COLUMNS,
+    LEAST_SCALE,
+    N_SWEEP_MARKS,
+    SWEEP_COLUMNS,
+    RowLoss,
+    Schedule,
+    Status,
+    SweepMark,
+)
+from schuss.driver import Plateau
+from schuss.errors import DivergenceError
+from schuss.solvers.first_order import Progress
+
+# Cost by its name, and the threshold of the hinges; for the others it is `epsilon`.
+LOSSES = {
+    "hinge": (RowLoss.HINGE, 1.0),
+    "perceptron": (RowLoss.HINGE, 0.0),
+    "squared_hinge": (RowLoss.SQUARED_HINGE, 1.0),
+    "modified_huber": (RowLoss.MODIFIED_HUBER, 1.0),
+    "log_loss": (RowLoss.LOG_LOSS, 0.0),
+    "squared_error": (RowLoss.SQUARED_ERROR, 0.0),
+    "huber": (RowLoss.HUBER, None),
+    "epsilon_insensitive": (RowLoss.EPSILON_INSENSITIVE, None),
+    "squared_epsilon_insensitive": (RowLoss.SQUARED_EPSILON_INSENSITIVE, None),
+}
+
+
+class Start(NamedTuple):
+    """Where one neuron begins."""
+
+    coef: np.ndarray  # (d,)
+    intercept: float
+    average_coef: np.ndarray | None  # (d,)
+    average_intercept: float
+    seed: int
+
+
+class SGD:
+    """Sweeps of one or more neurons, for `driver.run`.
+
+    Each neuron goes its own way through the rows and stops for itself.
+
+    Parameters
+    ----------
+    backend : module
+    data : contract.Data
+        `y` codes, or (1, n) targets.
+    starts : list of Start
+    class_weight : ndarray of shape (K, 2), float64
+        For rows of the neuron's class, and for the others.
+    loss, penalty, learning_rate : str
+        By scikit-learn's names.
+    epsilon, alpha, l1_ratio, eta0, power_t : float
+    fit_intercept, shuffle : bool
+    decay : float
+        Of the intercept's steps.
+    average : int
+        Row from which weights are averaged, 0 for never.
+    t : float
+        Rows seen before, plus one.
+    tol : float or None
+    n_iter_no_change : int
+    scores : list of callable, or None
+        For each neuron ``f(coef, intercept)``, which early stopping looks at in place of the
+        objective; the larger the better.
+    held_out : ndarray of shape (n,), uint8, or None
+        Rows that only the scores use.
+    n_threads : int
+    size : int
+        Elements of X.
+    """
+
+    # What `driver.run` asks of every solver. That a sweep is no use shows in its weights
+    # alone: scikit-learn's rules end it, and nothing is restored.
+    stochastic = watched = False
+    longest = 1 << 30
+
+    def __init__(
+        self, backend, data, starts, class_weight, *, loss, penalty, learning_rate, epsilon,
+        alpha, l1_ratio, eta0, power_t, fit_intercept, shuffle, decay, average, t, tol,
+        n_iter_no_change, scores=None, held_out=None, n_threads=1, size=0,
+    ):  # fmt: skip
+        coef = np.array([start.coef for start in starts])
+        k, d = coef.shape
+        n = data.X.shape[0]
+        code, threshold = LOSSES[loss]
+        l1_ratio = {"l2": 0.0, "l1": 1.0, None: 0.0}.get(penalty, l1_ratio)
+        strength = 0.0 if penalty is None else float(alpha)
+        self.validation_loss = math.nan
+        self._backend, self._data = backend, data
+        self._class_weight, self._held_out = class_weight, held_out
+        self._name = learning_rate
+        self._seeds = np.array([s.seed for s in starts], np.uint32) if shuffle else None
+        self._scores = scores
+        self._plateaus = None
+        if scores is not None and tol is not None:
+            self._plateaus = [Plateau(tol, n_iter_no_change) for _ in starts]
+        self._n_threads = max(1, min(k, threads.useful(n_threads, size * k)))
+        self._work = size * k
+        self._pace = Pace(
+            code, epsilon if threshold is None else threshold,
+            Schedule[learning_rate.upper()], float(eta0), float(power_t), float(alpha), 0.0,
+            strength * (1 - l1_ratio), strength * l1_ratio, bool(fit_intercept), float(decay),
+            int(average), -math.inf if tol is None or scores is not None else float(tol),
+            int(n_iter_no_change), LEAST_SCALE[coef.dtype],
+        )  # fmt: skip
+        self._averaged = average > 0
+        marks = np.zeros((k, N_SWEEP_MARKS))
+        marks[:, SweepMark.INTERCEPT] = [start.intercept for start in starts]
+        marks[:, SweepMark.AVERAGE_INTERCEPT] = [start.average_intercept for start in starts]
+        marks[:, [SweepMark.SCALE, SweepMark.WHOLE]] = 1
+        wide = coef.astype(np.float64)
+        with np.errstate(over="ignore"):
+            marks[:, SweepMark.SQUARES] = (wide * wide).sum(axis=1)
+        marks[:, SweepMark.ABSOLUTES] = np.abs(wide).sum(axis=1)
+        marks[:, SweepMark.T] = t
+        marks[:, SweepMark.BEST] = math.inf
+        averages = [start.average_coef for start in starts]
+        self._trail = SweepState(
+            coef,
+            np.array(averages, coef.dtype) if self._averaged else np.zeros((k, 0), coef.dtype),
+            np.zeros((k, d if self._pace.l1 > 0 else 0), coef.dtype),
+            np.tile(np.arange(n, dtype=np.int32), (k, 1)),
+            marks,
+        )
+        if self._pace.schedule == Schedule.OPTIMAL:
+            self._pace = self._pace._replace(shift=self._shift())
+        marks[:, SweepMark.STEP] = self._first_step()
+        self._last = np.full((k, len(SWEEP_COLUMNS)), math.nan)
+        self.n_iter = np.zeros(k, int)
+
+    @property
+    def seconds_estimate(self):
+        """Rough duration of an epoch, to choose the length of the first chunk."""
+        return 1e-9 * self._work + 5e-8 * self._trail.order.size
+
+    @property
+    def state(self):
+        """Weights and intercepts as they are: copies, of shapes (K, d) and (K,)."""
+        return self
+
+    @property
+    def coef(self):
+        scale = self._trail.marks[:, [SweepMark.SCALE]]
+        return (self._trail.coef * scale).astype(self._trail.coef.dtype, copy=False)
+
+    @property
+    def intercept(self):
+        return self._trail.marks[:, SweepMark.INTERCEPT].astype(self._trail.coef.dtype)
+
+    @property
+    def average_coef(self):
+        share, whole = (
+            self._trail.marks[:, [SweepMark.SHARE]],
+            self._trail.marks[:, [SweepMark.WHOLE]],
+        )
+        average = (self._trail.average + share * self._trail.coef) / whole
+        return average.astype(self._trail.coef.dtype, copy=False)
+
+    @property
+    def average_intercept(self):
+        return self._trail.marks[:, SweepMark.AVERAGE_INTERCEPT].astype(self._trail.coef.dtype)
+
+    def advance(self, epochs):
+        """Go on for some epochs, with early stopping one.
+
+        Returns
+        -------
+        Progress
+            Rows of the sum of the neurons' objectives, NaN (no gradient of all rows is at
+            hand) and the step; a neuron that has stopped counts with its last values.
+        """
+        marks = self._trail.marks
+        marks[:, SweepMark.EPOCHS] = 0
+        history = np.full((epochs, *self._last.shape), math.nan)
+        reason = None
+        try:
+            with np.errstate(all="ignore"):
+                done = self._backend.sweep(
+                    self._data, self._trail, self._pace, self._class_weight, self._held_out,
+                    self._seeds, history, self._n_threads,
+                )  # fmt: skip
+        except KeyboardInterrupt:
+            # Of neurons that were interrupted in different epochs, those that all did.
+            reason = "interrupted"
+            running = marks[:, SweepMark.STATUS] == Status.RAN
+            done = int(marks[running if running.any() else slice(None), SweepMark.EPOCHS].min())
+        swept = marks[:, SweepMark.EPOCHS].astype(int)
+        self.n_iter += np.minimum(swept, done) if reason else swept
+        rows = np.full((done, len(HISTORY_COLUMNS)), math.nan)
+        for epoch in range(done):
+            went = epoch < swept
+            self._last[went] = history[epoch, went]
+            rows[epoch, 0] = self._last[:, SWEEP_COLUMNS.index("loss")].sum()
+            rows[epoch, 2] = self._last[:, SWEEP_COLUMNS.index("step")].max()
+        if (marks[:, SweepMark.STATUS] == Status.NONFINITE).any():
+            return Progress(rows, "diverged")
+        if self._scores is not None and reason is None:
+            self._judge()
+        if reason is None and (marks[:, SweepMark.STATUS] == Status.CONVERGED).all():
+            reason = "converged" if self._scores is None else "early_stopping"
+        return Progress(rows, reason)
+
+    def value(self):
+        """Sum of the neurons' objectives in their last epochs."""
+        return float(self._last[:, 0].sum())
+
+    def is_finite(self):
+        return bool((self._trail.marks[:, SweepMark.STATUS] != Status.NONFINITE).all())
+
+    def is_saturated(self, value):
+        return False
+
+    def is_unstable(self):
+        return False
+
+    def constant(self):
+        """Such that no cost is above it: see the class's attributes."""
+        return math.inf
+
+    def oscillation(self, losses):
+        return None
+
+    def snapshot(self):
+        return None
+
+    def restore(self, snapshot):
+        pass
+
+    def divergence_error(self):
+        """The error to raise for weights that are not finite."""
+        bad = self._trail.marks[:, SweepMark.STATUS] == Status.NONFINITE
+        step = float(self._trail.marks[bad, SweepMark.STEP].max())
+        text = (
+            f"Floating-point under-/overflow occurred at epoch #{self.n_iter[bad].min()}. Scaling "
+            "input data with StandardScaler or MinMaxScaler might help. The step there was "
+            f"{step:.6g} (learning_rate={self._name!r}, eta0={self._pace.eta0:.6g}, "
+            f"alpha={self._pace.alpha:.6g}); a smaller one may help as well."
+        )
+        return DivergenceError(text, step, None)
+
+    def _judge(self):
+        """scikit-learn's rule for early stopping, which looks at unscaled weights."""
+        marks = self._trail.marks
+        scores = [
+            score(coef, intercept)
+            for score, coef, intercept in zip(
+                self._scores, self._trail.coef, marks[:, SweepMark.INTERCEPT], strict=True
+            )
+        ]
+        self.validation_loss = 1 - float(np.mean(scores))
+        for k, plateau in enumerate(self._plateaus or ()):
+            if (
+                marks[k, SweepMark.STATUS] != Status.RAN
+                or plateau.find(-np.array([scores[k]])) is None
+            ):
+                continue
+            if (
+                self._pace.schedule == Schedule.ADAPTIVE
+                and marks[k, SweepMark.STEP] > self._pace.least_step
+            ):
+                marks[k, SweepMark.STEP] /= self._pace.divisor
+            else:
+                marks[k, SweepMark.STATUS] = Status.CONVERGED
+
+    def _shift(self):
+        """Rows that "optimal" pretends to have seen, so that its first step is the typical
+        size of a weight (Bottou 2012, as scikit-learn takes it)."""
+        return 1 / (math.sqrt(1 / math.sqrt(self._pace.alpha)) * self._pace.alpha)
+
+    def _first_step(self):
+        pace, t = self._pace, self._trail.marks[0, SweepMark.T]
+        try:
+            if pace.schedule == Schedule.OPTIMAL:
+                step = 1 / (pace.alpha * (pace.shift + t - 1))
+            elif pace.schedule == Schedule.INVSCALING:
+                step = pace.eta0 / t**pace.power_t
+            else:
+                step = pace.eta0
+        except (OverflowError, ZeroDivisionError):
+            step = math.inf
+        if not 0 < step < math.inf:
+            raise ValueError(
+                f"learning_rate={self._name!r}, eta0={pace.eta0:.6g}, power_t={pace.power_t:.6g}, "
+                f"alpha={pace.alpha:.6g}: the first step comes out as {step:.6g}, expected a "
+                "positive, finite number. Use numbers nearer to 1."
+            )
+        return step
