@@ -207,7 +207,7 @@ class SecondOrder:
         if cold and self._sample:
             self._begin_with_sample()
             self._evaluate(self.theta)
-            if not (self.loss <= null and math.isfinite(self.norm)):
+            if not (self.loss <= null and self.norm < LARGE[self.objective.dtype.itemsize]):
                 self._forget()
                 self._place(np.zeros_like(self.theta))
                 self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
@@ -438,6 +438,8 @@ class SecondOrder:
         for per_parameter in _SAMPLE_ROWS:
             part = self._sampled(per_parameter * r)
             part._evaluate(self.theta)
+            if not part.norm < LARGE[self.objective.dtype.itemsize]:
+                return
             # What a sample of m rows says of r parameters is uncertain by about r / 2m.
             enough = 0.05 * part._block / part.objective.n_rows
             for _ in range(20):
