@@ -44,17 +44,22 @@ def minimise(hessian, gradient, theta, l1, tol):
                 if move:
                     t[j] = new / h
                     slope += move * hessian[j]
-        _solve_face(hessian, t, slope, l1)
+        for _ in range(len(t)):
+            if _solve_face(hessian, t, slope, l1):
+                break
         if np.abs(smallest_subgradient(slope, t, l1)).max(initial=0) <= tol:
             break
     return t
 
 
 def _solve_face(hessian, t, slope, l1):
-    """Minimise over the weights that are not 0, up to the first that would change its sign."""
+    """Minimise over the weights that are not 0, up to the first that would change its sign.
+
+    Returns whether none would.
+    """
     face = np.flatnonzero((t != 0) | (l1 == 0))
     if not len(face):
-        return
+        return True
     old = t[face]
     pull = slope[face] + l1[face] * np.sign(old)
     move = -solve(factorise(hessian[np.ix_(face, face)]), pull)
@@ -65,3 +70,4 @@ def _solve_face(hessian, t, slope, l1):
     new[crossing <= share] = 0.0
     t[face] = new
     slope += (new - old) @ hessian[face]
+    return share == 1.0

@@ -120,16 +120,19 @@ class SecondOrder:
             "diverged" (the objective is not finite), "interrupted", "max_iter" (no step
             improves it), or None.
         """
-        rows, reason = [], None
+        rows, reason, place = [], None, None
         try:
             with threads.one_for_blas():
                 reason = self._begin()
                 while reason is None and len(rows) < iterations:
+                    place = self._here()
                     reason, step = self._iterate()
                     if step:
                         rows.append((self.loss, self.norm, step))
         except KeyboardInterrupt:
             reason = "interrupted"
+            if place is not None:
+                self._return(place)
         self.problem.split(self.theta, self.state.coef, self.state.intercept)
         return Progress(np.array(rows).reshape(-1, len(HISTORY_COLUMNS)), reason)
 
@@ -207,7 +210,7 @@ class SecondOrder:
         if cold and self._sample:
             self._begin_with_sample()
             self._evaluate(self.theta)
-            if not (self.loss <= null and math.isfinite(self.norm)):
+            if not (self.loss <= null and self.norm < LARGE[self.objective.dtype.itemsize]):
                 self._forget()
                 self._place(np.zeros_like(self.theta))
                 self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
@@ -231,9 +234,15 @@ class SecondOrder:
             return math.log(k)
         return k * math.log(2.0) if self.objective.loss == Loss.LOG_LOSS else math.inf
 
+    def _here(self):
+        return self.theta, self._gradient, self.loss, self._slope, self.norm
+
+    def _return(self, place):
+        self.theta, self._gradient, self.loss, self._slope, self.norm = place
+
     def _evaluate(self, theta):
-        self.theta = theta
         value, self._gradient = self.problem.evaluate(theta)
+        self.theta = theta
         self._settle(value)
 
     def _settle(self, value):
@@ -382,8 +391,8 @@ class SecondOrder:
         That projects the steps of L-BFGS onto the orthant of the signs at their begin.
         Below the rounding errors of the objective the gradient decides.
         """
-        start, value, expected = self.theta, self.loss, -slope / 2
-        norm, gradient, pseudo = self.norm, self._gradient, self._slope
+        place = start, _, value, pseudo, norm = self._here()
+        expected = -slope / 2
         orthant = None
         if self.problem.sparse and not isinstance(self._model, Blocks):
             orthant = np.where(start != 0, start, -pseudo)
@@ -426,8 +435,7 @@ class SecondOrder:
             t, self.theta, loss, self._gradient = best
             self._settle(loss - self._lasso(self.theta))
             return t
-        self.theta, self._gradient = start, gradient
-        self.loss, self._slope, self.norm = value, pseudo, norm
+        self._return(place)
         return 0.0
 
     # ------------------------------------------------------------ samples
@@ -438,6 +446,8 @@ class SecondOrder:
         for per_parameter in _SAMPLE_ROWS:
             part = self._sampled(per_parameter * r)
             part._evaluate(self.theta)
+            if not part.norm < LARGE[self.objective.dtype.itemsize]:
+                return
             # What a sample of m rows says of r parameters is uncertain by about r / 2m.
             enough = 0.05 * part._block / part.objective.n_rows
             for _ in range(20):

@@ -1,0 +1,272 @@
+"""Newton's method, L-BFGS and proximal Newton: the optimum, whatever the data do."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import minimize
+from scipy.special import expit
+from sklearn.exceptions import ConvergenceWarning
+
+import schuss
+from schuss import driver
+from schuss.constants import Loss
+from schuss.objective import Objective
+from schuss.solvers import proximal, second_order
+from schuss.solvers.problem import Problem
+from schuss.solvers.second_order import SecondOrder
+
+
+def rows(n, d, rng, n_classes=2):
+    X = rng.standard_normal((n, d))
+    z = X @ rng.standard_normal((d, n_classes)) / np.sqrt(d)
+    return X, (2 * z + rng.gumbel(size=z.shape)).argmax(axis=1).astype(np.uint8)
+
+
+def objective(backend, X, y, loss, weight=None, n_outputs=1, **options):
+    return Objective(backend, X, y, weight, loss, n_outputs=n_outputs, **{"alpha": 1e-3, **options})
+
+
+def run(objective, max_iter=200, **options):
+    coef = np.zeros((objective.n_outputs, objective.n_features), objective.dtype)
+    intercept = np.zeros(objective.n_outputs, objective.dtype)
+    solver = SecondOrder(objective, coef, intercept, **options)
+    return solver, driver.run(solver, max_iter=max_iter)
+
+
+CASES = [("log_loss", 1), ("squared_error", 1), ("log_loss", 3), (Loss.MULTINOMIAL, 3)]
+
+
+@pytest.mark.parametrize("weighted", (False, True))
+@pytest.mark.parametrize("loss, n_outputs", CASES)
+def test_hessian_is_the_derivative_of_the_gradient(loss, n_outputs, weighted):
+    rng = np.random.default_rng(0)
+    X, y = rows(60, 4, rng, max(2, n_outputs))
+    if loss == "squared_error":
+        # Gauss-Newton is exact where the residuals are 0.
+        theta = rng.standard_normal((n_outputs, 5))
+        y = expit(X @ theta[:, :-1].T + theta[:, -1])
+    else:
+        theta = rng.standard_normal((n_outputs, 5))
+    weight = rng.random(60) if weighted else None
+    problem = Problem(
+        objective(schuss.backends.current(), X, y, loss, weight, n_outputs, alpha=0.1)
+    )
+    problem._pin = lambda *args: None
+    theta = theta.ravel()
+    blocks = problem.hessian(theta)
+    full = np.zeros((problem.size, problem.size))
+    r = blocks.shape[1]
+    for i, block in enumerate(blocks):
+        full[i * r : (i + 1) * r, i * r : (i + 1) * r] = block
+    h = 1e-5
+    for j in range(problem.size):
+        step = np.zeros(problem.size)
+        step[j] = h
+        slope = (problem.evaluate(theta + step)[1] - problem.evaluate(theta - step)[1]) / (2 * h)
+        np.testing.assert_allclose(full[j], slope, atol=1e-8)
+    np.testing.assert_allclose(problem.diagonal(theta), full.diagonal(), atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", ("dense", "csr"))
+@pytest.mark.parametrize("loss, n_outputs", CASES)
+def test_optimum_is_that_of_scipy(kernels, loss, n_outputs, layout):
+    rng = np.random.default_rng(1)
+    X, y = rows(300, 6, rng, max(2, n_outputs))
+    X = sp.csr_array(X) if layout == "csr" else X
+    o = objective(kernels, X, y, loss, None, n_outputs, alpha=0.01)
+    solver, outcome = run(o, tol=1e-9)
+    assert outcome.stop_reason == "converged" and solver.norm <= 1e-9
+    problem = Problem(o)
+    best = minimize(problem.evaluate, np.zeros(problem.size), jac=True, method="BFGS",
+                    options={"gtol": 1e-9})  # fmt: skip
+    assert outcome.loss <= best.fun * (1 + 1e-12)
+    np.testing.assert_allclose(solver.theta, best.x, atol=1e-5)
+
+
+@pytest.mark.parametrize("l1_ratio", (0.3, 1.0))
+@pytest.mark.parametrize("loss, n_outputs", CASES)
+def test_l1_meets_its_optimality_conditions(loss, n_outputs, l1_ratio):
+    rng = np.random.default_rng(2)
+    X, y = rows(400, 12, rng, max(2, n_outputs))
+    o = objective(
+        schuss.backends.current(), X, y, loss, None, n_outputs, alpha=0.06, l1_ratio=l1_ratio
+    )
+    solver, outcome = run(o, tol=1e-10)
+    assert outcome.stop_reason == "converged"
+    _, gradient = solver.problem.evaluate(solver.theta)
+    zero = solver.theta == 0
+    assert zero.any() and not zero.all()
+    l1 = solver.problem.l1
+    assert (np.abs(gradient[zero]) <= l1[zero] + 1e-10).all()
+    np.testing.assert_allclose(
+        gradient[~zero], -(l1 * np.sign(solver.theta))[~zero], rtol=0, atol=1e-10
+    )
+
+
+def test_l1_of_many_features_by_lbfgs(monkeypatch):
+    rng = np.random.default_rng(3)
+    X, y = rows(300, 40, rng)
+    o = objective(schuss.backends.current(), X, y, "log_loss", alpha=0.02, l1_ratio=1.0)
+    newton, _ = run(o, tol=1e-9)
+    monkeypatch.setattr(second_order, "_NEWTON_PRODUCTS", 0)
+    lbfgs, outcome = run(o, tol=1e-7, max_iter=2000)
+    assert lbfgs.method == "lbfgs" and outcome.stop_reason == "converged"
+    np.testing.assert_allclose(lbfgs.theta, newton.theta, atol=1e-5)
+
+
+def test_quadratic_with_l1_of_bad_condition():
+    rng = np.random.default_rng(4)
+    q, _ = np.linalg.qr(rng.standard_normal((30, 30)))
+    hessian = q @ np.diag(np.logspace(-6, 2, 30)) @ q.T
+    gradient, theta, l1 = rng.standard_normal((3, 30))
+    l1 = np.abs(l1) * 0.5
+    t = proximal.minimise(hessian, gradient, theta, l1, 1e-10)
+    slope = gradient + hessian @ (t - theta)
+    assert np.abs(proximal.smallest_subgradient(slope, t, l1)).max() <= 1e-7
+
+
+# ---------------------------------------------------------------------------
+# Samples that mislead.
+
+N, D = 20_000, 12
+
+
+def _sorted_by_class(X, y, rng):
+    order = np.argsort(y, kind="stable")
+    return X[order], y[order]
+
+
+def _rare_class(X, y, rng):
+    return X, (rng.random(N) < expit(X[:, 0] - 8)).astype(np.uint8)
+
+
+def _heavy_tails(X, y, rng):
+    X = rng.standard_t(1.2, (N, D))
+    return X, (rng.random(N) < expit(np.clip(X[:, 0] / 3, -30, 30))).astype(np.uint8)
+
+
+def _rare_features(X, y, rng):
+    X = X.copy()
+    X[:, :5] = 0
+    for j in range(5):
+        X[rng.choice(N, 15), j] = 10.0 ** (j - 1)
+    return X, y
+
+
+def _scales(X, y, rng):
+    return X * np.logspace(-5, 5, D), y
+
+
+def _copies(X, y, rng):
+    return np.column_stack([X, X[:, 0], np.ones(N)]), y
+
+
+TRAPS = (_sorted_by_class, _rare_class, _heavy_tails, _rare_features, _scales, _copies)
+
+
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.__name__.strip("_"))
+def test_bad_samples_cost_passes_never_the_answer(trap):
+    rng = np.random.default_rng(5)
+    X, y = trap(*rows(N, D, rng), rng)
+    o = objective(schuss.backends.current(), X, y, "log_loss", alpha=1 / N)
+    sampled, outcome = run(o, tol=1e-8)
+    assert sampled.method == "lbfgs" and sampled._sample
+    newton, _ = run(o, tol=1e-9, exact=True)
+    assert outcome.stop_reason == "converged"
+    assert outcome.loss == pytest.approx(newton.loss, rel=1e-9)
+    assert sampled.problem.passes <= 60
+
+
+def test_weights_that_leave_few_rows():
+    rng = np.random.default_rng(6)
+    X, y = rows(N, D, rng)
+    weight = np.zeros(N)
+    weight[:100] = 1.0
+    few = objective(schuss.backends.current(), X[:100], y[:100], "log_loss", alpha=0.01)
+    all_ = objective(schuss.backends.current(), X, y, "log_loss", weight, alpha=0.01)
+    a, b = run(few, tol=1e-9)[0], run(all_, tol=1e-9)[0]
+    np.testing.assert_allclose(b.theta, a.theta, atol=1e-6)
+
+
+def test_few_passes_where_rows_are_many():
+    rng = np.random.default_rng(7)
+    X, y = rows(100_000, 20, rng)
+    X = X.astype(np.float32)
+    o = objective(schuss.backends.current(), X, y, "log_loss", alpha=1e-5)
+    solver, outcome = run(o, tol=1e-5)
+    wide = objective(schuss.backends.current(), X.astype(np.float64), y, "log_loss", alpha=1e-5)
+    best = run(wide, tol=1e-10)[1].loss
+    reached = outcome.history["loss"] <= best * (1 + 1e-6)
+    # The first pass is where the run begins.
+    assert 1 + np.argmax(reached) + 1 <= 6 and reached.any()
+    assert len(outcome.history["loss"]) == outcome.n_iter
+
+
+def test_same_bits_at_each_call_and_for_all_threads():
+    rng = np.random.default_rng(8)
+    X, y = rows(200_000, 15, rng)
+    fits = []
+    for threads in (1, 2, 1):
+        o = objective(schuss.backends.current(), X, y, "log_loss", n_threads=threads)
+        fits.append(run(o, tol=1e-8)[0].theta)
+    assert (fits[0] == fits[1]).all() and (fits[0] == fits[2]).all()
+
+
+@pytest.mark.parametrize("loss", ("log_loss", "squared_error"))
+@pytest.mark.parametrize("solver", ("lbfgs", "newton"))
+@pytest.mark.parametrize("n_classes", (2, 3))
+def test_sigmoid_neurons(loss, solver, n_classes):
+    rng = np.random.default_rng(9)
+    X, y = rows(500, 5, rng, n_classes)
+    options = {"loss": loss, "alpha": 0.01, "tol": 1e-7}
+    model = schuss.SigmoidClassifier(solver=solver, **options).fit(X, y)
+    slow = schuss.SigmoidClassifier(solver="nesterov", max_iter=20_000, **options).fit(X, y)
+    assert model.stop_reason_ == "converged" and model.n_iter_ < 60
+    assert (np.diff(model.history_["loss"]) <= 1e-12).all()
+    assert model.loss_ == pytest.approx(slow.loss_, rel=1e-8)
+    np.testing.assert_allclose(model.coef_, slow.coef_, atol=1e-4)
+
+
+def test_tolerance_of_zero_ends_at_rounding():
+    rng = np.random.default_rng(10)
+    X, y = rows(300, 5, rng)
+    for dtype in (np.float64, np.float32):
+        model = schuss.SigmoidClassifier(
+            loss="log_loss", solver="newton", alpha=0.01, tol=0.0, max_iter=100
+        ).fit(X.astype(dtype), y)
+        assert model.stop_reason_ == "converged" and model.n_iter_ < 30
+
+
+def test_what_these_solvers_do_not_take(tmp_path):
+    X, y = [[0.0], [1.0], [2.0]], [0, 1, 1]
+    for options, name in (({"batch_size": 2}, "batch_size=2"), ({"learning_rate": 0.5}, "0.5")):
+        with pytest.raises(ValueError, match=f"{name}.*lbfgs"):
+            schuss.SigmoidClassifier(solver="lbfgs", **options).fit(X, y)
+    with pytest.raises(ValueError, match="partial_fit"):
+        schuss.SigmoidClassifier(solver="newton").partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="checkpoint"):
+        schuss.train(X, y, solver="newton", checkpoint=tmp_path / "c")
+    with pytest.warns(ConvergenceWarning, match="Not converged after"):
+        schuss.SigmoidClassifier(solver="newton", max_iter=1, tol=1e-12).fit(X, [0, 1, 0])
+
+
+def test_interrupt_keeps_the_last_step(monkeypatch):
+    rng = np.random.default_rng(11)
+    X, y = rows(300, 5, rng)
+    calls = []
+    evaluate = Problem.evaluate
+
+    def interrupted(self, theta):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return evaluate(self, theta)
+
+    monkeypatch.setattr(Problem, "evaluate", interrupted)
+    with pytest.warns(UserWarning, match="interrupted after 2 of 100"):
+        model = schuss.LogisticRegression(tol=1e-10).fit(X, y)
+    assert model.stop_reason_ == "interrupted" and model.n_iter_ == 2
+    monkeypatch.undo()
+    with pytest.warns(ConvergenceWarning):
+        two = schuss.LogisticRegression(tol=1e-10, max_iter=2).fit(X, y)
+    assert (model.coef_ == two.coef_).all()
