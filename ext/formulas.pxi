@@ -113,7 +113,9 @@ cdef inline vreal tanh_of(vreal z) noexcept nogil:
     return v_where_negative(z, v_set(0) - x, x)
 
 
-cdef inline inlined_void cost(int loss, vreal z, vreal y, vreal *value, vreal *derivative) noexcept nogil:
+cdef inline inlined_void cost(
+    int loss, vreal z, vreal y, vreal *value, vreal *derivative
+) noexcept nogil:
     """A cost c(z, y) and dc/dz; `loss` is a constant at every call."""
     cdef vreal p, q, e, rest, residual, share
     if loss == LOSS_QUADRATIC:
