@@ -26,7 +26,6 @@ from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import scale
 
 import schuss
 from schuss.backends import cython_
@@ -404,7 +403,6 @@ def animals(path: str, epochs: int) -> Table:
         "schuss, uint8 as it lies": (schuss, X, X_test),
         "schuss, float32 in [0, 1]": (schuss, _unit(X), _unit(X_test)),
         "scikit-learn, float32 in [0, 1]": (sklearn_networks, _unit(X), _unit(X_test)),
-        "schuss, float32 standardised": (schuss, scale(_unit(X)), scale(_unit(X_test))),
         "scikit-learn, uint8": (sklearn_networks, X, X_test),
     }
     for name, (module, train, test) in inputs.items():

@@ -396,9 +396,11 @@ class NetworkObjective:
 
     def value_and_gradient(self, theta, grad):
         """Mean cost plus penalty; the gradient goes into `grad`."""
-        n_threads = self.n_threads(self.n_rows)
-        value = self.backend.network_gradient(self.data, self.network, theta, grad, n_threads)
         weights = theta[: self._n_weights]
-        if grad is not None:
-            grad[: self._n_weights] += self._l2 * weights
-        return value + self._l2 / 2 * float(np.sum(np.square(weights, dtype=np.float64)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            value = self.backend.network_gradient(
+                self.data, self.network, theta, grad, self.n_threads(self.n_rows)
+            )
+            if grad is not None:
+                grad[: self._n_weights] += self._l2 * weights
+            return value + self._l2 / 2 * float(np.sum(np.square(weights, dtype=np.float64)))

@@ -291,7 +291,7 @@ class QuasiNewton(_NetworkRun):
     def _minimize(self):
         try:
             # Its vectors are short: BLAS with two threads took 20 times as long as with one.
-            with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
+            with threadpool_limits(1, "blas"):
                 result = scipy.optimize.minimize(
                     self._evaluate, self._state.theta.copy(), method="L-BFGS-B", jac=True,
                     callback=self._reached, options=self._options,
