@@ -173,7 +173,7 @@ def test_penalised_optimum_is_that_of_scikit_learn(rows):
     ("options", "words"),
     [
         ({"loss": "hinge"}, "'loss' parameter of train.*squared_error"),
-        ({"solver": "lbfgs"}, "'solver' parameter of train.*adaptive.*Got 'lbfgs'"),
+        ({"solver": "saga"}, "'solver' parameter of train.*adaptive.*Got 'saga'"),
         ({"learning_rate": 0.0}, "'learning_rate' parameter"),
         ({"learning_rate": float("nan")}, "'learning_rate' parameter"),
         ({"epochs": 0}, "'epochs' parameter"),

@@ -196,7 +196,8 @@ def train(
         str,
         _option(
             _NEURON,
-            "gd, momentum, nesterov or adaptive (all rows a step); sgd or adam (batches).",
+            "gd, momentum, nesterov or adaptive (all rows a step); sgd or adam (batches); "
+            "lbfgs or newton (to the optimum in a few passes).",
             metavar="NAME",
         ),
     ] = "nesterov",

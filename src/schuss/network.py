@@ -468,7 +468,9 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
     >>> import numpy as np
     >>> from schuss import MLPRegressor
     >>> x = np.linspace(0, 3, 40)[:, None]
-    >>> model = MLPRegressor((8,), activation="tanh", solver="lbfgs", random_state=0)
+    >>> model = MLPRegressor(
+    ...     hidden_layer_sizes=(8,), activation="tanh", solver="lbfgs", random_state=0
+    ... )
     >>> model.fit(x, np.sin(x[:, 0])).score(x, np.sin(x[:, 0])) > 0.99
     True
     """

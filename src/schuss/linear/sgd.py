@@ -322,7 +322,7 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     >>> from schuss import SGDRegressor
     >>> X = [[0.0], [1.0], [2.0], [3.0]]
     >>> model = SGDRegressor(eta0=0.1, random_state=0, tol=1e-6).fit(X, [1.0, 3.0, 5.0, 7.0])
-    >>> abs(model.predict([[4.0]])[0] - 9.0) < 0.1
+    >>> bool(abs(model.predict([[4.0]])[0] - 9.0) < 0.1)
     True
     """
 
