@@ -127,7 +127,7 @@ class SweepMark(IntEnum):
     SCALE = 2
     SHARE = 3
     WHOLE = 4
-    # Norms of the weights, as they are told: see `contract.sweep`.
+    # Norms of the weights, told of in `contract.sweep`; where the penalty needs them.
     SQUARES = 5
     ABSOLUTES = 6
     OWED = 7  # l1 penalty that every weight should have had

@@ -108,13 +108,14 @@ class _SGD:
             if len(earlier["seconds"]):
                 history["seconds"] = history["seconds"] + earlier["seconds"][-1]
             history = {k: np.concatenate([earlier[k], v]) for k, v in history.items()}
-        self._report = history, outcome.loss, outcome.stop_reason
+        loss = float(history["loss"][-1]) if len(history["loss"]) else np.nan
+        self._report = history, loss, outcome.stop_reason
         if outcome.stop_reason == "diverged":
             raise sweeps.divergence_error()
         self._tell(*self._report)
-        if not np.isfinite(outcome.loss):
+        if outcome.n_iter and not np.isfinite(loss):
             warnings.warn(
-                f"The objective came to {outcome.loss}: scores or penalties overflow, and the "
+                f"The objective came to {loss}: scores or penalties overflow, and the "
                 "model is of no use. Scale the features, for example with "
                 "sklearn.preprocessing.StandardScaler.",
                 RuntimeWarning,

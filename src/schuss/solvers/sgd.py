@@ -212,8 +212,11 @@ class SGD:
         return Progress(rows, reason)
 
     def value(self):
-        """Sum of the neurons' objectives in their last epochs."""
-        return float(self._last[:, 0].sum())
+        """Sum of the neurons' objectives in their last epochs, as far as it is finite.
+
+        scikit-learn keeps finite weights, whatever their objective, and so does the driver.
+        """
+        return float(np.nan_to_num(self._last[:, 0].sum()))
 
     def is_finite(self):
         return bool((self._trail.marks[:, SweepMark.STATUS] != Status.NONFINITE).all())
@@ -279,7 +282,8 @@ class SGD:
         return 1 / (math.sqrt(1 / math.sqrt(self._pace.alpha)) * self._pace.alpha)
 
     def _first_step(self):
-        pace, t = self._pace, self._trail.marks[0, SweepMark.T]
+        # A Python number raises where NumPy's would warn.
+        pace, t = self._pace, float(self._trail.marks[0, SweepMark.T])
         try:
             if pace.schedule == Schedule.OPTIMAL:
                 step = 1 / (pace.alpha * (pace.shift + t - 1))

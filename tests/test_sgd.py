@@ -1,0 +1,194 @@
+"""`SGDClassifier` and `SGDRegressor`: scikit-learn's path, and what is more than scikit-learn's."""
+
+import itertools
+import os
+import pickle
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn import linear_model
+
+import schuss
+from schuss import SGDClassifier, SGDRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore:Maximum number of iteration")
+
+LOSSES = tuple(linear_model.SGDClassifier.loss_functions)
+
+
+def rows(n=200, d=9, seed=0):
+    rng = np.random.default_rng(seed)
+    X, w = rng.standard_normal((n, d)), rng.standard_normal(d)
+    z = X @ w + rng.standard_normal(n)
+    return X, z, rng.random(n) * (rng.random(n) < 0.9)
+
+
+def same(ours, theirs, close=1e-9):
+    for name in ("coef_", "intercept_"):
+        a, b = getattr(ours, name), getattr(theirs, name)
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, close, close * np.abs(b).max())
+    assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
+
+
+@pytest.mark.parametrize("sparse", (False, True))
+@pytest.mark.parametrize("loss", LOSSES)
+def test_path(loss, sparse):
+    X, z, weight = rows()
+    if sparse:
+        X = sp.csr_array(X * (np.random.default_rng(1).random(X.shape) < 0.4))
+    options = itertools.product(
+        ("optimal", "constant", "invscaling", "adaptive"), ("l2", "l1", "elasticnet", None)
+    )
+    for i, (schedule, penalty) in enumerate(options):
+        parameters = {
+            "loss": loss, "learning_rate": schedule, "penalty": penalty, "eta0": 0.01,
+            # Small enough that "optimal" takes no first steps that make the path chaotic.
+            "alpha": 1.0 if schedule == "optimal" else 1e-3, "max_iter": 8, "random_state": i,
+            "average": (False, True, 150)[i % 3], "early_stopping": i % 4 == 1,
+            "fit_intercept": i % 5 != 0, "shuffle": i % 7 != 0,
+        }  # fmt: skip
+        fit = {"sample_weight": weight} if i % 2 else {}
+        y = (z > 0) if i % 3 else np.digitize(z, [-1, 1])
+        classes = {"class_weight": {0: 2.0, 1: 0.5}}
+        pairs = [(SGDClassifier, linear_model.SGDClassifier, y, classes)]
+        if loss in linear_model.SGDRegressor.loss_functions:
+            pairs.append((SGDRegressor, linear_model.SGDRegressor, z, {}))
+        for mine, theirs, target, more in pairs:
+            models = [c(**parameters, **more).fit(X, target, **fit) for c in (mine, theirs)]
+            same(*models)
+
+
+@pytest.mark.parametrize("average", (False, True, 300))
+@pytest.mark.parametrize("n_classes", (2, 3))
+def test_calls_that_go_on(average, n_classes):
+    X, z, _ = rows(400)
+    y = np.digitize(z, [0, 1][: n_classes - 1])
+    common = {"average": average, "alpha": 0.1}
+    models = [c(random_state=1, **common) for c in (SGDClassifier, linear_model.SGDClassifier)]
+    for start in range(0, 400, 100):
+        part = slice(start, start + 100)
+        for model in models:
+            model.partial_fit(X[part], y[part], classes=np.unique(y))
+        same(*models)
+    models = [
+        c(warm_start=True, max_iter=3, random_state=np.random.RandomState(4), **common)
+        for c in (SGDClassifier, linear_model.SGDClassifier)
+    ]
+    for _ in range(3):
+        for model in models:
+            model.fit(X, y)
+        same(*models)
+
+
+def test_float32():
+    X, z, _ = rows(1000)
+    X = X.astype(np.float32)
+    for mine, theirs, y in (
+        (SGDClassifier(alpha=0.1, random_state=0), linear_model.SGDClassifier, z > 0),
+        (SGDRegressor(random_state=0), linear_model.SGDRegressor, z),
+    ):
+        mine.fit(X, y)
+        other = theirs(**mine.get_params()).fit(X, y)
+        assert mine.coef_.dtype == mine.intercept_.dtype == np.float32
+        np.testing.assert_allclose(mine.coef_, other.coef_, 1e-3, 1e-4)
+
+
+def test_report_and_callbacks():
+    X, z, _ = rows()
+    model = SGDClassifier(alpha=0.1, random_state=0).fit(X, z > 0)
+    assert model.stop_reason_ == "converged" and model.converged_
+    assert set(model.history_) == {"loss", "step", "seconds"}
+    assert len(model.history_["loss"]) == model.n_iter_
+    assert model.loss_ == model.history_["loss"][-1]
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+    def stop(info):
+        assert np.isfinite(info.coef).all()
+        return info.n_iter >= 2
+
+    stop.every = 1
+    model.set_params(tol=None).fit(X, z > 0, callbacks=stop)
+    assert (model.stop_reason_, model.n_iter_) == ("callback", 2)
+    model.partial_fit(X, z > 0)
+    assert len(model.history_["loss"]) == 3
+
+    model.set_params(early_stopping=True, tol=1e-3).fit(X, z > 0)
+    assert model.stop_reason_ == "early_stopping"
+    assert len(model.history_["validation_loss"]) == model.n_iter_
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signal can be sent to one's own process")
+@pytest.mark.skipif(schuss.get_backend() != "cython", reason="others see Ctrl-C between calls")
+def test_ctrl_c_keeps_the_weights():
+    X, z, _ = rows(20_000, 50)
+    model = SGDRegressor(max_iter=10**7, tol=None, random_state=0)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    begin = time.perf_counter()
+    with pytest.warns(UserWarning, match="Training interrupted after"):
+        model.fit(X, z)
+    assert time.perf_counter() - begin < 10
+    assert model.stop_reason_ == "interrupted" and np.isfinite(model.coef_).all()
+
+
+def test_threads_change_no_bit():
+    X, z, _ = rows()
+    y = np.digitize(z, [-1, 0, 1])
+    one, many = (SGDClassifier(random_state=0, n_jobs=n).fit(X, y) for n in (1, 4))
+    np.testing.assert_array_equal(one.coef_, many.coef_)
+
+
+def test_a_step_that_overflows():
+    X, z, _ = rows()
+    model = SGDRegressor(random_state=0).fit(X, z)
+    coef = model.coef_.copy()
+    model.set_params(learning_rate="constant", eta0=1e300, tol=None)
+    with pytest.raises(
+        schuss.DivergenceError, match=r"overflow occurred at epoch #1.*eta0=1e\+300"
+    ):
+        model.fit(X, z)
+    np.testing.assert_array_equal(model.coef_, coef)
+    assert model.stop_reason_ == "diverged" and not model.converged_
+    with pytest.raises(ValueError, match="power_t=-2000.*first step comes out as inf"):
+        SGDRegressor().partial_fit(X, z).set_params(power_t=-2000).partial_fit(X, z)
+
+
+def test_bad_weights():
+    X, z, weight = rows()
+    y = np.where(z > 0, "up", "down")
+    model = SGDClassifier(alpha=0.1, random_state=0).fit(X, y)
+    before = pickle.dumps(model)
+    with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`.*-1"):
+        model.fit(X, y, sample_weight=weight - 1)
+    assert pickle.dumps(model) == before
+    with pytest.raises(ValueError, match="only one class, 'up'"):
+        model.fit(X, y, sample_weight=(y == "up") * 1.0)
+    y3 = np.array(["a", "b", "c"])[np.digitize(z, [-1, 1])]
+    with pytest.warns(UserWarning, match="0 in every row of the class 'b'"):
+        model.fit(X, y3, sample_weight=(y3 != "b") * 1.0)
+
+
+def test_what_is_given_stays_as_it_was():
+    X, z, _ = rows()
+    start = np.zeros((1, 9))
+    SGDClassifier(random_state=0).fit(X, z > 0, coef_init=start)
+    assert not start.any()
+
+
+def test_an_objective_that_overflows_is_told():
+    X, z, _ = rows()
+    with pytest.warns(RuntimeWarning, match="The objective came to"):
+        SGDClassifier(random_state=0, max_iter=3).fit(1e300 * X, z > 0)
+
+
+def test_verbose_prints_the_objective(capsys):
+    X, z, _ = rows()
+    SGDRegressor(verbose=1, random_state=0, max_iter=3).fit(X, z)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "iteration 3/3" in line and "gradient" not in line
