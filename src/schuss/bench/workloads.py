@@ -34,7 +34,8 @@ def _train(name, epochs, dtype="float32", **parameters):
             task.X, task.codes, loss=task.loss, learning_rate=task.learning_rate,
             epochs=epochs, tol=0.0, n_jobs=1, **parameters,
         )  # fmt: skip
-        return np.append(result.coef, result.intercept)
+        # An intercept that is a Python number would make it float64, and held to that.
+        return np.append(result.coef, result.intercept).astype(result.coef.dtype)
 
     return call
 
