@@ -29,7 +29,8 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"plot_",
-    "ignore_pattern": r"(^|[/\\])cats_dogs\.py$",
+    # Scripts, not pages.
+    "ignore_pattern": r"(^|[/\\])(?!plot_)[^/\\]*\.py$",
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "download_all_examples": False,
