@@ -31,7 +31,8 @@ COMMON_FLAGS = {
     ],
     "msvc": ["/O2"],
 }
-# 256-bit vectors also in x86-64-v4: 512-bit code from compilers is slower on short rows.
+# The kernels' own registers (vec.h) are as wide as the processor's. What the compiler turns
+# into vectors by itself, short loops mostly, keeps to 256 bits in x86-64-v4 too.
 ISA_FLAGS = {
     "baseline": {"unix": [], "msvc": []},
     "x86_64_v3": {"unix": ["-march=x86-64-v3"], "msvc": ["/arch:AVX2"]},

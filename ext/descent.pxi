@@ -440,7 +440,7 @@ def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
               real[::1] derivative):
     """See the contract."""
     cdef Py_ssize_t i = 0, m, n = z.shape[0]
-    cdef real[8] z_, y_, value_, derivative_
+    cdef real[MOST_LANES] z_, y_, value_, derivative_
     cdef vreal c, g
     if n == 0:
         return

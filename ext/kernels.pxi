@@ -56,6 +56,9 @@ cdef extern from "team.h" nogil:
     void wait_until(const int64_t *place, int64_t value)
     void meet(int64_t *arrived, int64_t *round, int64_t size)
 
+cdef enum:
+    MOST_LANES = 16  # of any type and instruction set
+
 include "formulas.pxi"
 include "softmax.pxi"
 include "lines.pxi"

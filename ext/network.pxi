@@ -35,7 +35,7 @@ cdef enum:
     # the L2 cache for layers of some hundreds of neurons. Larger batches are taken in parts.
     NETWORK_ROWS = 256
     # Rows of a strip in whole registers: the least that serves both types and all tiles.
-    STRIP = 8
+    STRIP = MOST_LANES
     # Bytes of rows that are asked for before they are read.
     READ_AHEAD = 1024
     # Multiplications between two looks at signals: some hundredths of a second.

@@ -7,7 +7,6 @@ ctypedef fused index_t:
 
 
 cdef enum:
-    MOST_LANES = 8
     MOST_SKEW = 8   # rows in a block of `skewed_pass`
 
 

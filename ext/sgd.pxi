@@ -68,7 +68,7 @@ cdef inline double row_cost(
     """Cost of a row, and its derivative with respect to the score."""
     cdef double z
     cdef vreal value, derivative
-    cdef real[8] first
+    cdef real[MOST_LANES] first
     if loss == ROWLOSS_LOG_LOSS:
         cost(LOSS_LOG_LOSS, v_set(<real>p), v_set(<real>y), &value, &derivative)
         v_store(first, derivative)
@@ -575,7 +575,7 @@ cdef class Sweep(Job):
         cdef Problem *p = &self.p
         cdef Sweeper s
         cdef Py_ssize_t j, size = p.x.d * REAL_SIZE, row_bytes
-        cdef real[8] ones
+        cdef real[MOST_LANES] ones
         cdef int interrupted
         self.marks[k, SWEEPMARK_EPOCHS] = 0
         if self.marks[k, SWEEPMARK_STATUS] != STATUS_RAN:

@@ -14,7 +14,7 @@ cdef void softmax_block(
     cdef Py_ssize_t i = 0, j, k
     cdef vreal largest, free_, hit, rest, own, e, low, total, c, p, q, t, w
     cdef vreal one = v_set(1), none = v_set(0), sum_ = v_set(0)
-    cdef real[16] lanes
+    cdef real[MOST_LANES] lanes
     while i < count:
         w = one if s == NULL else v_load(s + i)
         largest = v_load(z + i) + v_set(intercept[0])

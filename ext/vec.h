@@ -28,9 +28,9 @@ typedef int32_t bits;
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
-/* 32 bytes also under AVX-512: at the row lengths of small problems 64 lost more in
-   remainders than they gained, and large problems wait for memory either way. */
-#if defined(__AVX__)
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#elif defined(__AVX__)
 #define VECTOR_BYTES 32
 #else
 #define VECTOR_BYTES 16
@@ -179,7 +179,13 @@ ALWAYS_INLINE vreal v_sqrt(vreal v) {
 }
 
 /* The lanes in pairs half a register apart, until one is left. */
-#if VECTORISED && LANES == 8
+#if VECTORISED && LANES == 16
+#define FOLD(v, op) \
+    v = op(v, SHUFFLE(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)); \
+    v = op(v, SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)); \
+    v = op(v, SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)); \
+    v = op(v, SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14))
+#elif VECTORISED && LANES == 8
 #define FOLD(v, op) \
     v = op(v, SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3)); \
     v = op(v, SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5)); \
@@ -211,24 +217,52 @@ ALWAYS_INLINE real v_largest(vreal v) {
 #endif
 }
 
-/* out[0:4] = sums of the lanes of a, b, c, d: three levels of pairs serve four registers. */
+/* out[0:4] = sums of the lanes of a, b, c, d: pairs within blocks of four lanes serve four
+   registers, and the halves that are left are added until one block is. */
+#if VECTORISED && LANES >= 4
+typedef real vquad __attribute__((vector_size(4 * REAL_SIZE)));
+#if LANES >= 8
+typedef real vhalf __attribute__((vector_size(VECTOR_BYTES / 2)));
+#endif
+#if LANES == 16
+#define EVEN_PAIRS 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
+#define ODD_PAIRS 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
+#define LOW_PAIRS 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGH_PAIRS 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#elif LANES == 8
+#define EVEN_PAIRS 0, 8, 2, 10, 4, 12, 6, 14
+#define ODD_PAIRS 1, 9, 3, 11, 5, 13, 7, 15
+#define LOW_PAIRS 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH_PAIRS 2, 3, 10, 11, 6, 7, 14, 15
+#else
+#define EVEN_PAIRS 0, 4, 2, 6
+#define ODD_PAIRS 1, 5, 3, 7
+#define LOW_PAIRS 0, 1, 4, 5
+#define HIGH_PAIRS 2, 3, 6, 7
+#endif
+#endif
 ALWAYS_INLINE void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out) {
-#if VECTORISED && LANES == 8
-    typedef real vhalf __attribute__((vector_size(VECTOR_BYTES / 2)));
-    vreal ab = SHUFFLE(a, b, 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
-    vreal cd = SHUFFLE(c, d, 0, 8, 2, 10, 4, 12, 6, 14) + SHUFFLE(c, d, 1, 9, 3, 11, 5, 13, 7, 15);
-    vreal abcd = SHUFFLE(ab, cd, 0, 1, 8, 9, 4, 5, 12, 13)
-               + SHUFFLE(ab, cd, 2, 3, 10, 11, 6, 7, 14, 15);
+#if VECTORISED && LANES >= 4
+    vreal ab = SHUFFLE(a, b, EVEN_PAIRS) + SHUFFLE(a, b, ODD_PAIRS);
+    vreal cd = SHUFFLE(c, d, EVEN_PAIRS) + SHUFFLE(c, d, ODD_PAIRS);
+    vreal all = SHUFFLE(ab, cd, LOW_PAIRS) + SHUFFLE(ab, cd, HIGH_PAIRS);
+#if LANES == 4
+    v_store(out, all);
+#else
     vhalf low, high;
-    memcpy(&low, &abcd, sizeof low);
-    memcpy(&high, (const char *)&abcd + sizeof low, sizeof high);
+    memcpy(&low, &all, sizeof low);
+    memcpy(&high, (const char *)&all + sizeof low, sizeof high);
     low = low + high;
+#if LANES == 16
+    vquad first, second;
+    memcpy(&first, &low, sizeof first);
+    memcpy(&second, (const char *)&low + sizeof first, sizeof second);
+    first = first + second;
+    memcpy(out, &first, sizeof first);
+#else
     memcpy(out, &low, sizeof low);
-#elif VECTORISED && LANES == 4
-    vreal ab = SHUFFLE(a, b, 0, 4, 2, 6) + SHUFFLE(a, b, 1, 5, 3, 7);
-    vreal cd = SHUFFLE(c, d, 0, 4, 2, 6) + SHUFFLE(c, d, 1, 5, 3, 7);
-    vreal abcd = SHUFFLE(ab, cd, 0, 1, 4, 5) + SHUFFLE(ab, cd, 2, 3, 6, 7);
-    v_store(out, abcd);
+#endif
+#endif
 #else
     out[0] = v_sum(a);
     out[1] = v_sum(b);
