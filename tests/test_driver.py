@@ -1,5 +1,6 @@
 """The loop of chunks: what stops it, and that its chunks leave no trace."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -136,6 +137,23 @@ def test_ctrl_c_in_a_callback_keeps_what_was_reached(rows):
         result = train(*rows, epochs=100, callbacks=interrupt)
     assert result.stop_reason == "interrupted"
     np.testing.assert_array_equal(result.coef, train(*rows, epochs=20).coef)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_is_not_lost_in_a_callback_from_c(rows):
+    # As llvmlite has them: exceptions cannot leave such a callback.
+    press = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+
+    def interrupt(info):
+        if info.n_iter == 20:
+            press()
+
+    interrupt.every = 10
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.warns(UserWarning, match="interrupted after 30 of 100"):
+        result = train(*rows, epochs=100, callbacks=interrupt)
+    assert result.stop_reason == "interrupted"
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")

@@ -23,7 +23,10 @@ A run is an object with
 """
 
 import math
+import signal
+import threading
 import warnings
+from contextlib import contextmanager
 from time import perf_counter
 from typing import NamedTuple
 
@@ -181,40 +184,43 @@ def run(
     best = (math.inf, None)
     chunk = min(max(1.0, _FIRST_CHUNK_SECONDS / solver.seconds_estimate), _LONGEST_FIRST_CHUNK)
     try:
-        while reason is None and log.n_rows < max_iter:
-            epochs = _chunk_length(chunk, solver, log.n_rows, max_iter, callbacks, validate)
-            before = solver.snapshot() if plateau is not None else None
-            rows, reason = solver.advance(epochs)
-            level = None
-            if plateau is not None and not early_stopping:
-                level = plateau.find(rows[:, 0])
-                if level is not None and level + 1 < epochs:
-                    rows = rows[: level + 1]
-                    reason = "interrupted" if reason == "interrupted" else None
-                    solver.restore(before)
-                    solver.advance(len(rows))
-            if watch is not None and (stop := watch.find(rows[:, 0])) is not None:
-                reason, rows = "diverged", rows[: stop + 1]
-            elif level is not None and reason is None and solver.is_settled():
-                reason = "converged"
-            validation = None
-            if validate is not None and len(rows):
-                validation = validate()
-                if early_stopping:
-                    judged = validation if judge is None else judge()
-                    if judged < best[0]:
-                        best = judged, getattr(solver, "weights", solver.snapshot)()
-                    if plateau.find(np.array([judged])) is not None and reason is None:
-                        reason = "early_stopping"
-            seconds = log.add(rows, validation)
-            if len(rows) and reason != "diverged":
-                info = Info(solver, log, max_iter) if callbacks else None
-                if _call(callbacks, info, chunked=reason is not None) and reason is None:
-                    reason = "callback"
-                if checkpoint is not None and reason != "interrupted":
-                    final = reason is not None or log.n_rows == max_iter
-                    checkpoint.save(solver, log.rows, final, reason == "converged")
-            chunk = next_chunk(chunk, epochs, seconds)
+        with _noted_interrupts() as interrupts:
+            while reason is None and log.n_rows < max_iter:
+                epochs = _chunk_length(chunk, solver, log.n_rows, max_iter, callbacks, validate)
+                before = solver.snapshot() if plateau is not None else None
+                rows, reason = solver.advance(epochs)
+                if interrupts and reason is None:
+                    reason = "interrupted"
+                level = None
+                if plateau is not None and not early_stopping:
+                    level = plateau.find(rows[:, 0])
+                    if level is not None and level + 1 < epochs:
+                        rows = rows[: level + 1]
+                        reason = "interrupted" if reason == "interrupted" else None
+                        solver.restore(before)
+                        solver.advance(len(rows))
+                if watch is not None and (stop := watch.find(rows[:, 0])) is not None:
+                    reason, rows = "diverged", rows[: stop + 1]
+                elif level is not None and reason is None and solver.is_settled():
+                    reason = "converged"
+                validation = None
+                if validate is not None and len(rows):
+                    validation = validate()
+                    if early_stopping:
+                        judged = validation if judge is None else judge()
+                        if judged < best[0]:
+                            best = judged, getattr(solver, "weights", solver.snapshot)()
+                        if plateau.find(np.array([judged])) is not None and reason is None:
+                            reason = "early_stopping"
+                seconds = log.add(rows, validation)
+                if len(rows) and reason != "diverged":
+                    info = Info(solver, log, max_iter) if callbacks else None
+                    if _call(callbacks, info, chunked=reason is not None) and reason is None:
+                        reason = "callback"
+                    if checkpoint is not None and reason != "interrupted":
+                        final = reason is not None or log.n_rows == max_iter
+                        checkpoint.save(solver, log.rows, final, reason == "converged")
+                chunk = next_chunk(chunk, epochs, seconds)
     except KeyboardInterrupt:
         reason = "interrupted"
     if reason == "interrupted":
@@ -230,6 +236,32 @@ def run(
         if text is not None:
             warnings.warn(text, ConvergenceWarning, stacklevel=2)
     return outcome
+
+
+@contextmanager
+def _noted_interrupts():
+    """A list that has an item once Ctrl-C was pressed.
+
+    A KeyboardInterrupt is lost where it meets a callback from C, as while Numba compiles.
+    Handlers that are not Python's own are left in place.
+    """
+    noted = []
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield noted
+        return
+
+    def note(number, frame):
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def next_chunk(chunk, epochs, seconds):
