@@ -4,6 +4,9 @@ Builds the sources here twice, the second time with every fifth pass over the ro
 twice, which makes a run of epochs a fifth slower and changes no result. Then each part of
 the gate judges both builds, as often as asked. The timings of the runs without a change are
 what ``tests/test_bench_gate.py`` draws its thousand samples from.
+
+On a shared machine, do it in pieces: builds are kept, ``--runs 0`` makes nothing else, and
+``--json`` adds to a file that is there.
 """
 
 import argparse
@@ -25,13 +28,14 @@ SLOWDOWN = (
     "                whole_pass(p, rows, start, stop, scale / share)\n"
 )  # fmt: skip
 PARTS = ("floors", "counts", "compare")
+BUILDS = ("unchanged", "slowed")
 # One kernel for each kind of loop; all of them would take a minute a run.
 COUNTED = "descend 4000x100 float32 C,descend 4000x100 float32 F,descend digits float32 C"
 
 
-def build(folder: Path, slow: bool) -> Path:
+def build(folder: Path, name: str) -> Path:
     """Install the package, slowed down or as it is; return where."""
-    target = folder / ("slow" if slow else "clean")
+    target = folder / name
     if target.exists():
         return target
     source = folder / "source"
@@ -39,7 +43,7 @@ def build(folder: Path, slow: bool) -> Path:
     shutil.copytree(
         ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "*.so", "__pycache__")
     )
-    if slow:
+    if name == "slowed":
         text = (source / KERNEL).read_text()
         if text.count(LINE) != 1:
             raise SystemExit(f"{KERNEL}: the line to slow down is not there once:\n{LINE}")
@@ -68,38 +72,40 @@ def main(arguments: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--folder", type=Path, default=ROOT / "build" / "trial", help="for the two builds")
     add("--parts", default=",".join(PARTS))
-    add("--unchanged", type=int, default=10, help="runs without a change")
-    add("--slowed", type=int, default=3, help="runs with it")
-    add("--json", type=Path, help="timings of the races, for the test")
+    add("--builds", default=",".join(BUILDS), help="which of them to judge")
+    add("--runs", type=int, default=10, help="of each part, for each build")
+    add("--json", type=Path, help="timings of the races without a change, for the test")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    clean, slow = build(folder, slow=False), build(folder, slow=True)
+    trees = {name: build(folder, name) for name in BUILDS}
+    clean = trees["unchanged"]
     result = folder / "result.json"
     timings = []
+    if options.json and options.json.exists():
+        timings = json.loads(options.json.read_text())
 
-    for part in options.parts.split(","):
+    for part in options.parts.split(",") if options.runs else ():
         extra = {"floors": ["--floors"], "counts": ["--counts"], "compare": ["--base"]}[part]
         extra.append(str(clean if part == "compare" else folder / f"{part}.json"))
         if part == "counts":
             extra += ["--kernels", COUNTED]
-        if part != "compare":
+        if part != "compare" and not (folder / f"{part}.json").exists():
             # The build as it is sets what is allowed.
             command = [sys.executable, "-m", "schuss.bench.gate", part, *extra]
             subprocess.run(
                 [*command, "--renew", "trial"],
                 env={**os.environ, "PYTHONPATH": str(clean)}, cwd=folder, check=True,
             )  # fmt: skip
-        for what, tree, runs in (
-            ("unchanged", clean, options.unchanged),
-            ("slowed", slow, options.slowed),
-        ):
-            for run in range(runs):
-                found = gate(tree, part, result, *extra)
+        for what in options.builds.split(","):
+            for run in range(options.runs):
+                found = gate(trees[what], part, result, *extra)
                 verdicts = Counter(check["verdict"] for check in found["checks"])
-                caught = [c["work"] for c in found["checks"] if c["verdict"] == "FAILED"]
                 print(part, what, run + 1, "red" if found["red"] else "green", dict(verdicts),
-                      caught, found["seconds"], flush=True)  # fmt: skip
+                      found["seconds"], flush=True)  # fmt: skip
+                for check in found["checks"]:
+                    if check["verdict"] != "passed":
+                        print("   ", *check.values(), sep=" | ", flush=True)
                 if part == "compare" and what == "unchanged":
                     timings.append(found["timings"])
                     if options.json:

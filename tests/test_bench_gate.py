@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,8 +137,16 @@ def test_a_fifth_slower_is_caught_wherever_the_machine_allows_a_verdict():
 # ----- floors -------------------------------------------------------------------------
 
 HERE = "a processor"
-RECORDED = {"processors": {HERE: {"baseline": {"digits float32": {
-    "ratio": 3.0, "arithmetic": 6e-6}}}}}  # fmt: skip
+RECORDED = {
+    "kernels": "some",
+    "processors": {
+        HERE: {
+            "kernels": "some",
+            "numpy": floors._numpy(),
+            "floors": {"baseline": {"digits float32": {"ratio": 3.0, "arithmetic": 6e-6}}},
+        }
+    },
+}
 
 
 def test_all_parts_without_a_name(monkeypatch, capsys):
@@ -150,7 +160,7 @@ def test_all_parts_without_a_name(monkeypatch, capsys):
     assert "gate: 3 passed" in capsys.readouterr().out
 
 
-def checked(*attempts, here=HERE):
+def checked(*attempts, here=HERE, recorded=RECORDED, **options):
     """The check of one work whose attempts measure these."""
     measured = iter(attempts)
     calls = []
@@ -159,7 +169,7 @@ def checked(*attempts, here=HERE):
         calls.append(works)
         return {"digits float32": next(measured)}
 
-    (row,) = floors.check(RECORDED, ["baseline"], measure, here)
+    (row,) = floors.check(recorded, ["baseline"], measure, here, **options)
     return row[4], len(calls)
 
 
@@ -175,6 +185,31 @@ def test_a_floor_is_kept_by_one_attempt_in_three():
 
 def test_a_fifth_slower_is_below_the_floor():
     assert checked(*[reading(3.0 / 1.2)] * 3) == (Verdict.failed, 3)
+
+
+def test_attempts_that_do_not_agree_are_inconclusive():
+    assert checked(reading(1.5), reading(2.4), reading(2.4)) == (Verdict.inconclusive, 3)
+
+
+def test_a_floor_is_not_measured_again_after_the_deadline():
+    assert checked(reading(1.5), deadline=0.0) == (Verdict.inconclusive, 1)
+
+
+def test_an_attempt_comes_after_those_of_the_other_instruction_sets():
+    order = []
+
+    def measure(isa, works):
+        order.append(isa)
+        return {"digits float32": reading(1.5)}
+
+    entry = RECORDED["processors"][HERE]["floors"]["baseline"]
+    both = {"floors": {"one": entry, "other": entry}}
+    recorded = {"kernels": "some", "processors": {HERE: RECORDED["processors"][HERE] | both}}
+
+    found = list(floors.check(recorded, ["one", "other"], measure, HERE))
+
+    assert [row[4] for row in found] == [Verdict.failed] * 2
+    assert order == ["one", "other"] * 3
 
 
 def test_a_neighbour_on_the_same_core_makes_it_inconclusive():
@@ -198,9 +233,32 @@ def test_other_programs_are_seen():
     assert others[0] > floors.MAX_OTHERS
 
 
-def test_another_processor_has_more_room():
-    assert checked(reading(1.6), here="another") == (Verdict.passed, 1)
-    assert checked(*[reading(1.4)] * 3, here="another") == (Verdict.failed, 3)
+@pytest.mark.parametrize(
+    "other", [{"here": "another"}, {"numpy": "1.26"}, {"kernels": "earlier ones"}]
+)
+def test_another_processor_numpy_or_kernel_has_more_room(other):
+    entry = RECORDED["processors"][HERE] | other
+    recorded = {"kernels": "some", "processors": {HERE: entry}}
+    options = {"here": other.get("here", HERE), "recorded": recorded}
+
+    assert checked(reading(1.6), **options) == (Verdict.passed, 1)
+    assert checked(*[reading(1.4)] * 3, **options) == (Verdict.failed, 3)
+
+
+def test_renewing_one_processor_loosens_those_of_earlier_kernels(monkeypatch):
+    monkeypatch.setattr(floors, "measured", lambda isa: {"digits float32": reading(2.0)})
+    monkeypatch.setattr(floors, "_kernels", lambda: "new")
+    room = {}
+
+    recorded = floors.renewed(RECORDED, ["baseline"], "another")
+    for here in (HERE, "another"):
+        room[here] = floors.bound(recorded, "baseline", "digits float32", here).least
+
+    # Half of the least that is recorded, against what was measured now, less an eighth.
+    assert room == {HERE: pytest.approx(1.0), "another": pytest.approx(1.76)}
+    monkeypatch.setattr(floors, "_kernels", lambda: "some")
+    again = floors.renewed(RECORDED, ["baseline"], "another")
+    assert floors.bound(again, "baseline", "digits float32", HERE).least == pytest.approx(2.64)
 
 
 def test_a_wrong_kernel_is_refused_and_not_measured_again():
@@ -245,7 +303,7 @@ def test_floors_are_recorded_for_every_work():
     recorded = json.loads(floors.FILE.read_text())
 
     for entry in recorded["processors"].values():
-        for works in entry.values():
+        for works in entry["floors"].values():
             assert set(works) == set(floors.ALL)
 
 
@@ -264,10 +322,11 @@ def counted(monkeypatch, tmp_path):
 
     def counted(count, kernel="kernel", **other):
         monkeypatch.setattr(gate, "tools", lambda: {**tools, **other})
-        monkeypatch.setattr(instructions, "counts", lambda isa, kernels: {kernel: count})
+        monkeypatch.setattr(instructions, "counts", lambda isa, kernels, left: {kernel: count})
         (check,) = gate.check_counts(file)
         return check
 
+    counted.file = file
     return counted
 
 
@@ -290,6 +349,19 @@ def test_counts_of_another_compiler_are_not_compared(counted):
 
     assert check.verdict == Verdict.skipped
     assert "compiler 'gcc 12', here 'gcc 13'" in check.note
+
+
+def test_counts_that_are_not_done_in_time_say_so(counted, monkeypatch):
+    counted(2.0)
+
+    def late(isa, kernels, left):
+        raise subprocess.TimeoutExpired("valgrind", left)
+
+    monkeypatch.setattr(instructions, "counts", late)
+    (check,) = gate.check_counts(counted.file, deadline=time.monotonic() + 60)
+
+    assert check.verdict == Verdict.inconclusive
+    assert check.note == "not done in 60 seconds"
 
 
 def test_a_new_kernel_is_named(counted):
@@ -347,10 +419,10 @@ def toy(tmp_path, monkeypatch):
     return workloads, build
 
 
-def compared(base, head, workloads, **options):
+def compared(base, head, workloads, n_pairs=6, **options):
     found = gate.check_builds(
         str(base.folder), str(head.folder), workloads=workloads, min_seconds=0.0,
-        n_pairs=6, **options,
+        n_pairs=n_pairs, **options,
     )  # fmt: skip
     return {check.work: check for check in found}
 
@@ -376,6 +448,50 @@ def test_the_same_build_is_not(toy):
     found = compared(build("base"), build("head"), workloads)
 
     assert found["adding"].verdict in (Verdict.passed, Verdict.inconclusive)
+
+
+def test_a_race_that_is_not_done_in_time_says_so(toy):
+    workloads, build = toy
+
+    # Of 10,000 pairs of processes.
+    options = {"n_pairs": 10_000, "deadline": time.monotonic() + 0.5}
+    (check,) = compared(build("base"), build("head"), workloads, **options).values()
+
+    assert check.verdict == Verdict.inconclusive
+    assert "no time" in check.note
+
+
+@pytest.mark.parametrize(
+    ("n_done", "n_again", "verdict"),
+    [(15, 15, Verdict.failed), (14, 15, Verdict.inconclusive), (15, 14, Verdict.inconclusive),
+     (15, 0, Verdict.inconclusive)],
+)  # fmt: skip
+def test_a_race_that_was_cut_short_is_inconclusive(toy, monkeypatch, n_done, n_again, verdict):
+    workloads, build = toy
+    races = iter([pairs(1.0), pairs(1.3, n=n_done), pairs(1.3, n=n_again)])
+
+    def drawn(*builds, **options):
+        found = next(races)
+        return race.Race({"adding": found} if found.base else {})
+
+    monkeypatch.setattr(gate, "race", drawn)
+
+    found = compared(build("base"), build("head"), workloads, n_pairs=15)
+
+    assert found["adding"].verdict == verdict
+
+
+def test_a_result_that_differs_in_the_rerun_only_is_refused(toy, monkeypatch):
+    workloads, build = toy
+    races = iter(
+        [race.Race({"adding": pairs(ratio)}) for ratio in (1.0, 1.3)]
+        + [race.Race(refused={"adding": "unequal work"})]
+    )
+    monkeypatch.setattr(gate, "race", lambda *builds, **options: next(races))
+
+    found = compared(build("base"), build("head"), workloads, n_pairs=15)
+
+    assert found["adding"].verdict == Verdict.refused
 
 
 def test_a_build_that_does_less_is_refused(toy):
@@ -457,6 +573,8 @@ def test_equal_work(base, head, word):
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A repository with two commits; returns how to run git in it."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith("GIT_"):
@@ -477,7 +595,54 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_head_that_is_the_base_passes_with_a_word(repository, tmp_path):
-    (check,) = gate.check_builds(cache=tmp_path)
+    (check,) = gate.check_builds("HEAD", cache=tmp_path)
+
+    assert check.verdict == Verdict.skipped
+    assert "differs from the base" in check.note
+
+
+def test_on_the_main_branch_the_last_change_of_the_sources_is_compared(
+    repository, tmp_path, monkeypatch
+):
+    built = []
+    monkeypatch.setattr(builds, "of_revision", lambda commit, *rest: built.append(commit))
+    first = repository("rev-parse", "HEAD~1")
+
+    builds.find(None, cache=tmp_path)
+    # Neither is built, or built differently.
+    Path("src", "schuss", "bench").mkdir(parents=True)
+    for file in ("README.md", "src/schuss/bench/floors.json"):
+        Path(file).write_text("new")
+        repository("add", ".")
+        repository("commit", "--quiet", "-m", file)
+    builds.find(None, cache=tmp_path)
+
+    assert built == [first, first]
+
+
+def test_a_branch_is_compared_with_where_it_left_the_main_one(repository, tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(builds, "of_revision", lambda commit, *rest: built.append(commit))
+    left = repository("rev-parse", "HEAD")
+    repository("switch", "--quiet", "--create", "topic")
+    for text in ("three", "four"):
+        Path("src", "file.py").write_text(text)
+        repository("commit", "--quiet", "--all", "-m", text)
+
+    builds.find(None, cache=tmp_path)
+    # As in a fresh clone of a main branch with both, checked out or not.
+    repository("update-ref", "refs/remotes/origin/main", "main")
+    repository("branch", "--force", "main", "HEAD")
+    builds.find(None, cache=tmp_path)
+
+    assert built == [left, left]
+
+
+def test_a_clone_without_history_passes_with_a_word(repository, tmp_path, monkeypatch):
+    repository("clone", "--quiet", "--depth=1", f"file://{tmp_path}", "shallow")
+    monkeypatch.chdir("shallow")
+
+    (check,) = gate.check_builds(cache=tmp_path / "cache")
 
     assert check.verdict == Verdict.skipped
     assert "differs from the base" in check.note
@@ -503,7 +668,7 @@ def test_no_repository(tmp_path, monkeypatch):
 
 def test_changes_that_are_not_committed_are_compared(repository, tmp_path, monkeypatch):
     built = []
-    monkeypatch.setattr(builds, "of_revision", lambda commit, cache: built.append(commit))
+    monkeypatch.setattr(builds, "of_revision", lambda commit, *rest: built.append(commit))
     Path("src", "file.py").write_text("three")
 
     builds.find(None, cache=tmp_path)
@@ -520,10 +685,15 @@ def test_a_base_that_does_not_build_passes_with_a_word(repository, tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_base_that_takes_too_long_to_build_passes_with_a_word(repository, tmp_path):
+    with pytest.raises(builds.NoBase, match="could not be built in 0 seconds"):
+        builds.find("HEAD~1", cache=tmp_path / "cache", timeout=0.01)
+
+
 def test_a_build_is_made_once(repository, tmp_path, monkeypatch):
     sources = []
 
-    def install(source, target):
+    def install(source, target, timeout):
         sources.append((source / "src" / "file.py").read_text())
         target.mkdir()
 
@@ -542,7 +712,7 @@ def test_a_build_is_made_once(repository, tmp_path, monkeypatch):
 def test_red_only_for_what_failed_or_was_refused(monkeypatch, tmp_path, capsys):
     def run(*verdicts):
         checks = [gate.Check("floors", str(v), v) for v in verdicts]
-        monkeypatch.setattr(gate, "check_floors", lambda file: checks)
+        monkeypatch.setattr(gate, "check_floors", lambda file, deadline: checks)
         return gate.main(["floors", "--json", str(tmp_path / "gate.json")])
 
     assert run(Verdict.passed, Verdict.inconclusive, Verdict.skipped) == 0
@@ -560,7 +730,7 @@ def test_red_only_for_what_failed_or_was_refused(monkeypatch, tmp_path, capsys):
         (["--pairs", "5"], "5 given, at least 15 expected"),
         (["--limit", "-1"], "-1 given, a positive share"),
         (["--workloads", "no-such-file.py"], "there is no such file"),
-        (["speed"], "speed unknown, choose from floors, counts, compare"),
+        (["speed"], "speed unknown, choose from counts, floors, compare"),
         (["--renew", "because"], "expected one part and a reason"),
         (["counts", "--renew", ""], "expected one part and a reason"),
     ],
@@ -591,7 +761,8 @@ def test_renewing_commits_the_file_with_the_reason(repository, monkeypatch):
     assert repository("show", "--name-only", "--format=", "HEAD") == "floors.json"
     content = json.loads(Path("floors.json").read_text())
     (entry,) = content["processors"].values()
-    assert entry["baseline"]["4x2 float32"] == {"ratio": 100.0, "arithmetic": 6e-06}
+    assert entry["floors"]["baseline"]["4x2 float32"] == {"ratio": 100.0, "arithmetic": 6e-06}
+    assert entry["kernels"] is content["kernels"] is None
     assert content["reason"] == "Quicker dots."
 
 

@@ -10,15 +10,16 @@ from pathlib import Path
 
 from schuss.bench.race import Build
 
-# What a build is made of: where none of it differs, there is nothing to compare.
-SOURCES = ("src", "ext", "setup.py", "pyproject.toml")
+# What a build is made of: where none of it differs, there is nothing to compare. The
+# workloads are the head's for both.
+SOURCES = ("src", "ext", "setup.py", "pyproject.toml", ":(exclude)src/schuss/bench")
 
 
 class NoBase(Exception):
     """There is nothing to compare with; the message says why."""
 
 
-def find(name: str | None, *, cache: Path) -> Build:
+def find(name: str | None, *, cache: Path, timeout: float | None = None) -> Build:
     """The build that a name stands for.
 
     Parameters
@@ -26,9 +27,12 @@ def find(name: str | None, *, cache: Path) -> Build:
     name : str or None
         A Python of another environment, a folder that packages were installed into, or a
         revision of the repository in this folder, which is built. None stands for the
-        common ancestor with the main branch.
+        common ancestor with the main branch or, on that branch itself, for the revision
+        before the last one that changed the sources.
     cache : Path
         Where builds of revisions are kept.
+    timeout : float, optional
+        Seconds that a build may take.
 
     Raises
     ------
@@ -39,7 +43,7 @@ def find(name: str | None, *, cache: Path) -> Build:
     if name and os.path.isfile(name):
         # Not resolved: a virtual environment's Python is a link to another one.
         return Build(name, python=os.path.abspath(name))
-    return of_revision(_commit(name), cache)
+    return of_revision(_commit(name), cache, timeout)
 
 
 def _commit(name):
@@ -57,13 +61,25 @@ def _commit(name):
             base = base or _git("merge-base", "HEAD", branch, check=False)
         if base is None:
             raise NoBase("neither origin/main nor main is in this repository; name a --base")
-    # Compared with the files here, so that changes that are not committed count.
-    if _git("diff", "--quiet", base, "--", *SOURCES, check=False) is not None:
-        raise NoBase(f"nothing in {', '.join(SOURCES)} differs from the base {base[:10]}")
+        if not _differs(base):
+            base = _before_last_change() or base
+    if not _differs(base):
+        raise NoBase(f"nothing that is built differs from the base {base[:10]}")
     return base
 
 
-def of_revision(commit: str, cache: Path) -> Build:
+def _differs(commit):
+    """Whether the files here do, so that changes that are not committed count."""
+    return _git("diff", "--quiet", commit, "--", *SOURCES, check=False) is None
+
+
+def _before_last_change():
+    """None where it is not in this clone, or the sources have never changed."""
+    last = _git("log", "-1", "--first-parent", "--format=%H", "--", *SOURCES)
+    return _git("rev-parse", "--verify", "--quiet", f"{last}^1", check=False)
+
+
+def of_revision(commit: str, cache: Path, timeout: float | None = None) -> Build:
     """Build a revision with this Python's compiler settings, or take it from the cache."""
     tag = f"{sys.implementation.cache_tag}-{sys.platform}"
     folder = (cache / f"{commit[:16]}-{tag}").resolve()
@@ -75,23 +91,28 @@ def of_revision(commit: str, cache: Path) -> Build:
             _git("archive", "--output", str(archive), commit)
             with tarfile.open(archive) as files:
                 files.extractall(source, filter="data")
-            install(source, target)
+            install(source, target, timeout)
             target.rename(folder)
     return Build(f"base {commit[:10]}", folder=folder)
 
 
-def install(source: Path, target: Path) -> None:
+def install(source: Path, target: Path, timeout: float | None = None) -> None:
     """Build the package of a folder with this environment's Cython and compiler.
 
     Raises
     ------
     NoBase
-        Where that fails.
+        Where that fails, or takes longer than `timeout` seconds.
     """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
                "--no-build-isolation", "--target", str(target), str(source)]  # fmt: skip
     environment = {**os.environ, "SCHUSS_REQUIRE_EXT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    try:
+        result = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=timeout
+        )
+    except subprocess.TimeoutExpired:
+        raise NoBase(f"the base could not be built in {timeout:.0f} seconds") from None
     if result.returncode:
         lines = (result.stdout + result.stderr).strip().splitlines() or ["no message"]
         raise NoBase(

@@ -1,25 +1,28 @@
 """Floors: how many times quicker than the NumPy loop the kernels have to be.
 
 The two take turns in one process, as everywhere in `schuss.bench`. What was measured on a
-processor stands in ``floors.json``; on that processor a kernel may fall short of it by
-`ROOM`, on others by `OTHER_ROOM`, as the ratio of two programs depends on the processor.
+processor stands in ``floors.json``; on that processor, with that NumPy, a kernel may fall short
+of it by `ROOM`. Elsewhere it may by `OTHER_ROOM`, as the ratio of two programs depends on both;
+so it may where the floors of another processor have been renewed since for other kernels.
 
-A ratio below the floor is measured again, in a fresh process. It says nothing where other
-programs were at work meanwhile (Linux tells), or, on a processor that is known, where a fixed
-matrix product took longer than on the idle machine, as it does when somebody who cannot be
-seen from here uses the same core.
+A ratio below the floor is measured again, in a fresh process, after the other instruction sets.
+It says nothing where other programs were at work meanwhile (Linux tells), where the attempts
+do not agree, or, on a processor that is known, where a fixed matrix product took longer than on
+the idle machine, as it does when somebody who cannot be seen from here uses the same core.
 """
 
 import json
+import math
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,6 +48,8 @@ OTHER_ROOM = 0.5
 MAX_SLOWDOWN = 1.10
 # Of one processor's time, used by others.
 MAX_OTHERS = 0.2
+# The best attempt over the worst: what became slower is so each time, by as much.
+MAX_SPREAD = 1.06
 ATTEMPTS = 3
 ROUNDS = 11
 MIN_SECONDS = 0.008
@@ -61,6 +66,13 @@ ALL = (
 
 # For each work: "ratio", "arithmetic" in seconds, "others"; or "refused", and why.
 Measured = dict[str, dict[str, Any]]
+
+
+class Bound(NamedTuple):
+    """The least ratio, and the longest matrix product; None where nothing is recorded."""
+
+    least: float | None = None
+    longest: float | None = None
 
 
 def isas() -> list[str]:
@@ -142,67 +154,92 @@ def _busy():
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def floor(recorded: dict, isa: str, work: str, here: str) -> tuple[float | None, float | None]:
-    """The least ratio and the longest matrix product; None where nothing is recorded."""
-    known = recorded["processors"].get(here, {}).get(isa, {}).get(work)
-    if known:
-        return known["ratio"] * (1 - ROOM), known["arithmetic"] * MAX_SLOWDOWN
-    others = [
-        entry[isa][work]["ratio"]
+def bound(recorded: dict, isa: str, work: str, here: str) -> Bound:
+    """What a work may measure on the processor `here`."""
+    entry = recorded["processors"].get(here, {})
+    known = entry.get("floors", {}).get(isa, {}).get(work)
+    current = entry.get("kernels") == recorded["kernels"] and entry.get("numpy") == _numpy()
+    if known and current:
+        return Bound(known["ratio"] * (1 - ROOM), known["arithmetic"] * MAX_SLOWDOWN)
+    found = [
+        entry["floors"][isa][work]["ratio"]
         for entry in recorded["processors"].values()
-        if work in entry.get(isa, {})
+        if work in entry["floors"].get(isa, {})
     ]
-    return (min(others) * (1 - OTHER_ROOM) if others else None), None
+    return Bound(min(found) * (1 - OTHER_ROOM)) if found else Bound()
 
 
-def judge(attempts: list[dict], least: float | None, longest: float | None) -> tuple[Verdict, str]:
+def judge(attempts: list[dict], bound: Bound) -> tuple[Verdict, str]:
     """The verdict on one work after one attempt or more."""
     for attempt in attempts:
         if "refused" in attempt:
             return Verdict.refused, attempt["refused"]
-    if least is None:
+    if bound.least is None:
         return Verdict.skipped, "no floor is recorded"
-    if max(attempt["ratio"] for attempt in attempts) >= least:
-        return Verdict.passed, f"attempt {len(attempts)}" if len(attempts) > 1 else ""
-    disturbed = [
-        a
-        for a in attempts
-        if a["others"] > MAX_OTHERS or (longest is not None and a["arithmetic"] > longest)
-    ]
+    ratios = [attempt["ratio"] for attempt in attempts]
+    told = f"{len(attempts)} attempt{'s' if len(attempts) > 1 else ''}"
+    if max(ratios) >= bound.least:
+        return Verdict.passed, f"the best of {told}" if len(attempts) > 1 else ""
+    disturbed = sum(
+        attempt["others"] > MAX_OTHERS
+        or (bound.longest is not None and attempt["arithmetic"] > bound.longest)
+        for attempt in attempts
+    )
     if disturbed:
-        told = f"the machine was not all ours in {len(disturbed)} of {len(attempts)} attempts"
-        return Verdict.inconclusive, told
-    return Verdict.failed, f"below the floor in {len(attempts)} attempts"
+        return Verdict.inconclusive, f"the machine was not all ours in {disturbed} of {told}"
+    if len(attempts) < ATTEMPTS:
+        return Verdict.inconclusive, f"below the floor, but there was time for {told} only"
+    if max(ratios) > MAX_SPREAD * min(ratios):
+        return Verdict.inconclusive, f"{min(ratios):.3g} to {max(ratios):.3g} in {told}: too noisy"
+    return Verdict.failed, f"below the floor in {told}"
 
 
 def check(
     recorded: dict,
     which: Iterable[str],
-    measured: Callable[..., Measured] = measured,
+    measured: Callable[[str, Iterable[str]], Measured] = measured,
     here: str | None = None,
-):
-    """Measure, again where it is needed, and judge.
+    deadline: float = math.inf,
+) -> Iterator[tuple[str, str, float, float | None, Verdict, str]]:
+    """Measure and judge.
+
+    Parameters
+    ----------
+    recorded : dict
+        The content of ``floors.json``.
+    which : iterable of str
+        Instruction sets.
+    measured : callable
+        As `measured`, which it is but in tests.
+    here : str, optional
+        The processor; this one unless given.
+    deadline : float
+        On `time.monotonic`'s clock: nothing is measured again after it.
 
     Yields
     ------
     isa, work, ratio, floor, verdict, note
     """
     here = here or processor()
-    for isa in which:
-        attempts: dict[str, list[dict]] = {}
-        verdicts: dict[str, tuple[Verdict, str]] = {}
-        again: tuple[str, ...] = ALL
-        for _ in range(ATTEMPTS):
-            for work, found in measured(isa, again).items():
-                attempts.setdefault(work, []).append(found)
-                verdicts[work] = judge(attempts[work], *floor(recorded, isa, work, here))
-            below = (Verdict.failed, Verdict.inconclusive)
-            again = tuple(work for work, (verdict, _) in verdicts.items() if verdict in below)
-            if not again:
+    attempts: dict[tuple[str, str], list[dict]] = {}
+    verdicts: dict[tuple[str, str], tuple[Verdict, str]] = {}
+    todo: Mapping[str, Iterable[str]] = dict.fromkeys(which, ALL)
+    # Again only after the other instruction sets, as a neighbour at work stays for a while.
+    for attempt in range(ATTEMPTS):
+        below: dict[str, list[str]] = {}
+        for isa, works in todo.items():
+            if attempt and time.monotonic() > deadline:
                 break
-        for work, (verdict, note) in verdicts.items():
-            ratio = max(found.get("ratio", np.nan) for found in attempts[work])
-            yield isa, work, ratio, floor(recorded, isa, work, here)[0], verdict, note
+            for work, found in measured(isa, works).items():
+                attempts.setdefault((isa, work), []).append(found)
+                verdict, note = judge(attempts[isa, work], bound(recorded, isa, work, here))
+                verdicts[isa, work] = verdict, note
+                if verdict in (Verdict.failed, Verdict.inconclusive):
+                    below.setdefault(isa, []).append(work)
+        todo = below
+    for (isa, work), (verdict, note) in verdicts.items():
+        ratio = max(found.get("ratio", np.nan) for found in attempts[isa, work])
+        yield isa, work, ratio, bound(recorded, isa, work, here).least, verdict, note
 
 
 def renewed(recorded: dict, which: Iterable[str], here: str | None = None) -> dict:
@@ -221,7 +258,24 @@ def renewed(recorded: dict, which: Iterable[str], here: str | None = None) -> di
             }
             for work in runs[0]
         }
-    return {**recorded, "processors": {**recorded["processors"], here or processor(): entry}}
+    kernels = _kernels()
+    new = {"kernels": kernels, "numpy": _numpy(), "floors": entry}
+    processors = {**recorded["processors"], here or processor(): new}
+    return {**recorded, "kernels": kernels, "processors": processors}
+
+
+def _numpy():
+    """What changes the loop that is the measure of all ratios."""
+    return ".".join(np.__version__.split(".")[:2])
+
+
+def _kernels():
+    """Which kernels these are: git's name for the folder of their sources."""
+    if shutil.which("git") is None:
+        return None
+    command = ["git", "rev-parse", "--quiet", "--verify", "HEAD:ext"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    return answer.stdout.strip() or None
 
 
 if __name__ == "__main__":

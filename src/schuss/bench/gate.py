@@ -1,7 +1,7 @@
 """The regression gate: ``python -m schuss.bench.gate [PART ...]``.
 
-floors    the kernels against the NumPy loop, for each instruction set of this machine
 counts    instructions of the kernels under valgrind, against those recorded
+floors    the kernels against the NumPy loop, for each instruction set of this machine
 compare   two builds against each other, in alternating fresh processes
 
 Exit code 1 says that something is slower than it may be, or that results are wrong; a check
@@ -35,12 +35,15 @@ from schuss.bench.comparison import (
     LIMIT,
     MIN_PAIRS,
     MIN_SECONDS,
+    Pairs,
     Verdict,
     verdict,
 )
 from schuss.bench.race import WORKLOADS, Build, RaceError, race
 
-PARTS = ("floors", "counts", "compare")
+# In this order, and none later than at this share of the time that is given: what is left
+# over goes to the next.
+PARTS = {"counts": 0.5, "floors": 0.75, "compare": 1.0}
 # Counts may grow by this much: layout and the code of a library move them a little.
 COUNTS_LIMIT = 0.02
 COUNTS_FILE = floors.FILE.with_name("counts.json")
@@ -58,25 +61,34 @@ class Check:
     note: str = ""
 
 
-def check_floors(file: Path = floors.FILE) -> Iterator[Check]:
+def check_floors(file: Path = floors.FILE, deadline: float = math.inf) -> Iterator[Check]:
     if reason := _no_kernels():
         yield Check("floors", "", Verdict.skipped, note=reason)
         return
-    for isa, work, ratio, least, result, note in floors.check(_load(file), floors.isas()):
+    found = floors.check(_load(file), floors.isas(), deadline=deadline)
+    for isa, work, ratio, least, result, note in found:
         allowed = "" if least is None else f"≥ {least:.3g}"
         shown = "" if math.isnan(ratio) else f"{ratio:.3g} × NumPy"
         yield Check("floors", f"{isa}, {work}", result, shown, allowed, note)
 
 
 def check_counts(
-    file: Path = COUNTS_FILE, kernels: tuple[str, ...] = tuple(instructions.KERNELS)
+    file: Path = COUNTS_FILE,
+    kernels: tuple[str, ...] = tuple(instructions.KERNELS),
+    deadline: float = math.inf,
 ) -> Iterator[Check]:
     recorded = _load(file)
     reason = _no_kernels() or instructions.missing() or _other_tools(recorded["tools"])
     if reason:
         yield Check("counts", "", Verdict.skipped, note=reason)
         return
-    for isa, counts in _counts(kernels).items():
+    try:
+        found = _counts(kernels, _left(deadline))
+    except subprocess.TimeoutExpired as error:
+        note = f"not done in {error.timeout:.0f} seconds"
+        yield Check("counts", "", Verdict.inconclusive, note=note)
+        return
+    for isa, counts in found.items():
         for kernel, count in counts.items():
             before = recorded["counts"].get(isa, {}).get(kernel)
             check = Check("counts", f"{isa}, {kernel}", Verdict.passed, f"{count:.4g} an element")
@@ -92,10 +104,15 @@ def check_counts(
             yield check
 
 
-def _counts(kernels):
+def _left(deadline):
+    """Seconds until then, at least one; None for ever."""
+    return None if math.isinf(deadline) else max(1.0, deadline - time.monotonic())
+
+
+def _counts(kernels, timeout=None):
     """Instructions by instruction set and kernel; nothing here is timed, so at once."""
     with ThreadPoolExecutor(len(instructions.ISAS)) as pool:
-        found = pool.map(lambda isa: instructions.counts(isa, kernels), instructions.ISAS)
+        found = pool.map(lambda isa: instructions.counts(isa, kernels, timeout), instructions.ISAS)
         return dict(zip(instructions.ISAS, found, strict=True))
 
 
@@ -133,27 +150,39 @@ def check_builds(
     min_seconds: float = MIN_SECONDS,
     cache: Path = Path("build", "gate"),
     timings: dict | None = None,
+    deadline: float = math.inf,
 ) -> Iterator[Check]:
     """Race the head against itself, then the base against it, and again what was slower."""
     try:
-        old = builds.find(base, cache=cache)
-        new = builds.find(head, cache=cache) if head else Build("this installation")
+        old = builds.find(base, cache=cache, timeout=_left(deadline))
+        new = Build("this installation")
+        if head:
+            new = builds.find(head, cache=cache, timeout=_left(deadline))
     except builds.NoBase as error:
         yield Check("compare", "", Verdict.skipped, note=str(error))
         return
+
+    def run(what, base, only):
+        return race(
+            base, new, workloads=workloads, only=only, n_pairs=n_pairs,
+            progress=_progress(what, n_pairs), deadline=deadline,
+        )  # fmt: skip
+
     try:
-        same = _race("head against head", new, new, workloads, only, n_pairs)
+        same = run("head against head", new, only)
     except RaceError as error:
         yield Check("compare", "", Verdict.refused, note=str(error))
         return
     try:
-        first = _race("base against head", old, new, workloads, only, n_pairs)
+        first = run("base against head", old, only)
         slower = [
             name
             for name, pairs in first.pairs.items()
-            if pairs.slower(limit, min_seconds) and not same.pairs[name].unsteady(limit)
+            if pairs.slower(limit, min_seconds)
+            and name in same.pairs
+            and not same.pairs[name].unsteady(limit)
         ]
-        again = _race("again", old, new, workloads, slower, n_pairs) if slower else None
+        again = run("again", old, slower) if slower else None
     except RaceError as error:
         yield Check("compare", "", Verdict.skipped, note=str(error))
         return
@@ -162,15 +191,23 @@ def check_builds(
         timings |= {name: {k: asdict(p) for k, p in r.pairs.items()} for name, r in races.items()}
     for name in first.absent:
         yield Check("compare", name, Verdict.skipped, note=f"not in {old.name}")
-    for name, reason in {**same.refused, **first.refused}.items():
+    refused = {**same.refused, **first.refused, **(again.refused if again else {})}
+    for name, reason in refused.items():
         yield Check("compare", name, Verdict.refused, note=reason)
+    if not first.pairs and not refused:
+        note = "there was no time for the base against the head"
+        yield Check("compare", "", Verdict.inconclusive, note=note)
     for name, pairs in first.pairs.items():
-        if name not in same.pairs:
+        if name in refused:
             continue
-        repeated = again.pairs.get(name) if again else None
-        judged, note = verdict(
-            same.pairs[name], pairs, repeated, limit=limit, min_seconds=min_seconds
-        )
+        nothing = Pairs([], [])
+        repeated = again.pairs.get(name, nothing) if again and name in slower else None
+        series = [same.pairs.get(name, nothing), pairs, *([repeated] if repeated else [])]
+        done = min(len(one.base) for one in series)
+        if done < n_pairs:
+            judged, note = Verdict.inconclusive, f"{done} of {n_pairs} pairs in the time given"
+        else:
+            judged, note = verdict(*series, limit=limit, min_seconds=min_seconds)
         low, median, high = pairs.ratio
         yield Check(
             "compare",
@@ -182,13 +219,13 @@ def check_builds(
         )
 
 
-def _race(what, base, head, workloads, only, n_pairs):
+def _progress(what, n_pairs):
     def progress(done):
         if sys.stderr.isatty():
             end = "\n" if done == n_pairs else ""
             print(f"\r{what}: pair {done} of {n_pairs}", end=end, file=sys.stderr, flush=True)
 
-    return race(base, head, workloads=workloads, only=only, n_pairs=n_pairs, progress=progress)
+    return progress
 
 
 def _no_kernels():
@@ -256,9 +293,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _renew(options)
     timings: dict = {}
     parts = {
-        "floors": lambda: check_floors(options.floors),
-        "counts": lambda: check_counts(options.counts, options.kernels),
-        "compare": lambda: check_builds(
+        "counts": lambda by: check_counts(options.counts, options.kernels, by),
+        "floors": lambda by: check_floors(options.floors, by),
+        "compare": lambda by: check_builds(
             options.base,
             options.head,
             workloads=options.workloads,
@@ -268,13 +305,17 @@ def main(arguments: list[str] | None = None) -> int:
             min_seconds=options.min_seconds,
             cache=options.cache,
             timings=timings,
+            deadline=by,
         ),
     }
     checks, seconds = [], {}
-    for part in options.parts or PARTS:
-        start = time.perf_counter()
-        checks += list(parts[part]())
-        seconds[part] = round(time.perf_counter() - start, 1)
+    chosen = [part for part in PARTS if part in (options.parts or PARTS)]
+    begun = time.monotonic()
+    for part in chosen:
+        start = time.monotonic()
+        share = 1.0 if part == chosen[-1] else PARTS[part]
+        checks += list(parts[part](begun + share * options.seconds))
+        seconds[part] = round(time.monotonic() - start, 1)
     # Markdown is read by programs too: never break a line at the terminal's edge.
     Console(width=250, highlight=False).print(table(checks))
     found = {v: sum(check.verdict == v for check in checks) for v in Verdict}
@@ -314,7 +355,7 @@ def _parser():
     )
     add = parser.add_argument
     add("parts", nargs="*", metavar="PART", type=_part,
-        help="floors, counts, compare; all of them without any")  # fmt: skip
+        help="counts, floors, compare; all of them without any")  # fmt: skip
     add("--base", help="a git revision, which is built; a folder that a build was installed "
         "into; or another Python [the common ancestor with main]")  # fmt: skip
     add("--head", help="the same for what is judged [this installation]")
@@ -326,6 +367,8 @@ def _parser():
     add("--pairs", type=_pairs, default=MIN_PAIRS, help=f"of processes, at least {MIN_PAIRS}")
     add("--limit", type=_share, default=LIMIT, metavar="SHARE",
         help=f"slower by more than this fails [{LIMIT}]")  # fmt: skip
+    add("--seconds", type=float, default=math.inf, metavar="S",
+        help="what is not done after so long is inconclusive [no limit]")  # fmt: skip
     add("--min-seconds", type=float, default=MIN_SECONDS, metavar="S",
         help=f"a smaller loss in one call does not [{MIN_SECONDS:g}]")  # fmt: skip
     add("--floors", type=Path, default=_recorded(floors.FILE), metavar="FILE")

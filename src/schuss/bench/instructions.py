@@ -150,8 +150,16 @@ def count(kernel: str, isa: str) -> float:
     return counts(isa, [kernel])[kernel]
 
 
-def counts(isa: str, kernels: Iterable[str] = tuple(KERNELS)) -> dict[str, float]:
-    """The counts of several kernels, from one worker process."""
+def counts(
+    isa: str, kernels: Iterable[str] = tuple(KERNELS), timeout: float | None = None
+) -> dict[str, float]:
+    """The counts of several kernels, from one worker process.
+
+    Raises
+    ------
+    subprocess.TimeoutExpired
+        Where they take longer than `timeout` seconds.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _compile_switch(folder)
@@ -164,7 +172,7 @@ def counts(isa: str, kernels: Iterable[str] = tuple(KERNELS)) -> dict[str, float
         # Threads and hashes would make Python's own part of the two runs differ.
         alone = {"SCHUSS_ISA": isa, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         result = subprocess.run(
-            command, env={**os.environ, **alone}, capture_output=True, text=True
+            command, env={**os.environ, **alone}, capture_output=True, text=True, timeout=timeout
         )
         if result.returncode:
             raise RuntimeError(f"the counting process failed:\n{result.stdout}{result.stderr}")

@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -105,6 +106,7 @@ def race(
     only: Iterable[str] | None = None,
     n_pairs: int = MIN_PAIRS,
     progress: Callable[[int], object] = lambda done: None,
+    deadline: float = math.inf,
 ) -> Race:
     """Time the workloads in so many pairs of fresh processes.
 
@@ -115,6 +117,8 @@ def race(
         A file with functions named ``bench_…``; what they return has to be the same.
     only : iterable of str, optional
         Names of workloads, without the prefix.
+    deadline : float
+        On `time.monotonic`'s clock; no further pair is begun after it.
 
     Raises
     ------
@@ -124,6 +128,8 @@ def race(
     result = Race()
     repeats: dict[str, int] = {}
     for pair in range(n_pairs):
+        if time.monotonic() > deadline:
+            break
         with ExitStack() as stack:
             both = [stack.enter_context(_Process(build, workloads)) for build in (base, head)]
             for process in both:
