@@ -403,3 +403,32 @@ def test_the_command_fits_to_the_optimum(capsys):
     table = capsys.readouterr().out
     assert "sklearn-newton-cholesky" in table
     assert "× NumPy" in table
+
+
+# ----- the page of all problems ---------------------------------------------------------
+
+
+def test_the_page_is_written_in_place_and_problems_kept(tmp_path, monkeypatch):
+    peers = pytest.importorskip("bench.peers")
+    monkeypatch.setattr(peers, "EPOCHS", ("numpy", "schuss-numpy"))
+    monkeypatch.setattr(peers, "SOLVERS", {"one": libraries.SOLVERS["sklearn-liblinear"]})
+    page, numbers = tmp_path / "page.md", tmp_path / "build" / "peers.json"
+    page.write_text("# Title\n\n" + peers.TITLE + "\nold\n\n## Next\n\ntext\n")
+    options = ["--page", str(page), "--json", str(numbers), "--rounds", "3"]
+
+    for what in (["4x2", "breast-cancer"], ["100x2", "none"]):
+        assert peers.main(["--problems", what[0], "--fits", what[1], *options]) == 0
+
+    text = page.read_text()
+    assert text.startswith("# Title\n\n" + peers.TITLE) and "old" not in text
+    assert text.endswith("\n\n## Next\n\ntext\n")
+    rows = [line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if row[1] == "schuss-numpy"] == [
+        ["| 4x2", "schuss-numpy"],
+        ["| 100x2", "schuss-numpy"],
+    ]
+    assert ["| breast-cancer", "sklearn-liblinear"] in rows
+    assert "Measured elsewhere" not in text
+    content = json.loads(numbers.read_text())
+    content["kernels"]["4x2"]["environment"]["processor"] = "another"
+    assert "4x2 (" in peers.page(content) and "another)" in peers.page(content)

@@ -147,13 +147,19 @@ def results(content: dict[str, Any], section: str) -> Iterator[Result]:
 
 def tables(content: dict[str, Any]) -> list[Table]:
     """For the terminal: the epochs, and the fits."""
-    fits = Table("fit", "library", "ms", "quartiles", "note", box=box.MARKDOWN)
-    for result in results(content, "fits"):
+    epochs, fits = (list(results(content, section)) for section in ("kernels", "fits"))
+    return [report.table(epochs), fits_table(fits)]
+
+
+def fits_table(found: list[Result]) -> Table:
+    """One line for each solver on each problem, in Markdown."""
+    lines = Table("fit", "library", "ms", "quartiles", "note", box=box.MARKDOWN)
+    for result in found:
         for row in result.rows:
             low, median, high = (1e3 * value for value in quartiles(row.seconds))
             shown = ("", "") if median != median else (f"{median:.3g}", f"{low:.3g}–{high:.3g}")
-            fits.add_row(result.task, row.library, *shown, row.note)
-    return [report.table(list(results(content, "kernels"))), fits]
+            lines.add_row(result.task, row.library, *shown, row.note)
+    return lines
 
 
 def failed(content: dict[str, Any]) -> bool:
