@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,13 @@ def kernels(request, monkeypatch):
 def global_random_seed():
     """The seed that scikit-learn's own tests take where none is given."""
     return 42
+
+
+def pytest_configure():
+    # Shells start what runs in the background with Ctrl-C ignored, and so would every process
+    # that a test starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
