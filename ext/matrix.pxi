@@ -82,6 +82,7 @@ cdef class Matrix:
 
     cdef Lines lines
     cdef Lines packed
+    cdef real *memory         # in which the panels are
     cdef Py_buffer view
     cdef bint has_view
     cdef object keep
@@ -92,7 +93,7 @@ cdef class Matrix:
         self.lines.n, self.lines.d = shape
         self.lines.kind = <char>ord(kind)
         self.lines.width = round_up(self.lines.d, LANES)
-        self.packed.panels = NULL
+        self.packed.panels = self.memory = NULL
         if X is None:
             self._hold_sparse(values, indices, indptr)
         else:
@@ -106,7 +107,7 @@ cdef class Matrix:
     def __dealloc__(self):
         if self.has_view:
             PyBuffer_Release(&self.view)
-        free(self.packed.panels)
+        free(self.memory)
 
     cdef _hold_sparse(self, const real[::1] values, indices, indptr):
         cdef const int32_t[::1] narrow, narrow_ptr
@@ -168,11 +169,16 @@ cdef class Matrix:
             or registers > PACKED_BYTES // (LANES * REAL_SIZE) // self.lines.d
         ):
             return False
-        x.panels = <real *>calloc(registers * LANES * self.lines.d, REAL_SIZE)
+        self.memory = <real *>calloc(registers * LANES * self.lines.d + 64 // REAL_SIZE, REAL_SIZE)
         line = <real *>malloc(self.lines.d * REAL_SIZE)
-        if x.panels == NULL or line == NULL:
+        if self.memory == NULL or line == NULL:
             free(line)
+            free(self.memory)
+            self.memory = NULL
             raise MemoryError()
+        # A register of 512 bits that straddles two cache lines costs twice as much: 1797 x 64
+        # took 5.4 microseconds an epoch instead of 4.4 (Zen 5), as chance would have it.
+        x.panels = <real *>(<size_t>self.memory + 63 & ~<size_t>63)
         with nogil:
             for i in range(self.lines.n):
                 convert_line(line, self.lines.base + i * self.lines.row_stride, self.lines.d,
