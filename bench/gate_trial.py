@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     trees = {name: build(folder, name) for name in BUILDS}
     clean = trees["unchanged"]
-    result = folder / "result.json"
+    result = folder / f"result-{os.getpid()}.json"
     timings = []
     if options.json and options.json.exists():
         timings = json.loads(options.json.read_text())

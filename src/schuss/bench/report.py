@@ -90,7 +90,7 @@ def environment() -> dict:
 
 def load() -> float | None:
     """How many programs kept the machine busy during the last minute, where it is known."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def processor() -> str:
