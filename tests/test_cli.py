@@ -501,7 +501,7 @@ def test_ctrl_c_keeps_what_was_reached(data, tmp_path):
         if line.startswith("epoch"):
             break
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 0, stderr
     report = json.loads(stdout)
     assert report["stop_reason"] == "interrupted" and not report["converged"]
