@@ -21,7 +21,10 @@ cdef enum:
     PACKED_BYTES = 524288
     PACKED_FEATURES = 256
     PANEL = 4  # registers of rows in a panel: four independent chains of additions
-    SPARSE_BLOCK_ROWS = 128
+    # Few rows, whose entries are read from L1 the second time; entries are asked for so many
+    # ahead.
+    SPARSE_BLOCK_ROWS = 16
+    SPARSE_AHEAD = 512
     # A chunk is what one thread takes at a time; its partial gradient is its own. The cut
     # depends on the problem alone, so the sums are the same for every number of threads.
     CHUNK_ELEMENTS = 65536
@@ -114,7 +117,8 @@ cdef class Matrix:
         cdef const int64_t[::1] wide, wide_ptr
         self.keep = (values, indices, indptr)
         self.lines.layout = SPARSE
-        self.lines.block = self.lines.group = SPARSE_BLOCK_ROWS
+        self.lines.block = SPARSE_BLOCK_ROWS
+        self.lines.group = GROUP_ROWS
         self.lines.index_size = indptr.itemsize
         # An empty memoryview has no first element to point at.
         self.lines.values = &values[0] if values.shape[0] else NULL

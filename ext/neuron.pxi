@@ -8,6 +8,8 @@ ctypedef fused index_t:
 
 cdef enum:
     MOST_SKEW = 8   # rows in a block of `skewed_pass`
+    SUM_TILE = 32   # gradients that are summed over the chunks at a time
+    SHARED_SUM = 1 << 17    # reals of partial gradients, whose sum takes some 10 us alone
 
 
 cdef struct Scratch:
@@ -48,6 +50,8 @@ cdef struct Problem:
     Py_ssize_t chunk
     Py_ssize_t n_chunks
     Py_ssize_t chunk_elements
+    bint shared_sum         # the members share the sum over the chunks
+    double factor           # of that sum
     # Threads
     int64_t n_threads
     int64_t arrived
@@ -182,26 +186,48 @@ cdef inline void block_gradient(
         accumulate(block.lines, block.step, m, block.length, g, grad, last)
 
 
+cdef inline void ask_for_row(
+    index_t *indices, const real *values, Py_ssize_t start, Py_ssize_t stop
+) noexcept nogil:
+    """Prefetch entries as many as a row has, SPARSE_AHEAD after it.
+
+    Processors ask for too little by themselves, because they see the end of a row too late:
+    7.0 -> 5.2 ms an epoch of 100,000 rows of 60 float32 (Zen 5).
+    """
+    cdef Py_ssize_t i = start
+    while i < stop:
+        prefetch(values + i + SPARSE_AHEAD)
+        prefetch(indices + i + SPARSE_AHEAD)
+        i += CACHE_LINE // 8
+
+
 cdef void sparse_scores(
     index_t *indices, index_t *indptr, Lines *x, const int32_t *order, Py_ssize_t first,
-    Py_ssize_t m, Py_ssize_t K, const real *weights, Py_ssize_t span, real *z, Py_ssize_t z_step,
+    Py_ssize_t m, Py_ssize_t K, const real *theta, Py_ssize_t span, real *z, Py_ssize_t z_step,
 ) noexcept nogil:
     cdef Py_ssize_t i, k, row
-    cdef index_t at_, stop
-    cdef real a, b
+    cdef index_t at_, start, stop
+    cdef const real *values = x.values
+    cdef const real *weights
+    cdef real a, b, c, d
     for i in range(m):
         row = row_at(order, first + i)
-        stop = indptr[row + 1]
+        start, stop = indptr[row], indptr[row + 1]
+        ask_for_row(indices, values, start, stop)
         for k in range(K):
-            a = b = 0
-            at_ = indptr[row]
-            while at_ + 2 <= stop:
-                a += x.values[at_] * weights[k * span + indices[at_]]
-                b += x.values[at_ + 1] * weights[k * span + indices[at_ + 1]]
-                at_ += 2
-            if at_ < stop:
-                a += x.values[at_] * weights[k * span + indices[at_]]
-            z[k * z_step + i] = a + b
+            weights = theta + k * span
+            a = b = c = d = 0
+            at_ = start
+            while at_ + 4 <= stop:
+                a += values[at_] * weights[indices[at_]]
+                b += values[at_ + 1] * weights[indices[at_ + 1]]
+                c += values[at_ + 2] * weights[indices[at_ + 2]]
+                d += values[at_ + 3] * weights[indices[at_ + 3]]
+                at_ += 4
+            while at_ < stop:
+                a += values[at_] * weights[indices[at_]]
+                at_ += 1
+            z[k * z_step + i] = (a + b) + (c + d)
 
 
 cdef void sparse_gradient(
@@ -210,13 +236,16 @@ cdef void sparse_gradient(
 ) noexcept nogil:
     cdef Py_ssize_t i, k, row
     cdef index_t at_
+    cdef const real *values = x.values
+    cdef real *sums
     cdef real factor
     for i in range(m):
         row = row_at(order, first + i)
         for k in range(K):
             factor = g[k * g_step + i]
+            sums = grad + k * span
             for at_ in range(indptr[row], indptr[row + 1]):
-                grad[k * span + indices[at_]] += factor * x.values[at_]
+                sums[indices[at_]] += factor * values[at_]
 
 
 cdef inline void sparse_block_scores(
@@ -461,8 +490,9 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
     cdef Py_ssize_t stop = min(first + p.chunk, p.stop)
     cdef real *grad = p.partial + chunk * p.K * p.span
     cdef Py_ssize_t m
-    memset(grad, 0, p.K * p.span * REAL_SIZE)
-    p.partial_value[chunk] = 0
+    if p.predicted == NULL:
+        memset(grad, 0, p.K * p.span * REAL_SIZE)
+        p.partial_value[chunk] = 0
     while first < stop:
         m = min(p.x.block if p.predicted != NULL else p.x.group, stop - first)
         if p.x.layout == COLUMNS and m > LANES:
@@ -478,15 +508,20 @@ cdef void cut_chunks(Problem *p) noexcept nogil:
     """Cut the rows of a pass into chunks of whole blocks, by the problem alone."""
     cdef Py_ssize_t rows = p.stop - p.start
     cdef Py_ssize_t elements = rows * p.x.d
-    cdef Py_ssize_t least = max(<Py_ssize_t>CHUNK_ELEMENTS, 8 * p.span)
+    cdef Py_ssize_t least = max(<Py_ssize_t>CHUNK_ELEMENTS, 6 * p.span)
     cdef Py_ssize_t wanted
     if p.x.layout == SPARSE:
         elements = sparse_entries(p)
     wanted = between(1, elements // least, MOST_CHUNKS)
+    # In numbers that threads share evenly.
+    wanted -= wanted % 8 if wanted > 8 else wanted % 2 if wanted > 2 else 0
     # At least one row a chunk, also where there are none to cut.
     p.chunk = round_up(max(1, (rows + wanted - 1) // wanted), p.x.group)
     p.n_chunks = (rows + p.chunk - 1) // p.chunk
     p.chunk_elements = elements // max(1, p.n_chunks)
+    p.shared_sum = (
+        p.n_threads > 1 and p.predicted == NULL and p.n_chunks * p.K * p.span > SHARED_SUM
+    )
 
 
 cdef Py_ssize_t sparse_entries(Problem *p) noexcept nogil:
@@ -534,8 +569,42 @@ cdef void share_chunks(Problem *p) noexcept nogil:
         return
     p.next_chunk = 0
     meet(&p.arrived, &p.round, p.n_threads)
-    take_chunks(p, 0)
+    serve(p, 0)
+
+
+cdef void serve(Problem *p, int64_t member) noexcept nogil:
+    """A member's share of the pass under way."""
+    cdef Py_ssize_t size = round_up(p.K * p.span, SUM_TILE) // SUM_TILE
+    cdef bint shared_sum = p.shared_sum
+    take_chunks(p, member)
     meet(&p.arrived, &p.round, p.n_threads)
+    if shared_sum:
+        sum_chunks(p, member * size // p.n_threads, (member + 1) * size // p.n_threads)
+        meet(&p.arrived, &p.round, p.n_threads)
+
+
+cdef void sum_chunks(Problem *p, Py_ssize_t tile, Py_ssize_t stop) noexcept nogil:
+    """Sum over the chunks, in their order, of the tiles of gradients up to a stop."""
+    cdef Py_ssize_t size = p.K * p.span, first, chunk, i, count
+    cdef double[SUM_TILE] total
+    cdef const real *part
+    while tile < stop:
+        first = tile * SUM_TILE
+        count = min(<Py_ssize_t>SUM_TILE, size - first)
+        for i in range(SUM_TILE):
+            total[i] = 0
+        for chunk in range(p.n_chunks):
+            part = p.partial + chunk * size + first
+            if count == SUM_TILE:
+                # A constant number: the compiler keeps the sums in registers.
+                for i in range(SUM_TILE):
+                    total[i] += part[i]
+            else:
+                for i in range(count):
+                    total[i] += part[i]
+        for i in range(count):
+            p.total[first + i] = <real>(total[i] * p.factor)
+        tile += 1
 
 
 cdef inline void ragged_in(Problem *p) noexcept nogil:
@@ -567,26 +636,20 @@ cdef double whole_pass(
     Problem *p, const int32_t *order, Py_ssize_t start, Py_ssize_t stop, double factor
 ) noexcept nogil:
     """Value at `theta`; the gradient is left in `total`. Called by the first member only."""
-    cdef Py_ssize_t j, chunk, size = p.K * p.span
-    cdef double value = 0, total
+    cdef Py_ssize_t chunk, size = p.K * p.span
+    cdef double value = 0
     if p.x.layout == PACKED:
         return packed_pass(p, factor)
     ragged_in(p)
     if start != p.start or stop != p.stop or order != p.order or p.chunk == 0:
         p.order, p.start, p.stop = order, start, stop
         cut_chunks(p)
+    p.factor = factor
     share_chunks(p)
     for chunk in range(p.n_chunks):
         value += p.partial_value[chunk]
-    if p.n_chunks == 1:
-        for j in range(size):
-            p.total[j] = p.partial[j] * <real>factor
-    else:
-        for j in range(size):
-            total = 0
-            for chunk in range(p.n_chunks):
-                total += p.partial[chunk * size + j]
-            p.total[j] = <real>(total * factor)
+    if not p.shared_sum:
+        sum_chunks(p, 0, (size + SUM_TILE - 1) // SUM_TILE)
     settle(p)
     return value * factor
 
@@ -598,8 +661,7 @@ cdef void follow(Problem *p, int64_t member) noexcept nogil:
         meet(&p.arrived, &p.round, p.n_threads)
         if atomic_read(&p.ended):
             return
-        take_chunks(p, member)
-        meet(&p.arrived, &p.round, p.n_threads)
+        serve(p, member)
 
 
 # --------------------------------------------------------------------- set-up of a call

@@ -247,3 +247,23 @@ def test_threads_change_no_bit(kernels, dtype, kind):
     alone = everything(1)
     for n_threads in (2, 3, 8):
         assert everything(n_threads) == alone, f"{n_threads} threads"
+
+
+@pytest.mark.parametrize("dtype", cases.SPARSE_TYPES)
+def test_threads_share_a_long_sum(kernels, reference, dtype):
+    """Features so many that the threads also share the sum of the chunks' gradients."""
+    rng = np.random.default_rng(7)
+    n, d, entries = 6000, 9000, 120
+    indices = rng.integers(0, d, n * entries, dtype=np.int32)
+    values = rng.standard_normal(n * entries).astype(dtype)
+    indptr = np.arange(0, n * entries + 1, entries, dtype=np.int32)
+    X = cases.sp.csr_array((values, indices, indptr), shape=(n, d))
+    p = cases.problem(X, (3, False, "uint8", Loss.SQUARED_ERROR), rng)
+    alone = cases.gradient(kernels, p)
+    expected = cases.gradient(reference, p)
+    for name, a, e in zip(("value", "coef", "intercept"), alone, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-3, atol=1e-5, err_msg=name)
+    for n_threads in (2, 3, 8):
+        several = cases.gradient(kernels, p, n_threads)
+        for a, s in zip(alone, several, strict=True):
+            np.testing.assert_array_equal(a, s, err_msg=f"{n_threads} threads")
