@@ -411,8 +411,9 @@ def test_small_data_begin_with_a_cache_line(order, dtype):
     made = PROBLEMS["100x2"].make(100, 2, 0)[0]
 
     for _ in range(5):
-        X = PROBLEMS["100x2"].load(dtype, order).X
-        assert X.ctypes.data % 64 == 0
+        task = PROBLEMS["100x2"].load(dtype, order)
+        X = task.X
+        assert X.ctypes.data % 64 == task.real_features().ctypes.data % 64 == 0
         assert X.flags.c_contiguous == (order == "C") and X.flags.f_contiguous == (order == "F")
     if dtype == "float32":
         np.testing.assert_array_equal(X, made)

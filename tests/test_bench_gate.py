@@ -142,7 +142,7 @@ RECORDED = {
     "processors": {
         HERE: {
             "kernels": "some",
-            "numpy": floors._numpy(),
+            "versions": floors._versions(),
             "floors": {"baseline": {"digits float32": {"ratio": 3.0, "arithmetic": 6e-6}}},
         }
     },
@@ -234,9 +234,14 @@ def test_other_programs_are_seen():
 
 
 @pytest.mark.parametrize(
-    "other", [{"here": "another"}, {"numpy": "1.26"}, {"kernels": "earlier ones"}]
+    "other",
+    [
+        {"here": "another"},
+        {"versions": {"python": "3.11", "numpy": "1.26"}},
+        {"kernels": "earlier ones"},
+    ],
 )
-def test_another_processor_numpy_or_kernel_has_more_room(other):
+def test_other_processors_versions_and_kernels_have_more_room(other):
     entry = RECORDED["processors"][HERE] | other
     recorded = {"kernels": "some", "processors": {HERE: entry}}
     options = {"here": other.get("here", HERE), "recorded": recorded}

@@ -1,9 +1,10 @@
 """Floors: how many times quicker than the NumPy loop the kernels have to be.
 
 The two take turns in one process, as everywhere in `schuss.bench`. What was measured on a
-processor stands in ``floors.json``; on that processor, with that NumPy, a kernel may fall short
-of it by `ROOM`. Elsewhere it may by `OTHER_ROOM`, as the ratio of two programs depends on both;
-so it may where the floors of another processor have been renewed since for other kernels.
+processor stands in ``floors.json``; on that processor, with that Python and NumPy, a kernel may
+fall short of it by `ROOM`. Elsewhere it may by `OTHER_ROOM`, as the ratio of two programs depends
+on all of them; so it may where the floors of another processor have been renewed since, for other
+kernels.
 
 A ratio below the floor is measured again, in a fresh process, after the other instruction sets.
 It says nothing where other programs were at work meanwhile (Linux tells), where the attempts
@@ -14,6 +15,7 @@ the idle machine, as it does when somebody who cannot be seen from here uses the
 import json
 import math
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -158,7 +160,7 @@ def bound(recorded: dict, isa: str, work: str, here: str) -> Bound:
     """What a work may measure on the processor `here`."""
     entry = recorded["processors"].get(here, {})
     known = entry.get("floors", {}).get(isa, {}).get(work)
-    current = entry.get("kernels") == recorded["kernels"] and entry.get("numpy") == _numpy()
+    current = entry.get("kernels") == recorded["kernels"] and entry.get("versions") == _versions()
     if known and current:
         return Bound(known["ratio"] * (1 - ROOM), known["arithmetic"] * MAX_SLOWDOWN)
     found = [
@@ -259,14 +261,15 @@ def renewed(recorded: dict, which: Iterable[str], here: str | None = None) -> di
             for work in runs[0]
         }
     kernels = _kernels()
-    new = {"kernels": kernels, "numpy": _numpy(), "floors": entry}
+    new = {"kernels": kernels, "versions": _versions(), "floors": entry}
     processors = {**recorded["processors"], here or processor(): new}
     return {**recorded, "kernels": kernels, "processors": processors}
 
 
-def _numpy():
-    """What changes the loop that is the measure of all ratios."""
-    return ".".join(np.__version__.split(".")[:2])
+def _versions():
+    """Of what runs the loop that is the measure of all ratios."""
+    found = {"python": platform.python_version(), "numpy": np.__version__}
+    return {name: ".".join(text.split(".")[:2]) for name, text in found.items()}
 
 
 def _kernels():

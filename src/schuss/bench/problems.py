@@ -69,7 +69,8 @@ class Task:
 
     def real_features(self):
         """X in the type of the weights, for libraries that do not read others."""
-        return self.X.astype(self.real, copy=False)
+        X = self.X.astype(self.real, copy=False)
+        return X if X is self.X or sp.issparse(X) else _placed(X)
 
 
 @dataclass(frozen=True)
