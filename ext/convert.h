@@ -6,9 +6,40 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__F16C__)
+#include "vec.h"
+
+#if !SCHUSS_REAL_IS_DOUBLE && (defined(__AVX2__) || defined(__F16C__))
 #include <immintrin.h>
 #endif
+
+/* A register of narrow features as reals. By hand, because compilers take them through halves
+   and quarters of registers: one epoch of 1,000,000 x 100 uint8 took 10 ms, and 4.5 ms so
+   (Zen 5). */
+#if VECTORISED && !SCHUSS_REAL_IS_DOUBLE
+#if defined(__AVX512F__)
+#define WIDENED_B(p) _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(p))))
+#define WIDENED_b(p) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(p))))
+#define WIDENED_e(p) _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(p)))
+#else
+#if defined(__AVX2__)
+#define WIDENED_B(p) _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(p))))
+#define WIDENED_b(p) _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(p))))
+#endif
+#if defined(__F16C__)
+#define WIDENED_e(p) _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p)))
+#endif
+#endif
+#endif
+
+/* By registers, the last over the end of the one before it. */
+#define SCHUSS_WIDEN(type, widened)                                                 \
+    if (stride == (ptrdiff_t)sizeof(type) && length >= LANES) {                     \
+        for (ptrdiff_t i = 0; i + LANES <= length; i += LANES)                      \
+            v_store(target + i, (vreal)widened(source + i * stride));               \
+        v_store(target + length - LANES,                                            \
+                (vreal)widened(source + (length - LANES) * stride));                \
+        return;                                                                     \
+    }
 
 static inline float half_to_float(uint16_t half) {
     /* Shift the fields into a float; multiplying by 2^112 mends the exponent, subnormals
@@ -48,23 +79,24 @@ static inline void convert_line(real *restrict target, const char *restrict sour
     switch (kind) {
     case 'd': SCHUSS_CONVERT(double, item); break;
     case 'f': SCHUSS_CONVERT(float, item); break;
-    case 'B': SCHUSS_CONVERT(uint8_t, item); break;
-    case 'b': SCHUSS_CONVERT(int8_t, item); break;
-    case 'e': {
-        ptrdiff_t done = 0;
-#if defined(__F16C__) && !SCHUSS_REAL_IS_DOUBLE
-        if (stride == 2)
-            for (; done + 8 <= length; done += 8)
-                _mm256_storeu_ps(target + done,
-                                 _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(source + 2 * done))));
+    case 'B':
+#ifdef WIDENED_B
+        SCHUSS_WIDEN(uint8_t, WIDENED_B)
 #endif
-        for (; done < length; done++) {
-            uint16_t item;
-            memcpy(&item, source + done * stride, sizeof item);
-            target[done] = (real)half_to_float(item);
-        }
+        SCHUSS_CONVERT(uint8_t, item);
         break;
-    }
+    case 'b':
+#ifdef WIDENED_b
+        SCHUSS_WIDEN(int8_t, WIDENED_b)
+#endif
+        SCHUSS_CONVERT(int8_t, item);
+        break;
+    case 'e':
+#ifdef WIDENED_e
+        SCHUSS_WIDEN(uint16_t, WIDENED_e)
+#endif
+        SCHUSS_CONVERT(uint16_t, half_to_float(item));
+        break;
     }
 }
 

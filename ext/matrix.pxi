@@ -148,7 +148,7 @@ cdef class Matrix:
             own = own and x.column_stride == REAL_SIZE and x.d >= LANES
             x.layout = ROWS if own else CONVERTED_ROWS
             x.block = (
-                CACHED_BLOCK_BYTES if x.n <= CACHED_BYTES // (x.width * REAL_SIZE)
+                CACHED_BLOCK_BYTES if not own or x.n <= CACHED_BYTES // (x.width * REAL_SIZE)
                 else ROWS_BLOCK_BYTES
             ) // (x.width * REAL_SIZE)
             x.block = 8 if x.block <= 2 else between(16, round_up(x.block, 16), 128)

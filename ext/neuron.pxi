@@ -151,18 +151,20 @@ cdef inline void take_block(
             block.by_columns = True
             block.length = padded
             for i in range(x.d):
+                # What pads the column, before it: a register's store, where a call takes
+                # longer than the column.
+                v_store(buffer + (i + 1) * padded - LANES, v_set(0))
                 convert_line(buffer + i * padded, x.base + first * x.row_stride
                              + i * x.column_stride, m, x.row_stride, x.kind)
-                memset(buffer + i * padded + m, 0, (padded - m) * REAL_SIZE)
             return
     block.lines = <const char *>buffer
     block.step = x.width * REAL_SIZE
     block.by_columns = False
     block.length = x.width
     for i in range(m):
+        v_store(buffer + (i + 1) * x.width - LANES, v_set(0))
         convert_line(buffer + i * x.width, x.base + row_at(order, first + i) * x.row_stride,
                      x.d, x.column_stride, x.kind)
-        memset(buffer + i * x.width + x.d, 0, (x.width - x.d) * REAL_SIZE)
 
 
 cdef inline void block_scores(
