@@ -20,7 +20,7 @@ from schuss import threads
 from schuss.bench import report, suite
 from schuss.bench.libraries import LIBRARIES, SOLVERS
 from schuss.bench.problems import FITS, PROBLEMS
-from schuss.bench.runner import measure
+from schuss.bench.runner import measure, steady
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -55,14 +55,15 @@ def page(content: dict) -> str:
     both = found["kernels"] + found["fits"]
     last = max((entry["environment"] for entry in both), key=lambda here: here["date"])
     versions = ", ".join(f"{name} {text}" for name, text in last["packages"].items() if text)
-    busiest = max(entry["environment"]["load"] or 0.0 for entry in both)
+    probes = [entry["probe_seconds"] for entry in both]
+    steadily = sum(int(steady(probe).sum()) for probe in probes)
     results = {section: list(suite.results(_plain(found), section)) for section in SECTIONS}
     types = ", ".join(f"{r.task} {r.dtype} {r.n_threads}" for r in results["fits"])
     paragraphs = (
         f"`python -m bench.peers`, {last['date'][:10]}: {last['processors']} processors of an "
-        f"{last['processor']}, {last['isa']}, Python {last['python']}; {versions}. When a problem "
-        f"was done, the load of the last minute was {busiest:.1f} at the most. "
-        + _others(both, last),
+        f"{last['processor']}, {last['isa']}, Python {last['python']}; {versions}. In "
+        f"{steadily} of {sum(map(len, probes))} rounds fixed arithmetic took at most 15 % longer "
+        "than in the best round of its problem. " + _others(both, last),
         "`schuss-cython` is the kernel, `train-cython` is `schuss.train` with its input checks and "
         "the value at the final weights. One epoch, float32, one thread: medians of "
         f"{_rounds(found['kernels'])} rounds, the ratio's quartiles, and the share of the read "
@@ -73,7 +74,10 @@ def page(content: dict) -> str:
         "peers that are quicker stay in the table.",
         _markdown(suite.fits_table(results["fits"])),
     )
-    filled = [text if text.startswith("|") else fill(text, 100) for text in paragraphs]
+    filled = [
+        text if text.startswith("|") else fill(text, 100, break_on_hyphens=False)
+        for text in paragraphs
+    ]
     return TITLE + "\n" + "\n\n".join(filled) + "\n"
 
 

@@ -39,7 +39,7 @@ from schuss.constants import LOSSES, Activation
 ISAS = ("x86-64-v3", "baseline")
 # k makes a run read this many elements at least: what differs in Python from one call to
 # the next is some hundred instructions.
-ELEMENTS = 2_000_000
+ELEMENTS = 1_000_000
 # Calls after which Python has adapted its own code to them.
 WARM_UP = 50
 
