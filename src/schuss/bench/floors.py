@@ -267,9 +267,9 @@ def renewed(recorded: dict, which: Iterable[str], here: str | None = None) -> di
 
 
 def _versions():
-    """Of what runs the loop that is the measure of all ratios."""
-    found = {"python": platform.python_version(), "numpy": np.__version__}
-    return {name: ".".join(text.split(".")[:2]) for name, text in found.items()}
+    """Of what runs the loop that is the measure of all ratios; each NumPy has its own BLAS."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"python": python, "numpy": np.__version__}
 
 
 def _kernels():
