@@ -6,7 +6,7 @@
 
 
 cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noexcept nogil:
-    """r with e^a = 2^power (1 + r), for a <= 0."""
+    """r with e^a = 2^power (1 + r)."""
     cdef vreal n = v_round(a * v_set(<real>1.4426950408889634)), r, p
     if REAL_SIZE == 4:
         # log(2) in two parts, the first short enough for n times it to be exact.
@@ -100,6 +100,15 @@ cdef inline vreal log_logistic(vreal z) noexcept nogil:
     cdef vreal e, rest
     exp_minus_abs(z, &e, &rest)
     return v_where_negative(z, z, v_set(0)) - log1p_unit(e)
+
+
+cdef inline vreal logistic_of(vreal z) noexcept nogil:
+    """sigma(z) = 1 / (1 + e^-z), with -z held where powers of two are normal numbers."""
+    cdef real most = 87 if REAL_SIZE == 4 else 708
+    cdef vreal n, power, r
+    exp_reduced(v_smaller(v_set(most), v_at_least(v_set(0) - z, -most)), &r, &n)
+    power = v_exp2_whole(n)
+    return v_set(1) / (v_set(1) + (power + power * r))
 
 
 cdef inline vreal tanh_of(vreal z) noexcept nogil:

@@ -2,22 +2,25 @@
 #
 # The weights of a layer lie in panels as wide as a tile of product.h: a panel has a line for
 # each input and last one for the intercepts, so that every product reads memory from end to
-# end, and the optimiser's arrays are laid out alike. Rows of a batch are cut into strips of
-# TILE_ROWS, and so are the lines of a panel. A member of the job takes strips of rows through
-# all layers and back; then, after all have met, strips of lines of each layer: the gradient of
-# a tile is in the cache when its step is taken, and never leaves it. Each number is summed by
-# one member in one order, so the number of members does not change a bit.
+# end, and the optimiser's arrays are laid out alike. Rows of a batch are cut into strips, and
+# so are the lines of a panel. A member of the job takes strips of rows through all layers and
+# back; then, after all have met, strips of lines of each layer: the gradient of a tile is in
+# the cache when its step is taken, and never leaves it. Each number is summed by one member in
+# one order, so the number of members does not change a bit. (Members that own panels, so that
+# weights stay in their caches, and meet after each layer were not quicker.)
 
 cdef extern from "product.h" nogil:
-    const int TILE_ROWS
     const int TILE_REGISTERS
     const int TILE_WIDTH
-    void rows_product(int m, int nv, Py_ssize_t K, const real *A, Py_ssize_t a_line,
+    void rows_product(Py_ssize_t m, int nv, Py_ssize_t K, const real *A, Py_ssize_t a_line,
                       const real *B, Py_ssize_t b_line, const real *start, real *C,
                       Py_ssize_t c_line)
-    void columns_product(int m, int nv, Py_ssize_t K, const real *A, Py_ssize_t a_line,
-                         const real *B, Py_ssize_t b_line, const real *start, real *C,
-                         Py_ssize_t c_line)
+    void columns_product(Py_ssize_t m, int nv, Py_ssize_t K, const real *A, Py_ssize_t a_line,
+                         const real *B, Py_ssize_t b_line, real *C, Py_ssize_t c_line,
+                         const char *ask, Py_ssize_t ask_step)
+    void line_sums(int nv, Py_ssize_t rows, const real *B, Py_ssize_t b_line, real *out)
+    void transpose(const real *source, Py_ssize_t line, Py_ssize_t rows, real *target,
+                   Py_ssize_t target_line, Py_ssize_t columns)
     const int CHAINS
     real multiply_add_chains(Py_ssize_t repeats, real factor)
 
@@ -34,10 +37,8 @@ cdef enum:
     # Rows that go through the layers together: with their activations and errors they stay in
     # the L2 cache for layers of some hundreds of neurons. Larger batches are taken in parts.
     NETWORK_ROWS = 256
-    # Rows of a strip in whole registers: the least that serves both types and all tiles.
+    # Rows or lines of a strip: whole registers of both types.
     STRIP = MOST_LANES
-    # Bytes of rows that are asked for before they are read.
-    READ_AHEAD = 1024
     # Multiplications between two looks at signals: some hundredths of a second.
     SIGNAL_PRODUCTS = 1000000000
 
@@ -57,7 +58,7 @@ cdef struct Layer:
     real *second
     real *gradient           # sums over parts of a batch, where there are several
     real *turned             # panels of the transposed weights, for the layers above the first
-    double *squares          # of the weights, for each strip of lines
+    double *squares          # of the weights, for each tile of a strip and a panel
 
 
 cdef struct Net:
@@ -109,10 +110,13 @@ cdef inline Py_ssize_t spread_line(Py_ssize_t width) noexcept nogil:
     return (lines | 1) * CACHE_LINE // REAL_SIZE
 
 
+cdef inline Py_ssize_t strips_of(Py_ssize_t count) noexcept nogil:
+    return (count + STRIP - 1) // STRIP
+
+
 cdef inline Py_ssize_t share_of(Py_ssize_t count, int64_t member, int64_t members) noexcept nogil:
     """The first of the strips that belong to a member, as a place among `count`."""
-    cdef Py_ssize_t strips = (count + TILE_ROWS - 1) // TILE_ROWS
-    return min(strips * member // members * TILE_ROWS, count)
+    return min(strips_of(count) * member // members * STRIP, count)
 
 
 cdef inline void meet_all(Problem *team) noexcept nogil:
@@ -123,11 +127,8 @@ cdef inline void meet_all(Problem *team) noexcept nogil:
 # --------------------------------------------------------------------- activations
 
 cdef inline vreal hidden_value(int hidden, vreal z) noexcept nogil:
-    cdef vreal e, rest, large
     if hidden == HIDDEN_LOGISTIC:
-        exp_minus_abs(z, &e, &rest)
-        large = v_set(1) / (v_set(1) + e)
-        return v_where_negative(z, e * large, large)
+        return logistic_of(z)
     if hidden == HIDDEN_TANH:
         return tanh_of(z)
     if hidden == HIDDEN_RELU:
@@ -204,23 +205,11 @@ cdef inline double bounded(double loss) noexcept nogil:
 
 
 cdef void read_rows(
-    Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high,
-    Py_ssize_t reach,
+    Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high
 ) noexcept nogil:
-    """Rows low to high of a part, while those that follow, up to `reach`, are on their way: in
-    random order waiting for them took a ninth of an epoch of 784-100-10."""
-    cdef Py_ssize_t i, j
-    cdef Lines *x = &net.x
-    cdef Py_ssize_t size = x.d * REAL_SIZE
-    cdef Py_ssize_t ahead = 1 + READ_AHEAD // size
-    cdef const char *next_
+    """Rows low to high of a part that begins at `first`."""
+    cdef Py_ssize_t i
     for i in range(low, high):
-        if x.layout == ROWS and first + i + ahead < reach:
-            next_ = x.base + row_at(order, first + i + ahead) * x.row_stride
-            j = 0
-            while j < size:
-                prefetch(next_ + j)
-                j += CACHE_LINE
         read_row(net, row_at(order, first + i), net.rows + i * net.layers[0].input_line)
 
 
@@ -282,19 +271,21 @@ cdef double softmax_strip(
     cdef real *t
     cdef vreal top, total, share, e, rest
     cdef double loss = 0, product = 1, off
-    memset(turned, 0, layer.d_out * STRIP * REAL_SIZE)
     for i in range(m):
         row = row_at(order, first + low + i)
-        t = layer.output + (low + i) * layer.line
         codes[i] = net.codes_8[row] if net.codes_8 != NULL else net.codes_32[row]
         weights[i] = 1 if net.sample_weight == NULL else net.sample_weight[row]
-        right[i] = t[codes[i]]
-        for k in range(layer.d_out):
-            turned[k * STRIP + i] = t[k]
+        right[i] = layer.output[(low + i) * layer.line + codes[i]]
     for i in range(m, STRIP):
         weights[i] = 0
     i = 0
     while i < m:
+        k = 0
+        while k < layer.d_out:
+            transpose(layer.output + (low + i) * layer.line + k, layer.line,
+                      min(<Py_ssize_t>LANES, m - i), turned + k * STRIP + i, STRIP,
+                      min(<Py_ssize_t>LANES, layer.d_out - k))
+            k += LANES
         top = v_load(turned + i)
         for k in range(1, layer.d_out):
             top = v_larger(top, v_load(turned + k * STRIP + i))
@@ -309,12 +300,15 @@ cdef double softmax_strip(
         for k in range(layer.d_out):
             t = turned + k * STRIP + i
             v_store(t, v_load(t) * share)
+        k = 0
+        while k < layer.d_out:
+            transpose(turned + k * STRIP + i, STRIP, min(<Py_ssize_t>LANES, layer.d_out - k),
+                      layer.delta + (low + i) * layer.line + k, layer.line,
+                      min(<Py_ssize_t>LANES, m - i))
+            k += LANES
         i += LANES
     for i in range(m):
-        t = layer.delta + (low + i) * layer.line
-        for k in range(layer.d_out):
-            t[k] = turned[k * STRIP + i]
-        t[codes[i]] -= weights[i]
+        layer.delta[(low + i) * layer.line + codes[i]] -= weights[i]
         off = <double>tops[i] - right[i]
         # Within the bounds; and a product of so few sums does not overflow.
         if weights[i] == 1 and 0 <= off < 8 and 1 < sums[i] < 1000:
@@ -388,6 +382,7 @@ cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
     cdef Py_ssize_t j
     cdef real top = z[0]
     cdef double total = 0
+    cdef vreal t, e, rest, large
     if net.output == OUTPUT_SOFTMAX:
         for j in range(layer.d_out):
             top = max(top, z[j])
@@ -398,7 +393,10 @@ cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
     elif net.output == OUTPUT_LOGISTIC or net.output == OUTPUT_LOGISTIC_SQUARED:
         j = 0
         while j < layer.width:
-            v_store(z + j, hidden_value(HIDDEN_LOGISTIC, v_load(z + j)))
+            t = v_load(z + j)
+            exp_minus_abs(t, &e, &rest)
+            large = v_set(1) / (v_set(1) + e)
+            v_store(z + j, v_where_negative(t, e * large, large))
             j += LANES
     elif net.output == OUTPUT_EXPONENTIAL:
         for j in range(layer.d_out):
@@ -442,21 +440,21 @@ cdef void forward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
     cdef const real *panel
     for layer_ in range(net.n_layers):
         layer = &net.layers[layer_]
-        column = 0
-        while column < layer.width:
-            width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
-            panel = layer.weights + column * (layer.d_in + 1)
-            i = low
-            while i < high:
-                m = min(<Py_ssize_t>TILE_ROWS, high - i)
-                rows_product(<int>m, <int>(width // LANES), layer.d_in,
+        i = low
+        while i < high:
+            m = rows_at_once(layer.width, high - i)
+            column = 0
+            while column < layer.width:
+                width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
+                panel = layer.weights + column * (layer.d_in + 1)
+                rows_product(m, <int>(width // LANES), layer.d_in,
                              layer.input + i * layer.input_line, layer.input_line, panel, width,
                              panel + layer.d_in * width, layer.output + i * layer.line + column,
                              layer.line)
-                i += m
-            column += width
-        if layer_ + 1 < net.n_layers:
-            hidden_rows(net.hidden, False, layer, low, high)
+                column += width
+            if layer_ + 1 < net.n_layers:
+                hidden_rows(net.hidden, False, layer, i, i + m)
+            i += m
 
 
 cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
@@ -466,24 +464,29 @@ cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
     cdef Layer *below
     for layer_ in range(net.n_layers - 1, 0, -1):
         layer, below = &net.layers[layer_], &net.layers[layer_ - 1]
-        column = 0
-        while column < below.width:
-            width = min(<Py_ssize_t>TILE_WIDTH, below.width - column)
-            i = low
-            while i < high:
-                m = min(<Py_ssize_t>TILE_ROWS, high - i)
-                rows_product(<int>m, <int>(width // LANES), layer.d_out,
+        i = low
+        while i < high:
+            m = rows_at_once(below.width, high - i)
+            column = 0
+            while column < below.width:
+                width = min(<Py_ssize_t>TILE_WIDTH, below.width - column)
+                rows_product(m, <int>(width // LANES), layer.d_out,
                              layer.delta + i * layer.line, layer.line,
                              layer.turned + column * layer.d_out, width, NULL,
                              below.delta + i * below.line + column, below.line)
-                i += m
-            column += width
-        hidden_rows(net.hidden, True, below, low, high)
+                column += width
+            hidden_rows(net.hidden, True, below, i, i + m)
+            i += m
+
+
+cdef inline Py_ssize_t rows_at_once(Py_ssize_t width, Py_ssize_t rows) noexcept nogil:
+    """A panel alone is taken through all rows; several are taken strip by strip."""
+    return rows if width <= TILE_WIDTH else min(<Py_ssize_t>STRIP, rows)
 
 
 cdef void learn_rows(
     Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high,
-    Py_ssize_t reach, bint with_errors, int64_t member,
+    bint with_errors, int64_t member,
 ) noexcept nogil:
     """Rows low to high of a part that begins at `first`: their losses and errors."""
     cdef Py_ssize_t i, m, row, strip = low
@@ -491,10 +494,10 @@ cdef void learn_rows(
     cdef real weight = 1
     cdef real *y
     cdef double loss
-    read_rows(net, order, first, low, high, max(reach, first + high))
+    read_rows(net, order, first, low, high)
     forward(net, low, high)
     while strip < high:
-        m = min(<Py_ssize_t>TILE_ROWS, high - strip)
+        m = min(<Py_ssize_t>STRIP, high - strip)
         loss = 0
         if net.output == OUTPUT_SOFTMAX:
             loss = softmax_strip(net, last, net.turned + member * STRIP * last.d_out, order,
@@ -512,7 +515,7 @@ cdef void learn_rows(
                     weight = net.sample_weight[row]
                 loss += output_row(net, last, last.output + i * last.line, y,
                                    last.delta + i * last.line, weight)
-        net.losses[strip // TILE_ROWS] = loss
+        net.losses[strip // STRIP] = loss
         strip += m
     if with_errors:
         backward(net, low, high)
@@ -535,7 +538,9 @@ cdef inline void step_loop(
     cdef vreal beta_1 = v_set(<real>net.beta_1), rest_1 = v_set(<real>(1 - net.beta_1))
     cdef vreal beta_2 = v_set(<real>net.beta_2), rest_2 = v_set(<real>(1 - net.beta_2))
     cdef vreal zero = v_set(0), largest = zero, odd = zero, g, v, t, x
-    cdef vreal sum_ = squares[0]
+    # In turns, for one chain of sums takes longer than all the rest.
+    cdef vreal sum_ = squares[0], other = zero
+    cdef bint squared = net.l2 != 0 and not intercepts
     while i < length:
         x = v_load(w + i)
         g = (v_load(tile + i) + l2 * x) * share
@@ -552,13 +557,15 @@ cdef inline void step_loop(
                 v = momentum * v - rate * g
             x = x + v
         v_store(w + i, x)
-        sum_ = sum_ + x * x
+        if squared:
+            t = sum_ + x * x
+            sum_ = other
+            other = t
         if step.measure:
             largest = v_larger(largest, v_abs(g))
             odd = odd + (x + g) * zero
         i += LANES
-    if not intercepts:
-        squares[0] = sum_
+    squares[0] = sum_ + other
     if step.measure:
         net.norms[member] = max(net.norms[member], <double>v_largest(largest))
         net.odds[member] += v_sum(odd)
@@ -594,16 +601,19 @@ cdef void turn(
     Layer *layer, Py_ssize_t low, Py_ssize_t high, Py_ssize_t column, Py_ssize_t width
 ) noexcept nogil:
     """Copy lines low to high of a panel into the panels of the transposed weights."""
-    cdef Py_ssize_t i, k, start, turned_width
-    cdef const real *w
-    cdef real *t
-    for i in range(low, high):
+    cdef Py_ssize_t i = low, k, start, turned_width
+    cdef const real *lines = layer.weights + column * (layer.d_in + 1)
+    while i < high:
         start = i // TILE_WIDTH * TILE_WIDTH
         turned_width = min(<Py_ssize_t>TILE_WIDTH, round_up(layer.d_in, LANES) - start)
-        w = layer.weights + column * (layer.d_in + 1) + i * width
-        t = layer.turned + start * layer.d_out + column * turned_width + i - start
-        for k in range(min(width, layer.d_out - column)):
-            t[k * turned_width] = w[k]
+        k = 0
+        while k < width:
+            transpose(lines + i * width + k, width, min(<Py_ssize_t>LANES, high - i),
+                      layer.turned + start * layer.d_out + (column + k) * turned_width
+                      + i - start, turned_width,
+                      min(<Py_ssize_t>LANES, layer.d_out - column - k))
+            k += LANES
+        i += LANES
 
 
 cdef inline void ask_lines(const real *place, Py_ssize_t length) noexcept nogil:
@@ -615,21 +625,37 @@ cdef inline void ask_lines(const real *place, Py_ssize_t length) noexcept nogil:
         i += CACHE_LINE // REAL_SIZE
 
 
+cdef struct Ahead:
+    # The member's rows of the next part, to be fetched while this one's gradient is summed.
+    const int32_t *order
+    Py_ssize_t low
+    Py_ssize_t high
+
+
+cdef inline char *next_row(Net *net, Ahead *ahead) noexcept nogil:
+    """A row to be fetched, or NULL."""
+    if ahead.low >= ahead.high or net.x.layout != ROWS:
+        return NULL
+    ahead.low += 1
+    return <char *>net.x.base + row_at(ahead.order, ahead.low - 1) * net.x.row_stride
+
+
 cdef void learn_lines(
-    Net *net, Step *step, Py_ssize_t rows, bint begins, bint ends, int64_t member,
+    Net *net, Step *step, Py_ssize_t rows, bint begins, bint ends, Ahead *ahead, int64_t member,
     int64_t members,
 ) noexcept nogil:
     """The gradient of a part's rows for the member's lines of each layer, and the step."""
-    cdef Py_ssize_t layer_, i, r, m, high, column, width, place
+    cdef Py_ssize_t layer_, i, m, high, column, width, place, ask_step
     cdef Layer *layer
-    cdef real *tile = net.tiles + member * TILE_ROWS * TILE_WIDTH
-    cdef vreal squares, none = v_set(0), a, b
+    cdef real *tile = net.tiles + member * STRIP * TILE_WIDTH
+    cdef const char *ask
+    cdef vreal squares
     for layer_ in range(net.n_layers):
         layer = &net.layers[layer_]
         i = share_of(layer.d_in, member, members)
         high = share_of(layer.d_in, member + 1, members)
         while i < high:
-            m = min(<Py_ssize_t>TILE_ROWS, high - i)
+            m = min(<Py_ssize_t>STRIP, layer.d_in - i)
             squares = v_set(0)
             column = 0
             while column < layer.width:
@@ -640,31 +666,31 @@ cdef void learn_lines(
                     ask_lines(layer.first + place, m * width)
                     if net.solver == SOLVER_ADAM:
                         ask_lines(layer.second + place, m * width)
-                columns_product(<int>m, <int>(width // LANES), rows, layer.input + i,
-                                layer.input_line, layer.delta + column, layer.line, NULL, tile,
-                                width)
+                # With the first panel the next strip's inputs are fetched, which are far apart.
+                ask = NULL if column == 0 else next_row(net, ahead)
+                ask_step = max(1, (net.x.d * REAL_SIZE + rows - 1) // rows)
+                if ask == NULL:
+                    ask = <const char *>(layer.input + i + STRIP)
+                    ask_step = layer.input_line * REAL_SIZE
+                columns_product(m, <int>(width // LANES), rows, layer.input + i,
+                                layer.input_line, layer.delta + column, layer.line, tile, width,
+                                ask, ask_step)
                 take_tile(net, layer, step, False, place, m * width, tile, begins, ends,
                           &squares, member)
                 if ends and layer.turned != NULL:
                     turn(layer, i, i + m, column, width)
                 column += width
             if ends:
-                layer.squares[i // TILE_ROWS] = v_sum(squares)
+                layer.squares[i // STRIP] = v_sum(squares)
             i += m
         if member + 1 < members:
             continue
         column = 0
         while column < layer.width:
             width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
-            a = b = v_set(0)
-            for r in range(rows):
-                a = a + v_load(layer.delta + r * layer.line + column)
-                if width > LANES:
-                    b = b + v_load(layer.delta + r * layer.line + column + LANES)
-            v_store(tile, a)
-            v_store(tile + LANES, b)
+            line_sums(<int>(width // LANES), rows, layer.delta + column, layer.line, tile)
             place = column * (layer.d_in + 1) + layer.d_in * width
-            take_tile(net, layer, step, True, place, width, tile, begins, ends, &none, member)
+            take_tile(net, layer, step, True, place, width, tile, begins, ends, &squares, member)
             column += width
 
 
@@ -672,7 +698,7 @@ cdef double squares_of(Net *net) noexcept nogil:
     cdef Py_ssize_t layer_, s
     cdef double total = 0
     for layer_ in range(net.n_layers):
-        for s in range((net.layers[layer_].d_in + TILE_ROWS - 1) // TILE_ROWS):
+        for s in range(strips_of(net.layers[layer_].d_in)):
             total += net.layers[layer_].squares[s]
     return total
 
@@ -699,10 +725,11 @@ cdef double batch(
     """
     cdef int64_t members = team.n_threads
     cdef Py_ssize_t parts = (stop - start + net.part - 1) // net.part
-    cdef Py_ssize_t size = round_up((stop - start + parts - 1) // parts, TILE_ROWS)
+    cdef Py_ssize_t size = round_up((stop - start + parts - 1) // parts, STRIP)
     cdef Py_ssize_t first = start, i, rows
     cdef bint with_errors = step != NULL or net.layers[0].gradient != NULL
     cdef double weight = stop - start, value = 0
+    cdef Ahead ahead
     cdef Step none
     memset(&none, 0, sizeof(Step))
     if net.sample_weight != NULL:
@@ -716,18 +743,21 @@ cdef double batch(
     while first < stop:
         rows = min(size, stop - first)
         learn_rows(net, order, first, share_of(rows, member, members),
-                   share_of(rows, member + 1, members), n if members == 1 else 0, with_errors,
-                   member)
+                   share_of(rows, member + 1, members), with_errors, member)
         meet_all(team)
         if member == 0:
-            for i in range((rows + TILE_ROWS - 1) // TILE_ROWS):
+            for i in range(strips_of(rows)):
                 value += net.losses[i]
             look(net, team, rows)
             if first + rows == stop and not isfinite(value) and net.stop == 0:
                 net.stop = STATUS_NONFINITE
         if with_errors:
+            i = min(rows, n - (first + rows))
+            ahead.order = order
+            ahead.low = first + rows + share_of(i, member, members)
+            ahead.high = first + rows + share_of(i, member + 1, members)
             learn_lines(net, &none if step == NULL else step, rows, first == start,
-                        step != NULL and first + rows == stop, member, members)
+                        step != NULL and first + rows == stop, &ahead, member, members)
         meet_all(team)
         if net.stop:
             break
@@ -756,7 +786,7 @@ cdef void train(
             step.measure = stop == n
             if step.measure:
                 net.norms[member] = net.odds[member] = 0
-            if member == 0:
+            if member == 0 and net.l2 != 0:
                 penalty = net.l2 / 2 * squares_of(net)
             norm = batch(net, team, order, n, start, stop, &step, member)
             total += (norm + penalty * step.share) * (stop - start) / n
@@ -833,8 +863,8 @@ cdef class NetworkJob(Job):
         self.p.n_threads = n_threads
         widest = max(units)
         # Very wide rows are taken by fewer: 32 MiB of them at the most, and a strip at least.
-        net.part = between(TILE_ROWS, (1 << 25) // (widest * REAL_SIZE), NETWORK_ROWS)
-        net.part = round_up(min(most, net.part), TILE_ROWS)
+        net.part = between(STRIP, (1 << 25) // (widest * REAL_SIZE), NETWORK_ROWS)
+        net.part = round_up(min(most, net.part), STRIP)
         sums = sums or (slots > 0 and most > net.part)
         # Twice: the first time to count.
         free_ = NULL
@@ -867,17 +897,17 @@ cdef class NetworkJob(Job):
                     self.cut(&layer.gradient, free_, layer.size, &n_reals)
                 if free_doubles != NULL:
                     layer.squares = free_doubles + n_doubles
-                n_doubles += (layer.d_in + TILE_ROWS - 1) // TILE_ROWS
+                n_doubles += strips_of(layer.d_in)
             layer = &net.layers[net.n_layers - 1]
             self.cut(&net.targets, free_, net.part * layer.line, &n_reals)
             self.cut(&net.is_output, free_, layer.width, &n_reals)
             self.cut(&net.turned, free_, n_threads * STRIP * layer.d_out, &n_reals)
-            self.cut(&net.tiles, free_, n_threads * TILE_ROWS * TILE_WIDTH, &n_reals)
+            self.cut(&net.tiles, free_, n_threads * STRIP * TILE_WIDTH, &n_reals)
             if free_doubles != NULL:
                 net.losses = free_doubles + n_doubles
-                net.norms = net.losses + net.part // TILE_ROWS
+                net.norms = net.losses + net.part // STRIP
                 net.odds = net.norms + n_threads
-            n_doubles += net.part // TILE_ROWS + 2 * n_threads
+            n_doubles += net.part // STRIP + 2 * n_threads
             if i == 0:
                 self.reals = <real *>calloc(n_reals + 64, REAL_SIZE)
                 self.doubles = <double *>calloc(n_doubles, sizeof(double))
@@ -935,26 +965,31 @@ cdef class NetworkJob(Job):
         cdef Layer *layer
         cdef Py_ssize_t layer_, i, m, column, width, r
         cdef const real *lines
-        cdef vreal squares
+        cdef vreal squares, other, t
         self.between_flat(<real *>&theta[0], 0, True)
         for layer_ in range(self.net.n_layers):
             layer = &self.net.layers[layer_]
             i = 0
             while i < layer.d_in:
-                m = min(<Py_ssize_t>TILE_ROWS, layer.d_in - i)
-                squares = v_set(0)
+                m = min(<Py_ssize_t>STRIP, layer.d_in - i)
+                # The sums are `step_loop`'s.
+                squares = other = v_set(0)
                 column = 0
                 while column < layer.width:
                     width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
                     lines = layer.weights + column * (layer.d_in + 1) + i * width
                     r = 0
                     while r < m * width:
-                        squares = squares + v_load(lines + r) * v_load(lines + r)
+                        t = squares + v_load(lines + r) * v_load(lines + r)
+                        squares = other
+                        other = t
                         r += LANES
+                    squares = squares + other
+                    other = v_set(0)
                     if layer.turned != NULL:
                         turn(layer, i, i + m, column, width)
                     column += width
-                layer.squares[i // TILE_ROWS] = v_sum(squares)
+                layer.squares[i // STRIP] = v_sum(squares)
                 i += m
 
     cdef int hold_targets(self, data) except -1:
@@ -1098,7 +1133,7 @@ cdef class NetworkPrediction(NetworkJob):
             rows = min(net.part, self.n - first)
             low = min(rows, share_of(net.part, member, self.p.n_threads))
             high = min(rows, share_of(net.part, member + 1, self.p.n_threads))
-            read_rows(net, NULL, first, low, high, first + high)
+            read_rows(net, NULL, first, low, high)
             forward(net, low, high)
             for i in range(low, high):
                 z = last.output + i * last.line
@@ -1120,8 +1155,8 @@ cdef class NetworkPrediction(NetworkJob):
 def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
     """See the contract; the bits of NumPy's `RandomState.shuffle` are used up alike."""
     cdef Generator *generator = <Generator *>PyCapsule_GetPointer(capsule, b"BitGenerator")
-    cdef Py_ssize_t epoch, i, n = out.shape[1]
-    cdef uint32_t j, mask
+    cdef Py_ssize_t epoch, i, j, fits, n = out.shape[1]
+    cdef uint32_t mask
     cdef const int32_t *before = &order[0]
     cdef int32_t *row
     cdef int32_t kept
@@ -1132,16 +1167,20 @@ def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
             mask = 1
             while mask < n - 1:
                 mask = 2 * mask + 1
-            for i in range(n - 1, 0, -1):
-                # Numbers of as few bits as hold i, drawn until one is not larger.
+            i = n - 1
+            while i > 0:
+                # Numbers of as few bits as hold i, drawn until one is not larger. A branch on
+                # that would be guessed wrongly every third time: an entry is swapped with
+                # itself instead.
                 while mask >> 1 >= i:
                     mask >>= 1
                 j = generator.next_uint32(generator.state) & mask
-                while j > i:
-                    j = generator.next_uint32(generator.state) & mask
+                fits = j <= i
+                j = i - ((i - j) & -fits)
                 kept = row[j]
                 row[j] = row[i]
                 row[i] = kept
+                i -= fits
             before = row
 
 

@@ -9,6 +9,8 @@
 #ifndef SCHUSS_PRODUCT_H
 #define SCHUSS_PRODUCT_H
 
+#include <stddef.h>
+
 #include "vec.h"
 
 /* As many rows as leave room for a line of B and one number of A in the registers. */
@@ -17,11 +19,13 @@
 #else
 #define TILE_ROWS 6
 #endif
+/* Of a tile of one register. */
+#define NARROW_ROWS (2 * TILE_ROWS)
 #define TILE_REGISTERS 2
 #define TILE_WIDTH (TILE_REGISTERS * LANES)
 
 #if defined(__GNUC__) && !defined(__clang__)
-#define UNROLL _Pragma("GCC unroll 12")
+#define UNROLL _Pragma("GCC unroll 16")
 #elif defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
@@ -29,16 +33,23 @@
 #endif
 
 /* C[i, j] = start[j] + sum_k A[i * a_row + k * a_step] * B[k * b_line + j] for i < m and as many
-   j as there are in nv registers; m, nv and one of the two strides are constants in each call. */
+   j as there are in nv registers; m, nv, `asks` and one of the two strides are constants in each
+   call. Where it `asks`, a place is fetched with each k: requests at once, more than the core
+   can have under way, are dropped. */
 ALWAYS_INLINE void tile_product(const int m, const int nv, ptrdiff_t K,
                                 const real *A, ptrdiff_t a_row, ptrdiff_t a_step,
                                 const real *B, ptrdiff_t b_line, const real *start,
-                                real *C, ptrdiff_t c_line) {
-    vreal sums[TILE_ROWS][TILE_REGISTERS], b[TILE_REGISTERS];
+                                real *C, ptrdiff_t c_line, const int asks, const char *ask,
+                                ptrdiff_t ask_step) {
+    vreal sums[NARROW_ROWS][TILE_REGISTERS], b[TILE_REGISTERS];
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int j = 0; j < nv; j++)
             sums[i][j] = start ? v_load(start + j * LANES) : v_set(0);
     for (ptrdiff_t k = 0; k < K; k++) {
+        if (asks) {
+            prefetch(ask);
+            ask += ask_step;
+        }
         UNROLL for (int j = 0; j < nv; j++) b[j] = v_load(B + j * LANES);
         UNROLL for (int i = 0; i < m; i++) {
             vreal a = v_set(A[i * a_row]);
@@ -51,23 +62,42 @@ ALWAYS_INLINE void tile_product(const int m, const int nv, ptrdiff_t K,
         UNROLL for (int j = 0; j < nv; j++) v_store(C + i * c_line + j * LANES, sums[i][j]);
 }
 
-#define TILE_CASES(m, a_row, a_step)                                                           \
-    case 2 * m + 1: tile_product(m, 1, K, A, a_row, a_step, B, b_line, start, C, c_line); break; \
-    case 2 * m + 2: tile_product(m, 2, K, A, a_row, a_step, B, b_line, start, C, c_line); break;
-
+#define TILE(m, nv, a_row, a_step, asks) \
+    tile_product(m, nv, K, A, a_row, a_step, B, b_line, start, C, c_line, asks, ask, ask_step)
+#define NARROW(m, a_row, a_step, asks) case m: TILE(m, 1, a_row, a_step, asks); break;
+#define WIDE(m, a_row, a_step, asks) case m: TILE(m, 2, a_row, a_step, asks); break;
 #if TILE_ROWS == 8
-#define TILE_MORE(a_row, a_step) TILE_CASES(7, a_row, a_step) TILE_CASES(8, a_row, a_step)
+#define WIDE_REST(...) WIDE(6, __VA_ARGS__) WIDE(7, __VA_ARGS__)
+#define NARROW_REST(...) \
+    NARROW(12, __VA_ARGS__) NARROW(13, __VA_ARGS__) NARROW(14, __VA_ARGS__) NARROW(15, __VA_ARGS__)
 #else
-#define TILE_MORE(a_row, a_step)
+#define WIDE_REST(...)
+#define NARROW_REST(...)
 #endif
 
-#define TILE_SWITCH(a_row, a_step)                              \
-    switch (2 * m + nv) {                                       \
-        TILE_CASES(1, a_row, a_step) TILE_CASES(2, a_row, a_step) \
-        TILE_CASES(3, a_row, a_step) TILE_CASES(4, a_row, a_step) \
-        TILE_CASES(5, a_row, a_step) TILE_CASES(6, a_row, a_step) \
-        TILE_MORE(a_row, a_step)                                \
-    }
+/* All m rows of C, in tiles of as many as keep the units busy, and one of what is left. */
+#define TILES(a_row, a_step, asks)                                                            \
+    const int most = nv == 1 ? NARROW_ROWS : TILE_ROWS;                                      \
+    for (; m >= most; m -= most, A += most * (a_row), C += most * c_line)                    \
+        if (nv == 1)                                                                         \
+            TILE(NARROW_ROWS, 1, a_row, a_step, asks);                                        \
+        else                                                                                 \
+            TILE(TILE_ROWS, 2, a_row, a_step, asks);                                          \
+    if (nv == 1)                                                                             \
+        switch (m) {                                                                         \
+            NARROW(1, a_row, a_step, asks) NARROW(2, a_row, a_step, asks)                      \
+            NARROW(3, a_row, a_step, asks) NARROW(4, a_row, a_step, asks)                      \
+            NARROW(5, a_row, a_step, asks) NARROW(6, a_row, a_step, asks)                      \
+            NARROW(7, a_row, a_step, asks) NARROW(8, a_row, a_step, asks)                      \
+            NARROW(9, a_row, a_step, asks) NARROW(10, a_row, a_step, asks)                     \
+            NARROW(11, a_row, a_step, asks) NARROW_REST(a_row, a_step, asks)                   \
+        }                                                                                    \
+    else                                                                                     \
+        switch (m) {                                                                         \
+            WIDE(1, a_row, a_step, asks) WIDE(2, a_row, a_step, asks)                          \
+            WIDE(3, a_row, a_step, asks) WIDE(4, a_row, a_step, asks)                          \
+            WIDE(5, a_row, a_step, asks) WIDE_REST(a_row, a_step, asks)                        \
+        }
 
 /* As many multiplications and additions a second as there can be: the yardstick of `bench`. */
 #define CHAINS 12
@@ -81,17 +111,83 @@ static real multiply_add_chains(ptrdiff_t repeats, real factor) {
 }
 
 /* A by its rows: m rows of A times K lines of B. */
-static void rows_product(int m, int nv, ptrdiff_t K, const real *A, ptrdiff_t a_line,
+static void rows_product(ptrdiff_t m, int nv, ptrdiff_t K, const real *A, ptrdiff_t a_line,
                          const real *B, ptrdiff_t b_line, const real *start, real *C,
                          ptrdiff_t c_line) {
-    TILE_SWITCH(a_line, 1)
+    const char *ask = 0;
+    const ptrdiff_t ask_step = 0;
+    TILES(a_line, 1, 0)
 }
 
 /* A by its columns: m columns of K lines of A, transposed, times K lines of B. */
-static void columns_product(int m, int nv, ptrdiff_t K, const real *A, ptrdiff_t a_line,
-                            const real *B, ptrdiff_t b_line, const real *start, real *C,
-                            ptrdiff_t c_line) {
-    TILE_SWITCH(1, a_line)
+static void columns_product(ptrdiff_t m, int nv, ptrdiff_t K, const real *A, ptrdiff_t a_line,
+                            const real *B, ptrdiff_t b_line, real *C, ptrdiff_t c_line,
+                            const char *ask, ptrdiff_t ask_step) {
+    const real *start = 0;
+    TILES(1, a_line, 1)
+}
+
+/* The sums of the lines' columns, in four chains each. */
+static void line_sums(int nv, ptrdiff_t rows, const real *B, ptrdiff_t b_line, real *out) {
+    for (int j = 0; j < nv; j++, B += LANES) {
+        vreal a = v_set(0), b = a, c = a, d = a;
+        ptrdiff_t r = 0;
+        for (; r + 4 <= rows; r += 4) {
+            a = a + v_load(B + r * b_line);
+            b = b + v_load(B + (r + 1) * b_line);
+            c = c + v_load(B + (r + 2) * b_line);
+            d = d + v_load(B + (r + 3) * b_line);
+        }
+        for (; r < rows; r++) a = a + v_load(B + r * b_line);
+        v_store(out + j * LANES, (a + b) + (c + d));
+    }
+}
+
+/* Pairs of registers trade the halves of blocks of 2 * step lanes. */
+#if VECTORISED && LANES == 16
+#define FOUR_LOW 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
+#define FOUR_HIGH 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
+#define EIGHT_LOW 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define EIGHT_HIGH 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#elif VECTORISED && LANES == 8
+#define FOUR_LOW 0, 1, 2, 3, 8, 9, 10, 11
+#define FOUR_HIGH 4, 5, 6, 7, 12, 13, 14, 15
+#elif VECTORISED && LANES == 2
+#define EVEN_PAIRS 0, 2
+#define ODD_PAIRS 1, 3
+#endif
+#define TRADE(step, low, high)                          \
+    UNROLL for (int i = 0; i < LANES; i++)              \
+        if (!(i & step)) {                              \
+            vreal a = v[i], b = v[i + step];            \
+            v[i] = SHUFFLE(a, b, low);                  \
+            v[i + step] = SHUFFLE(a, b, high);          \
+        }
+
+/* to[k * to_line + i] = from[i * line + k] for i < rows and k < columns, neither more than
+   LANES; whole registers are written, with zeros for the rows that are not there. */
+static void transpose(const real *from, ptrdiff_t line, ptrdiff_t rows, real *to,
+                      ptrdiff_t to_line, ptrdiff_t columns) {
+    vreal v[LANES];
+    if (rows == LANES) {
+        UNROLL for (int i = 0; i < LANES; i++) v[i] = v_load(from + i * line);
+    } else {
+        UNROLL for (int i = 0; i < LANES; i++) v[i] = i < rows ? v_load(from + i * line) : v_set(0);
+    }
+#if VECTORISED
+    TRADE(1, EVEN_PAIRS, ODD_PAIRS)
+#if LANES >= 4
+    TRADE(2, LOW_PAIRS, HIGH_PAIRS)
+#endif
+#if LANES >= 8
+    TRADE(4, FOUR_LOW, FOUR_HIGH)
+#endif
+#if LANES >= 16
+    TRADE(8, EIGHT_LOW, EIGHT_HIGH)
+#endif
+#endif
+    UNROLL for (int k = 0; k < LANES; k++)
+        if (k < columns) v_store(to + k * to_line, v[k]);
 }
 
 #endif

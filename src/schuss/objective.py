@@ -362,6 +362,11 @@ def predict(X, coef, intercept, activation, n_threads):
     return out
 
 
+# Products of a row and a weight that are worth meeting for after each batch, in threads that
+# are awake: some microseconds.
+_BATCH_PER_THREAD = 100_000
+
+
 class NetworkObjective:
     """The cost of a network on one set of rows, and its penalty.
 
@@ -387,9 +392,12 @@ class NetworkObjective:
         self._n_weights = sum(math.prod(shape) for shape in network.shapes)
         self._threads = n_threads
 
-    def n_threads(self, rows):
-        """Threads worth using where so many rows are learnt at once."""
-        return threads.useful(self._threads, rows * self._n_weights)
+    def n_threads(self, batch_size=None):
+        """Threads worth using for a pass over the rows, in batches that are learnt at once."""
+        n_threads = threads.useful(self._threads, self.n_rows * self._n_weights)
+        if batch_size is None:
+            return n_threads
+        return threads.useful(n_threads, batch_size * self._n_weights, _BATCH_PER_THREAD)
 
     def value(self, theta):
         return self.value_and_gradient(theta, None)
@@ -399,7 +407,7 @@ class NetworkObjective:
         weights = theta[: self._n_weights]
         with np.errstate(over="ignore", invalid="ignore"):
             value = self.backend.network_gradient(
-                self.data, self.network, theta, grad, self.n_threads(self.n_rows)
+                self.data, self.network, theta, grad, self.n_threads()
             )
             if grad is not None:
                 grad[: self._n_weights] += self._l2 * weights

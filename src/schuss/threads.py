@@ -43,8 +43,10 @@ def available(n_jobs=None):
     return max(1, _openmp_effective_n_threads(None if n_jobs is None else int(n_jobs)))
 
 
-def useful(n_threads, elements):
+def useful(n_threads, elements, least=None):
     """Of `n_threads`, those that are worth waking for one pass over `elements`.
+
+    Each shall have `least` of them; None takes `MIN_ELEMENTS_PER_THREAD`.
 
     Examples
     --------
@@ -53,7 +55,7 @@ def useful(n_threads, elements):
     >>> useful(8, elements=3 * MIN_ELEMENTS_PER_THREAD)
     3
     """
-    return max(1, min(n_threads, elements // MIN_ELEMENTS_PER_THREAD))
+    return max(1, min(n_threads, elements // (least or MIN_ELEMENTS_PER_THREAD)))
 
 
 def for_pass(n_jobs, elements):
