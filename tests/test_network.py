@@ -168,8 +168,9 @@ def test_small_types_train_float32(dtype):
 
 def test_threads_do_not_change_a_bit(monkeypatch, digits):
     monkeypatch.setattr("schuss.threads.MIN_ELEMENTS_PER_THREAD", 1000)
+    monkeypatch.setattr("schuss.objective._BATCH_PER_THREAD", 1000)
     fitted = []
-    for n_threads in ("1", "2", "5"):
+    for n_threads in ("1", "2", "3", "8"):
         monkeypatch.setenv("SCHUSS_NUM_THREADS", n_threads)
         model = MLPClassifier((30, 20), random_state=0, max_iter=5).fit(*digits)
         fitted.append([*model.coefs_, *model.intercepts_, model.predict_proba(digits[0])])
@@ -348,6 +349,7 @@ def test_a_failing_fit_changes_nothing(digits):
     (
         ({"hidden_layer_sizes": (4, 0)}, {}, r"hidden_layer_sizes must be > 0, got \[4, 0\]"),
         ({"hidden_layer_sizes": (2.5,)}, {}, "whole numbers"),
+        ({"hidden_layer_sizes": (3, True)}, {}, "whole numbers"),
         ({"activation": "sigmoid"}, {}, "activation"),
         ({}, {"eval_set": 3}, "eval_set: got int"),
         ({}, {"eval_set": (XOR[0], XOR[1] + 5)}, "eval_set: `y` has classes not in"),

@@ -5,8 +5,9 @@ import pytest
 import scipy.sparse as sp
 
 from schuss import backends, threads
+from schuss.backends.contract import Network
 from schuss.constants import CURVATURE_BOUND, LOSSES
-from schuss.objective import Objective
+from schuss.objective import NetworkObjective, Objective
 
 
 def objective(X, y, loss="log_loss", weights=None, **options):
@@ -116,6 +117,18 @@ def test_threads_are_woken_by_the_work_of_a_step():
     assert found.n_threads() == 3
     assert found.n_threads(batch_size=len(X) // 2) == 1
     assert objective(X, y, n_threads=8, n_outputs=2).n_threads() == 6
+
+
+def test_threads_of_a_network_meet_for_batches_that_are_worth_it():
+    n, network = 3 * threads.MIN_ELEMENTS_PER_THREAD // 1000, Network((100, 10), 0, 0)
+    X = np.broadcast_to(np.zeros((1, 1)), (n, 100))
+    found = NetworkObjective(
+        backends.current(), X, np.zeros(n, np.uint8), None, network, n_threads=8
+    )
+    assert found.n_threads() == 3
+    assert found.n_threads(batch_size=1000) == 2
+    assert found.n_threads(batch_size=999) == 1
+    assert found.n_threads(batch_size=3000) == 3
 
 
 @pytest.mark.parametrize("convert", [np.asarray, sp.csr_array])

@@ -147,7 +147,7 @@ class _SchussNetwork:
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
         for size in sizes:
-            if not isinstance(size, Integral) or size <= 0:
+            if not isinstance(size, Integral) or isinstance(size, bool) or size <= 0:
                 raise ValueError(
                     f"hidden_layer_sizes must be > 0, got {sizes}: expected whole numbers of "
                     "neurons, one for each hidden layer."

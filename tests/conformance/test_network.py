@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.special import expit
 from sklearn.utils import shuffle
 
 from schuss.backends.contract import Data, Network, NetworkRule, NetworkState
@@ -13,7 +14,7 @@ from schuss.constants import N_COUNTERS, REAL_TYPE, Counter, Hidden, Output, Sol
 from . import cases
 
 # Layers below, at and above whole registers and tiles, and a network without hidden ones.
-UNITS = ((1, 1), (2, 4, 1), (5, 7, 3), (40, 6), (20, 33, 17, 4), (9, 8, 16, 1))
+UNITS = ((1, 1), (2, 4, 1), (5, 7, 3), (40, 6), (20, 33, 17, 4), (9, 8, 16, 1), (37, 70, 35))
 REALS = (np.float64, np.float32)
 RULES = (Solver.MOMENTUM, Solver.NESTEROV, Solver.ADAM)
 TOLERANCE = {np.float64: 1e-10, np.float32: 1e-3}
@@ -251,6 +252,21 @@ def test_tanh_near_zero(backend, real):
     data = Data(z[:, None], None, None, 1.0)
     out = answers(backend, data, network, np.array([1, 1, 0, 0], real))[:, 0]
     np.testing.assert_allclose(out, np.tanh(z.astype(np.float64)), rtol=8 * np.finfo(real).eps)
+
+
+@pytest.mark.parametrize("real", REALS)
+def test_logistic_far_from_zero(backend, real):
+    """A logistic neuron between identities gives sigma itself, down to the smallest numbers."""
+    most = 85 if real == np.float32 else 700
+    z = np.concatenate([np.linspace(-most, most, 997), [-1e30, 1e30, np.nan]]).astype(real)
+    network = Network((1, 1, 1), Hidden.LOGISTIC, Output.IDENTITY)
+    data = Data(z[:, None], None, None, 1.0)
+    out = answers(backend, data, network, np.array([1, 1, 0, 0], real))[:, 0]
+    expected = expit(z.astype(np.float64))
+    np.testing.assert_allclose(out[:-3], expected[:-3], rtol=8 * np.finfo(real).eps)
+    assert 0 <= out[-3] < 1e-37
+    assert out[-2] == 1
+    assert np.isnan(out[-1])
 
 
 def test_nonfinite_costs_end_the_run(backend):
