@@ -58,7 +58,7 @@ cdef struct Layer:
     real *second
     real *gradient           # sums over parts of a batch, where there are several
     real *turned             # panels of the transposed weights, for the layers above the first
-    double *squares          # of the weights, for each tile of a strip and a panel
+    double *squares          # of the weights, for each strip of lines
 
 
 cdef struct Net:
@@ -433,6 +433,11 @@ cdef void read_row(Net *net, Py_ssize_t row, real *target) noexcept nogil:
             target[(<int64_t *>x.indices)[i]] += x.values[i]
 
 
+cdef inline Py_ssize_t rows_at_once(Py_ssize_t width, Py_ssize_t rows) noexcept nogil:
+    """A panel alone is taken through all rows; several are taken strip by strip."""
+    return rows if width <= TILE_WIDTH else min(<Py_ssize_t>STRIP, rows)
+
+
 cdef void forward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
     """Rows that were read, through all layers, to the scores of the last one."""
     cdef Py_ssize_t layer_, column, width, i, m
@@ -477,11 +482,6 @@ cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
                 column += width
             hidden_rows(net.hidden, True, below, i, i + m)
             i += m
-
-
-cdef inline Py_ssize_t rows_at_once(Py_ssize_t width, Py_ssize_t rows) noexcept nogil:
-    """A panel alone is taken through all rows; several are taken strip by strip."""
-    return rows if width <= TILE_WIDTH else min(<Py_ssize_t>STRIP, rows)
 
 
 cdef void learn_rows(
@@ -626,7 +626,8 @@ cdef inline void ask_lines(const real *place, Py_ssize_t length) noexcept nogil:
 
 
 cdef struct Ahead:
-    # The member's rows of the next part, to be fetched while this one's gradient is summed.
+    # The member's rows of the next part, to be fetched while this one's gradient is summed: in
+    # random order waiting for them took a ninth of an epoch of 784-100-10.
     const int32_t *order
     Py_ssize_t low
     Py_ssize_t high

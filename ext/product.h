@@ -4,7 +4,9 @@
  * never leave the registers. B lies in panels as wide as a tile, so that a panel is read from
  * end to end. On one Zen 4 core, of 124 GFLOP/s in float32, such tiles reached 105 to 116 at
  * the sizes of networks, and NumPy's OpenBLAS 0.3.31 96 to 104; at 32 x 64 x 32 the two reached
- * 109 and 77 (`python -m bench.network` compares whole epochs with such products).
+ * 109 and 77. On one Zen 5 core, of 285, they reached 260 to 274, and 220 to 260 where a step is
+ * taken after each tile; tiles of 12 or 14 rows or three registers were not quicker
+ * (`python -m bench.network` compares whole epochs with such products).
  */
 #ifndef SCHUSS_PRODUCT_H
 #define SCHUSS_PRODUCT_H
@@ -67,36 +69,37 @@ ALWAYS_INLINE void tile_product(const int m, const int nv, ptrdiff_t K,
 #define NARROW(m, a_row, a_step, asks) case m: TILE(m, 1, a_row, a_step, asks); break;
 #define WIDE(m, a_row, a_step, asks) case m: TILE(m, 2, a_row, a_step, asks); break;
 #if TILE_ROWS == 8
-#define WIDE_REST(...) WIDE(6, __VA_ARGS__) WIDE(7, __VA_ARGS__)
-#define NARROW_REST(...) \
-    NARROW(12, __VA_ARGS__) NARROW(13, __VA_ARGS__) NARROW(14, __VA_ARGS__) NARROW(15, __VA_ARGS__)
+#define WIDE_REST(a_row, a_step, asks) WIDE(6, a_row, a_step, asks) WIDE(7, a_row, a_step, asks)
+#define NARROW_REST(a_row, a_step, asks)                            \
+    NARROW(12, a_row, a_step, asks) NARROW(13, a_row, a_step, asks) \
+    NARROW(14, a_row, a_step, asks) NARROW(15, a_row, a_step, asks)
 #else
-#define WIDE_REST(...)
-#define NARROW_REST(...)
+#define WIDE_REST(a_row, a_step, asks)
+#define NARROW_REST(a_row, a_step, asks)
 #endif
 
 /* All m rows of C, in tiles of as many as keep the units busy, and one of what is left. */
-#define TILES(a_row, a_step, asks)                                                            \
-    const int most = nv == 1 ? NARROW_ROWS : TILE_ROWS;                                      \
-    for (; m >= most; m -= most, A += most * (a_row), C += most * c_line)                    \
-        if (nv == 1)                                                                         \
-            TILE(NARROW_ROWS, 1, a_row, a_step, asks);                                        \
-        else                                                                                 \
-            TILE(TILE_ROWS, 2, a_row, a_step, asks);                                          \
-    if (nv == 1)                                                                             \
-        switch (m) {                                                                         \
-            NARROW(1, a_row, a_step, asks) NARROW(2, a_row, a_step, asks)                      \
-            NARROW(3, a_row, a_step, asks) NARROW(4, a_row, a_step, asks)                      \
-            NARROW(5, a_row, a_step, asks) NARROW(6, a_row, a_step, asks)                      \
-            NARROW(7, a_row, a_step, asks) NARROW(8, a_row, a_step, asks)                      \
-            NARROW(9, a_row, a_step, asks) NARROW(10, a_row, a_step, asks)                     \
-            NARROW(11, a_row, a_step, asks) NARROW_REST(a_row, a_step, asks)                   \
-        }                                                                                    \
-    else                                                                                     \
-        switch (m) {                                                                         \
-            WIDE(1, a_row, a_step, asks) WIDE(2, a_row, a_step, asks)                          \
-            WIDE(3, a_row, a_step, asks) WIDE(4, a_row, a_step, asks)                          \
-            WIDE(5, a_row, a_step, asks) WIDE_REST(a_row, a_step, asks)                        \
+#define TILES(a_row, a_step, asks)                                                      \
+    const int most = nv == 1 ? NARROW_ROWS : TILE_ROWS;                                 \
+    for (; m >= most; m -= most, A += most * (a_row), C += most * c_line)               \
+        if (nv == 1)                                                                    \
+            TILE(NARROW_ROWS, 1, a_row, a_step, asks);                                  \
+        else                                                                            \
+            TILE(TILE_ROWS, 2, a_row, a_step, asks);                                    \
+    if (nv == 1)                                                                        \
+        switch (m) {                                                                    \
+            NARROW(1, a_row, a_step, asks) NARROW(2, a_row, a_step, asks)               \
+            NARROW(3, a_row, a_step, asks) NARROW(4, a_row, a_step, asks)               \
+            NARROW(5, a_row, a_step, asks) NARROW(6, a_row, a_step, asks)               \
+            NARROW(7, a_row, a_step, asks) NARROW(8, a_row, a_step, asks)               \
+            NARROW(9, a_row, a_step, asks) NARROW(10, a_row, a_step, asks)              \
+            NARROW(11, a_row, a_step, asks) NARROW_REST(a_row, a_step, asks)            \
+        }                                                                               \
+    else                                                                                \
+        switch (m) {                                                                    \
+            WIDE(1, a_row, a_step, asks) WIDE(2, a_row, a_step, asks)                   \
+            WIDE(3, a_row, a_step, asks) WIDE(4, a_row, a_step, asks)                   \
+            WIDE(5, a_row, a_step, asks) WIDE_REST(a_row, a_step, asks)                 \
         }
 
 /* As many multiplications and additions a second as there can be: the yardstick of `bench`. */
