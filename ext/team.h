@@ -13,8 +13,10 @@
 #define atomic_next(p) ((int64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), 1))
 #define cpu_relax() YieldProcessor()
 #define give_way() SwitchToThread()
+#define nap() Sleep(1)
 #else
 #include <sched.h>
+#include <time.h>
 #define atomic_read(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define atomic_write(p, value) __atomic_store_n((p), (value), __ATOMIC_RELEASE)
 #define atomic_next(p) __atomic_fetch_add((p), 1, __ATOMIC_ACQ_REL)
@@ -24,18 +26,26 @@
 #define cpu_relax() ((void)0)
 #endif
 #define give_way() sched_yield()
+#define nap() nanosleep(&(const struct timespec){0, 50000}, NULL)
 #endif
 
-/* Spins before the processor is offered to others; about 20 us on a 3 GHz machine. */
+/* Spins before the processor is offered to others, about 20 us on a 3 GHz machine, and offers
+   before a thread sleeps: where others have work, each offer lasts as long as their turn, so
+   that the members of a team larger than the machine do not take the processors from those
+   that they wait for. */
 #define SPINS 512
+#define OFFERS 256
 
 static inline void wait_until(const int64_t *place, int64_t value) {
     for (int spins = 0; atomic_read((int64_t *)place) != value;) {
         if (spins < SPINS) {
             spins++;
             cpu_relax();
-        } else {
+        } else if (spins < SPINS + OFFERS) {
+            spins++;
             give_way();
+        } else {
+            nap();
         }
     }
 }
