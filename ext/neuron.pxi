@@ -7,6 +7,7 @@ ctypedef fused index_t:
 
 
 cdef enum:
+    PREDICTED_AHEAD = 8192
     MOST_SKEW = 8   # rows in a block of `skewed_pass`
     SUM_TILE = 32   # gradients that are summed over the chunks at a time
     SHARED_SUM = 1 << 17    # reals of partial gradients, whose sum takes some 10 us alone
@@ -328,6 +329,13 @@ cdef void block_prediction(
     cdef real *z
     cdef vreal b
     cdef Block block
+    if p.x.layout == ROWS:
+        # Processors ask for too little by themselves: 16.0 -> 11.1 ms for 1,000,000 x 100
+        # float32, which take 10.2 ms to read (Zen 5).
+        i = 0
+        while i < m * p.x.row_stride:
+            prefetch(p.x.base + first * p.x.row_stride + PREDICTED_AHEAD + i)
+            i += CACHE_LINE
     scores_of_block(p, s, first, m, &block)
     for k in range(p.K):
         z = s.scores + k * B
