@@ -5,7 +5,7 @@ from _thread import start_new_thread
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport exp, fabs, isfinite, log, log1p, pow, sqrt, INFINITY
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, INT64_MAX
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -53,6 +53,11 @@ cdef extern from "team.h" nogil:
     int64_t atomic_read(int64_t *place)
     void atomic_write(int64_t *place, int64_t value)
     int64_t atomic_next(int64_t *place)
+    void rest_a_moment()
+    ctypedef struct places:
+        pass
+    void send_away(unsigned long thread, places *allowed)
+    void run_anywhere(places *allowed)
     void wait_until(const int64_t *place, int64_t value)
     void meet(int64_t *arrived, int64_t *round, int64_t size)
 
@@ -66,8 +71,10 @@ include "matrix.pxi"
 include "neuron.pxi"
 include "packed.pxi"
 include "descent.pxi"
+include "passes.pxi"
 include "network.pxi"
 include "sgd.pxi"
+include "newton.pxi"
 
 
 def processor_level():

@@ -61,6 +61,7 @@ cdef struct Problem:
     int64_t started
     int64_t ended
     int64_t left
+    bint lingering          # members come and go (passes.pxi)
     Scratch *scratch
     Py_ssize_t unchecked    # elements since signals were looked at
     # Prediction: where the activated scores go, (n, K), instead of a gradient.
@@ -574,6 +575,9 @@ cdef void take_chunks(Problem *p, int64_t member) noexcept nogil:
 
 cdef void share_chunks(Problem *p) noexcept nogil:
     """All chunks of the pass, with the other members. Called by the first only."""
+    if p.lingering:
+        share_with_lingerers(p)
+        return
     if p.n_threads == 1:
         take_chunks(p, 0)
         return

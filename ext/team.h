@@ -50,6 +50,41 @@ static inline void wait_until(const int64_t *place, int64_t value) {
     }
 }
 
+/* A short wait, a few of which are spent on the processor before it is offered to others. */
+static inline void rest_a_moment(void) {
+    for (int spins = 0; spins < 16; spins++) cpu_relax();
+    give_way();
+}
+
+/* A new thread begins where another processor may be had, and may then run anywhere.
+ *
+ * Linux queues it behind the thread that starts it where the other processors count as busy,
+ * and those of a virtual machine do that are halted (KVM marks them as preempted). It stays
+ * there until a tick of the clock, which can take 10 ms: half of all fits of 100,000 x 100 on
+ * two such processors were over before the second thread came. */
+#if defined(__linux__)
+#include <pthread.h>
+typedef struct { cpu_set_t set; int known; } places;
+static inline void send_away(unsigned long thread, places *allowed) {
+    cpu_set_t others;
+    int here = sched_getcpu();
+    allowed->known = 0;
+    if (here < 0 || here >= CPU_SETSIZE
+        || sched_getaffinity(0, sizeof allowed->set, &allowed->set)) return;
+    others = allowed->set;
+    CPU_CLR(here, &others);
+    if (CPU_COUNT(&others)
+        && !pthread_setaffinity_np((pthread_t)thread, sizeof others, &others)) allowed->known = 1;
+}
+static inline void run_anywhere(places *allowed) {
+    if (allowed->known) sched_setaffinity(0, sizeof allowed->set, &allowed->set);
+}
+#else
+typedef struct { int known; } places;
+#define send_away(thread, allowed) ((void)(thread), (void)(allowed))
+#define run_anywhere(allowed) ((void)(allowed))
+#endif
+
 /* All `size` members arrive before any leaves. */
 static inline void meet(int64_t *arrived, int64_t *round, int64_t size) {
     int64_t this_round = atomic_read(round);

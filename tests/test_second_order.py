@@ -253,6 +253,7 @@ def test_what_these_solvers_do_not_take(tmp_path):
 def test_interrupt_keeps_the_last_step(monkeypatch):
     rng = np.random.default_rng(11)
     X, y = rows(300, 5, rng)
+    X = sp.csr_matrix(X)  # whose steps are taken one by one
     calls = []
     evaluate = Problem.evaluate
 

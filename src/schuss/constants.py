@@ -188,7 +188,12 @@ LEAST_SCALE = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-6}
 # Columns of the history that `sweep` fills for each neuron.
 SWEEP_COLUMNS = ("loss", "step")
 
-# Columns of the history that `descend` fills.
+# A step of Newton's method keeps at least this share of the decrease that the slope promises
+# (Armijo), and a factor whose diagonal spans more than 1 / SINGULAR counts as none.
+ARMIJO = 1e-4
+SINGULAR = 1e-8
+
+# Columns of the history that `descend` and `newton` fill.
 HISTORY_COLUMNS = ("loss", "gradient_norm", "step")
 
 # Feature types that kernels read as they lie, and the type of the weights they train.

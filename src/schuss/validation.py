@@ -1,5 +1,7 @@
 """What is said about bad input, and the checks of user input that touch no kernel."""
 
+import functools
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -8,6 +10,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import assert_all_finite, check_array, compute_class_weight
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
@@ -22,6 +25,28 @@ def environment_choice(variable, choices):
     """The value of an environment variable, the first choice where it is unset or blank."""
     value = os.environ.get(variable, "").strip() or choices[0]
     return check_choice(value, variable, choices)
+
+
+def check_parameters(estimator):
+    """scikit-learn's checks of those parameters that are not what they are by default.
+
+    Its own look at all of them takes 70 of the 170 us of a fit of 100 x 5.
+    """
+    given = {
+        name: getattr(estimator, name)
+        for name, default in _defaults(type(estimator)).items()
+        if getattr(estimator, name) is not default
+    }
+    if given:
+        validate_parameter_constraints(
+            estimator._parameter_constraints, given, caller_name=type(estimator).__name__
+        )
+
+
+@functools.cache
+def _defaults(cls):
+    parameters = inspect.signature(cls).parameters
+    return {name: parameters[name].default for name in cls._get_param_names()}
 
 
 def check_choice(value, name, choices):
@@ -273,6 +298,8 @@ def _code_type(n_classes):
 def _encode(y):
     if y.dtype.kind in "biu":
         low, high = int(y.min()), int(y.max())
+        if high - low == 1:
+            return np.array([low, high], y.dtype), (y == high).view(np.uint8)
         if high - low < _TABLE_SIZE:
             present = _mark(y, low, high)
             classes = np.flatnonzero(present).astype(np.uint64) + np.uint64(low % 2**64)

@@ -32,10 +32,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from schuss.constants import ADAPTIVE_DIVISOR, ADAPTIVE_LEAST, LARGEST_SLOPE
+from schuss.constants import ADAPTIVE_DIVISOR, ADAPTIVE_LEAST, ARMIJO, LARGEST_SLOPE, SINGULAR
 
 FUNCTIONS = (
-    "prepare", "pointwise", "gradient", "descend", "predict",
+    "prepare", "pointwise", "gradient", "evaluator", "newton", "descend", "predict",
     "network_gradient", "network_epochs", "network_predict", "shuffle",
     "walk", "sweep",
 )  # fmt: skip
@@ -74,6 +74,18 @@ class Rule(NamedTuple):
     tol: float  # full batch: stop at max |subgradient| <= tol
     fit_intercept: bool
     batch_size: int  # rows a step; n or more: one step an epoch
+
+
+class NewtonRule(NamedTuple):
+    """Which steps of Newton's method are taken."""
+
+    loss: int  # constants.Loss.LOG_LOSS or SQUARED_ERROR
+    l2: np.ndarray  # (r,) float64: l2[j] / 2 * theta[j]^2
+    tol: float  # stop at max |gradient| <= tol
+    enough: float  # stop after a step of which the model expected less
+    noise: float  # relative error of the objective
+    armijo: float = ARMIJO
+    singular: float = SINGULAR
 
 
 class Function(NamedTuple):
@@ -246,6 +258,47 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     -------
     float
         ``scale * sum_k sum_i s_i c(z_ki, y_ki)``, without penalties.
+    """
+
+
+def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    """`gradient` for many calls with the same arrays.
+
+    Its threads may stay for a few milliseconds after a call, in expectation of the next.
+
+    Returns
+    -------
+    callable
+        Without arguments; returns what `gradient` returns, of the weights as they are then.
+    """
+
+
+def newton(data, rule, theta, gradient, hessian, history):
+    """Take up to ``len(history)`` whole steps of Newton's method, for one neuron on dense rows.
+
+    It stops early where `rule` says so, before a step that the objective refuses, and where
+    the Hessian has no factor; what then helps is for the caller to find. The objective refuses
+    a step that keeps less than `armijo` of the decrease that the slope promises; where that is
+    below the objective's rounding errors, one that does not make the gradient smaller.
+
+    Parameters
+    ----------
+    data : Data
+    rule : NewtonRule
+    theta : ndarray of shape (r,), float64, IN and OUT
+        The weights, and where r = d + 1 the intercept. Each step is rounded to real.
+    gradient, hessian : ndarrays of shapes (r,) and (r, r), float64, OUT
+        Of the objective, penalty included, at the last `theta`; the Hessian of the squared
+        cost is its Gauss-Newton part.
+    history : ndarray of shape (k, 3), float64, OUT
+        Columns as `constants.HISTORY_COLUMNS`, about where each step led.
+
+    Returns
+    -------
+    steps : int
+        Steps taken.
+    expected : float
+        Decrease that the model expected of the last step that was tried; inf where none was.
     """
 
 

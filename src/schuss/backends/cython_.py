@@ -6,6 +6,7 @@ says what each function takes and returns.
 """
 
 import threading
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -79,6 +80,19 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
         data, loss, coef, intercept, coef_grad, intercept_grad, n_threads
     )
     return job.run()
+
+
+def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    arrays = coef, intercept, coef_grad, intercept_grad
+    if n_threads == 1:
+        # Without others to wait for, with the advantages that small rows have there.
+        return partial(gradient, data, loss, *arrays, 1)
+    return _module(coef.dtype).Evaluator(data, loss, *arrays, n_threads)
+
+
+def newton(data, rule, theta, gradient, hessian, history):
+    module = _double if isinstance(data.X, _double.Matrix) else _single
+    return module.Newton(data, rule, theta, gradient, hessian, history).run()
 
 
 def descend(data, state, rule, order, history, n_threads):

@@ -169,6 +169,16 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     return float(history[0, 0])
 
 
+def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    arrays = coef, intercept, coef_grad, intercept_grad
+    return functools.partial(gradient, data, loss, *arrays, n_threads)
+
+
+def newton(data, rule, theta, gradient, hessian, history):
+    # Nearly all of it is products of matrices, which NumPy leaves to BLAS.
+    return numpy_.newton(data._replace(X=_dense(data.X)), rule, theta, gradient, hessian, history)
+
+
 def descend(data, state, rule, order, history, n_threads):
     _, epochs, status = _run(data, state, rule, order, history)
     return epochs, Status(status)
@@ -224,6 +234,12 @@ def shuffle(random_state, order, out):
         places = np.arange(len(order))
         random_state.shuffle(places)
         row[...] = order = order[places]
+
+
+def _dense(rows):
+    """The array that `prepare` was given, or its copy."""
+    values = rows.values.T if rows.columns else rows.values
+    return values.view(np.float16) if values.dtype == np.uint16 else values
 
 
 def _run_network(

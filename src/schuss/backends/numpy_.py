@@ -4,6 +4,7 @@ Written to be read next to the formulas, not to be fast; `contract` says what ea
 function takes and returns.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -42,6 +43,49 @@ def pointwise(z, y, loss, value, derivative):
 def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     n = data.X.shape[0]
     return _rows_gradient(data, loss, coef, intercept, None, 0, n, 1.0, coef_grad, intercept_grad)
+
+
+def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    arrays = coef, intercept, coef_grad, intercept_grad
+    return functools.partial(gradient, data, loss, *arrays, n_threads)
+
+
+def newton(data, rule, theta, gradient, hessian, history):
+    value = _curved_pass(data, rule, theta, gradient, hessian)
+    norm = np.abs(gradient).max()
+    real = REAL_TYPE[data.X.dtype]
+    expected = math.inf
+    for step, row in enumerate(history):
+        if not (norm > rule.tol and math.isfinite(value + norm)):
+            return step, expected
+        try:
+            factor = np.linalg.cholesky(hessian)
+        except np.linalg.LinAlgError:
+            return step, expected
+        if not factor.diagonal().min() > rule.singular * factor.diagonal().max():
+            return step, expected
+        direction = -np.linalg.solve(factor.T, np.linalg.solve(factor, gradient))
+        slope = float(gradient @ direction)
+        trial = (theta + direction).astype(real).astype(np.float64)
+        if not (slope < 0 and math.isfinite(slope)) or (trial == theta).all():
+            return step, expected
+        expected = -slope / 2
+        trial_gradient, trial_hessian = np.empty_like(gradient), np.empty_like(hessian)
+        new = _curved_pass(data, rule, trial, trial_gradient, trial_hessian)
+        trial_norm = np.abs(trial_gradient).max()
+        flat = rule.noise * abs(value)
+        below = expected <= flat
+        bound = value + flat + (0.0 if below else rule.armijo * slope)
+        if not (math.isfinite(new + trial_norm) and new <= bound):
+            return step, expected
+        if below and not trial_norm < norm:
+            return step, expected
+        value, norm = new, trial_norm
+        theta[...], gradient[...], hessian[...] = trial, trial_gradient, trial_hessian
+        row[...] = value, norm, 1.0
+        if expected < rule.enough:
+            return step + 1, expected
+    return len(history), expected
 
 
 def descend(data, state, rule, order, history, n_threads):
@@ -337,6 +381,32 @@ def _rows_gradient(
     coef_grad *= factor
     intercept_grad *= factor
     return float(value * factor)
+
+
+def _curved_pass(data, rule, theta, gradient, hessian):
+    """Objective, its gradient and its Hessian."""
+    n, d = data.X.shape
+    real = REAL_TYPE[data.X.dtype]
+    value = 0.5 * float(rule.l2 @ (theta * theta))
+    gradient[...] = rule.l2 * theta
+    hessian[...] = np.diag(rule.l2)
+    for rows in _blocks(0, n):
+        lines = np.ones((min(n, rows.stop) - rows.start, len(theta)), real)
+        lines[:, :d] = data.X[rows]
+        y = _targets(data.y, 1, rows).astype(real, copy=False)[:, 0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = lines @ theta.astype(real)
+            cost, derivative = _cost(z, y, rule.loss)
+            p, q = _logistic_pair(z)
+            curvature = (p * q) ** (2 if rule.loss == Loss.SQUARED_ERROR else 1)
+            scale = np.full(len(lines), data.scale, real)
+            if data.sample_weight is not None:
+                scale *= data.sample_weight[rows]
+            value += float((scale * cost).sum(dtype=np.float64))
+            gradient += lines.T @ (scale * derivative)
+            root = np.sqrt(scale * curvature)[:, None]
+            hessian += (lines * root).T @ (lines * root)
+    return value
 
 
 def _add_penalty(state, rule, coef_grad, intercept_grad):

@@ -169,7 +169,8 @@ default="lbfgs"
                 "y is None."
             )
         liblinear = self.solver == "liblinear"
-        X = data.check_features(X, estimator=self)
+        # Where it need not be looked at before, X is known to be finite by its first gradient.
+        X = data.check_features(X, estimator=self, finite=not liblinear and type(X) is np.ndarray)
         if self.solver in ("liblinear", "sag", "saga"):
             self._check_indices(X)
         if liblinear and data.real_type(X) != np.float64:
@@ -195,6 +196,7 @@ default="lbfgs"
         solver = SecondOrder(
             objective, coef, intercept, tol=self.tol * _TOL_SHARE.get(self.solver, 1.0),
             intercept_scaling=self.intercept_scaling if liblinear else None,
+            doubt=lambda: data.check_features(X, estimator=self),
         )  # fmt: skip
         if self.verbose:
             callbacks = (*callbacks, _callbacks.Print(1.0 / self.verbose))
@@ -224,6 +226,9 @@ default="lbfgs"
             )  # fmt: skip
             warnings.warn(text, ConvergenceWarning, stacklevel=4)
         return self
+
+    def _validate_params(self):
+        validation.check_parameters(self)
 
     def decision_function(self, X):
         """Scores: log-odds of the second class, or one score a class.

@@ -3,12 +3,12 @@
 import numpy as np
 from scipy.linalg import lapack
 
+from schuss.constants import SINGULAR
+
 # A Hessian that is singular to working accuracy gets this share of its mean diagonal added,
 # and ten thousand times more each time that was too little.
 _RIDGE = 1e-13
 _MORE_RIDGE = 1e4
-# Ratio of the diagonal entries of a Cholesky factor below which a matrix counts as singular.
-_SINGULAR = 1e-8
 
 
 class Blocks:
@@ -68,7 +68,7 @@ def factorise(matrix):
         shifted = matrix.T if not ridge else matrix.T + ridge * np.eye(len(matrix))
         factor, failed = lapack.dpotrf(shifted, lower=0, clean=0)
         diagonal = factor.diagonal()
-        if not failed and float(diagonal.min()) > _SINGULAR * float(diagonal.max()):
+        if not failed and float(diagonal.min()) > SINGULAR * float(diagonal.max()):
             return factor
         ridge = ridge * _MORE_RIDGE or max(_RIDGE * mean, np.finfo(float).tiny)
         if not np.isfinite(ridge):

@@ -49,6 +49,7 @@ class Problem:
             np.zeros(shape, objective.dtype)
             for shape in 2 * ((self.shape[0], objective.n_features), (self.shape[0],))
         )
+        self._evaluator = None
         self._set_units(units)
 
     def rescale(self):
@@ -105,13 +106,14 @@ class Problem:
         """Smooth part of the objective, and its gradient: one pass over the rows."""
         objective = self.objective
         coef, intercept, coef_grad, intercept_grad = self._arrays
+        if self._evaluator is None:
+            self._evaluator = objective.backend.evaluator(
+                objective.data, objective.loss, *self._arrays, objective.n_threads()
+            )
         with np.errstate(over="ignore", invalid="ignore"):
             self.split(theta, coef, intercept)
             self.passes += 1
-            value = objective.backend.gradient(
-                objective.data, objective.loss, coef, intercept, coef_grad, intercept_grad,
-                objective.n_threads(),
-            )  # fmt: skip
+            value = self._evaluator()
             gradient = np.empty(self.shape)
             gradient[:, : coef.shape[1]] = coef_grad
             if objective.fit_intercept:

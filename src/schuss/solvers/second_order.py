@@ -15,8 +15,8 @@ import math
 import numpy as np
 
 from schuss import threads
-from schuss.backends.contract import State
-from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Loss
+from schuss.backends.contract import NewtonRule, State
+from schuss.constants import ARMIJO, HISTORY_COLUMNS, N_COUNTERS, Loss
 from schuss.errors import DivergenceError
 from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal
@@ -35,8 +35,9 @@ _SAMPLED_SIZE = 600
 # begins, the second is the model's.
 _SAMPLE_ROWS = (10, 60)
 _SAMPLE_GROWTH = 4
+_SAMPLE_STEPS = 20
 # Rows of a dense X from which the diagonal of the Hessian is taken.
-_DIAGONAL_ROWS = 2000
+_DIAGONAL_ROWS = 400
 # A class with a smaller share of the sample gets this share, and smaller weights.
 _LEAST_SHARE = 0.05
 _SEED = 0x5C4055
@@ -45,7 +46,6 @@ _MEMORY = 10
 # Share of the subgradient that may be left by the quadratic problems of an L1 penalty.
 _INNER = 1e-3
 
-_ARMIJO = 1e-4
 _WOLFE = 0.9
 _EVALUATIONS = 30
 # Where the expected decrease does not shrink by this factor an iteration the model is bad.
@@ -66,6 +66,8 @@ class SecondOrder:
         Newton's method with the Hessian of all rows at each step, whatever it costs.
     intercept_scaling, units : float or None, ndarray or None
         As `problem.Problem` takes it.
+    doubt : callable or None
+        Called where the first gradient over all rows is not finite, as it is if X is not.
 
     Attributes
     ----------
@@ -79,10 +81,11 @@ class SecondOrder:
 
     def __init__(
         self, objective, coef, intercept, *,
-        tol=0.0, exact=False, intercept_scaling=None, units=None,
+        tol=0.0, exact=False, intercept_scaling=None, units=None, doubt=None,
     ):  # fmt: skip
         self.objective = objective
         self.tol = tol
+        self._doubt = doubt
         self.problem = Problem(objective, intercept_scaling, units)
         self.state = State(coef, intercept, np.empty((0, *coef.shape)), np.zeros(N_COUNTERS))
         self.theta = self.problem.join(coef, intercept)
@@ -122,13 +125,22 @@ class SecondOrder:
         """
         rows, reason, place = [], None, None
         try:
-            with threads.one_for_blas():
+            if self.method == "newton":
+                # Mostly that is all, and nothing of it is done by BLAS.
+                rows.extend(self._whole_steps(iterations))
+                self._begun = self._begun or bool(rows)
                 reason = self._begin()
-                while reason is None and len(rows) < iterations:
-                    place = self._here()
-                    reason, step = self._iterate()
-                    if step:
-                        rows.append((self.loss, self.norm, step))
+            if reason is None and len(rows) < iterations:
+                with threads.one_for_blas():
+                    reason = self._begin()
+                    while reason is None and len(rows) < iterations:
+                        place = self._here()
+                        reason, step = self._iterate()
+                        if step:
+                            rows.append((self.loss, self.norm, step))
+                        if step and reason is None and self.method == "newton":
+                            rows.extend(self._whole_steps(iterations - len(rows)))
+                            reason = self._end()
         except KeyboardInterrupt:
             reason = "interrupted"
             if place is not None:
@@ -222,6 +234,8 @@ class SecondOrder:
     def _place(self, theta):
         """Evaluate where a run begins; features that overflow get units of their own."""
         self._evaluate(theta)
+        if self._doubt is not None and not math.isfinite(self.norm):
+            self._doubt()
         large = LARGE[self.objective.dtype.itemsize]
         if not np.abs(self._gradient).max(initial=0) < large and self.problem.rescale():
             self.theta = self.problem.join(self.state.coef, self.state.intercept)
@@ -288,6 +302,28 @@ class SecondOrder:
             self._remember(self.theta - before[0], self._gradient - before[1])
         self.learning_rate = step
         return self._end(), step
+
+    def _whole_steps(self, iterations, enough=0.0):
+        """Steps of Newton's method that no search has to shorten; rows of their history."""
+        objective, problem = self.objective, self.problem
+        dense = not (objective.is_sparse or problem.sparse or problem.units is not None)
+        if not dense or objective.n_outputs > 1 or objective.loss == Loss.MULTINOMIAL:
+            return ()
+        rule = NewtonRule(objective.loss, problem.l2, self.tol, enough, problem.noise)
+        if not iterations:
+            return ()
+        theta, gradient = self.theta.copy(), np.empty(problem.size)
+        hessian = np.empty((1, problem.size, problem.size))
+        history = np.empty((iterations, len(HISTORY_COLUMNS)))
+        steps, self.expected = objective.backend.newton(
+            objective.data, rule, theta, gradient, hessian[0], history
+        )
+        problem.passes += steps + 1
+        if not steps:
+            return ()
+        self.theta, self._gradient, self._model = theta, gradient, Blocks(hessian)
+        self._settle(history[steps - 1, 0])
+        return history[:steps].tolist()
 
     def _enlarge(self):
         self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
@@ -412,9 +448,9 @@ class SecondOrder:
                     return t
                 break
             if orthant is None:
-                bound = value + _ARMIJO * t * slope
+                bound = value + ARMIJO * t * slope
             else:
-                bound = value + _ARMIJO * float(pseudo @ (trial - start))
+                bound = value + ARMIJO * float(pseudo @ (trial - start))
             if math.isfinite(self.loss) and self.loss <= bound + flat:
                 best = t, trial, self.loss, self._gradient
                 ahead = float(self._gradient @ direction)
@@ -450,9 +486,12 @@ class SecondOrder:
                 return
             # What a sample of m rows says of r parameters is uncertain by about r / 2m.
             enough = 0.05 * part._block / part.objective.n_rows
-            for _ in range(20):
+            part._whole_steps(_SAMPLE_STEPS, enough)
+            for _ in range(_SAMPLE_STEPS):
+                if part.expected < enough:
+                    break
                 reason, step = part._iterate()
-                if reason is not None or not step or part.expected < enough:
+                if reason is not None or not step:
                     break
             self.theta = part.theta
         self.theta = self.problem.round(self.theta)

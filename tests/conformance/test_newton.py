@@ -1,0 +1,110 @@
+"""Newton's method for one neuron: value, gradient, Hessian, and which steps are taken."""
+
+import numpy as np
+import pytest
+
+from schuss.backends import numpy_
+from schuss.backends.contract import NewtonRule
+from schuss.constants import HISTORY_COLUMNS, Loss
+
+from . import cases
+
+LOSSES = (Loss.LOG_LOSS, Loss.SQUARED_ERROR)
+SIZES = ((1, 1), (5, 3), (33, 8), (64, 17), (200, 64), (300, 151))
+
+
+def newton(backend, p, steps, fit_intercept=True, **changes):
+    """Steps, expected decrease, parameters, gradient, Hessian and history."""
+    d = p.X.shape[1]
+    r = d + fit_intercept
+    theta = np.append(p.coef[0], p.intercept[:fit_intercept]).astype(np.float64)
+    l2 = np.full(r, 0.01)
+    l2[d:] = 0
+    rule = {"loss": p.loss, "l2": l2, "tol": 0.0, "enough": 0.0, "noise": 1e-6, **changes}
+    out = np.full(r, np.nan), np.full((r, r), np.nan)
+    history = np.full((steps, len(HISTORY_COLUMNS)), np.nan)
+    done, expected = backend.newton(
+        cases.data(backend, p), NewtonRule(**rule), theta, *out, history
+    )
+    return done, expected, theta, *out, history
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dtype", cases.DENSE_TYPES)
+@pytest.mark.parametrize("layout", ["C", "F", "all backwards", "one column repeated"])
+def test_gradient_and_hessian(backend, dtype, layout, loss):
+    rng = np.random.default_rng(3)
+    for (n, d), weighted, form in zip(SIZES, (0, 1) * 3, cases.TARGETS * 2, strict=True):
+        X = cases.LAYOUTS[layout](cases.dense(dtype, n, d, rng))
+        p = cases.problem(X, (1, bool(weighted), form, loss), rng)
+        wide = cases.widened(p)
+        for fit_intercept in (True, False):
+            *_, gradient, hessian, _ = newton(backend, p, 0, fit_intercept)
+            *_, expected, curved, _ = newton(numpy_, wide, 0, fit_intercept)
+            size = np.abs(wide.X).max(initial=1.0)
+            unit = 400 * np.finfo(p.coef.dtype).eps
+            assert np.abs(gradient - expected).max() <= unit * size
+            assert np.abs(hessian - curved).max() <= unit * size**2
+            assert np.abs(hessian - hessian.T).max() <= unit * size**2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "uint8"])
+def test_path(backend, dtype):
+    rng = np.random.default_rng(4)
+    X = cases.dense(dtype, 400, 7, rng)
+    p = cases.problem(X, (1, True, "uint8", Loss.LOG_LOSS), rng)
+    p.coef[:] = 0
+    wide = cases.widened(p)
+    done, expected, theta, gradient, _, history = newton(backend, p, 20, tol=1e-3, noise=1e-12)
+    same = newton(numpy_, wide, 20, tol=1e-3, noise=1e-12)
+    assert 2 <= done == same[0]
+    assert np.allclose(theta, same[2], rtol=1e-3, atol=1e-4 * np.abs(same[2]).max())
+    assert np.allclose(history[:done, 0], same[-1][:done, 0], rtol=1e-4)
+    assert np.isnan(history[done:]).all()
+    assert history[done - 1, 1] == np.abs(gradient).max() <= 1e-3
+    assert (theta == theta.astype(p.coef.dtype)).all()
+    assert np.isfinite(expected)
+
+
+def test_end_where_little_is_expected(backend):
+    rng = np.random.default_rng(5)
+    p = cases.problem(cases.dense("float64", 100, 3, rng), (1, False, "uint8", 1), rng)
+    done, expected, *_ = newton(backend, p, 20, enough=1e-3)
+    assert 0 < done < 20 and expected < 1e-3
+    assert newton(backend, p, 1)[0] == 1
+
+
+def test_steps_that_are_refused(backend):
+    rng = np.random.default_rng(6)
+    X = cases.dense("float64", 100, 3, rng)
+    p = cases.problem(X, (1, False, "uint8", Loss.LOG_LOSS), rng)
+    start = np.append(p.coef[0], p.intercept)
+    # Far out on the flat, where whole steps of Newton's method lead astray.
+    p.coef[:] = 30.0
+    done, *_ = newton(backend, p, 5, l2=np.full(4, 1e-9))
+    assert done == 0
+    # No factor: a column twice, without a penalty.
+    p.coef[:] = start[:3]
+    X[:, 1] = X[:, 0]
+    done, expected, theta, *_ = newton(backend, p, 5, l2=np.zeros(4))
+    assert done == 0 and np.isinf(expected) and (theta == start).all()
+    # Nothing finite.
+    X[7, 2] = np.nan
+    assert newton(backend, p, 5)[0] == 0
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int8"])
+def test_evaluator(backend, dtype):
+    """The same bits as `gradient`, for any number of threads, however late they come."""
+    rng = np.random.default_rng(7)
+    p = cases.problem(cases.dense(dtype, 5000, 40, rng), (1, True, "uint8", Loss.LOG_LOSS), rng)
+    for n_threads in (1, 2, 5):
+        out = np.empty_like(p.coef), np.empty_like(p.intercept)
+        evaluate = backend.evaluator(
+            cases.data(backend, p), p.loss, p.coef, p.intercept, *out, n_threads
+        )
+        for _ in range(50):
+            p.coef += np.asarray(0.01, p.coef.dtype)
+            value, coef_grad, intercept_grad = cases.gradient(backend, p, 2)
+            assert evaluate() == value
+            assert (out[0] == coef_grad).all() and (out[1] == intercept_grad).all()
