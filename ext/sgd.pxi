@@ -17,6 +17,7 @@ cdef enum:
     LEAST_AHEAD = 2
     MOST_AHEAD = 16
     ELEMENTS_A_CHECK = 50_000_000
+    ROWS_OF_COSTS = 64      # whose logarithms are taken together
 
 
 cdef struct Pace_:
@@ -67,14 +68,6 @@ cdef inline double row_cost(
 ) noexcept nogil:
     """Cost of a row, and its derivative with respect to the score."""
     cdef double z
-    cdef vreal value, derivative
-    cdef real[MOST_LANES] first
-    if loss == ROWLOSS_LOG_LOSS:
-        cost(LOSS_LOG_LOSS, v_set(<real>p), v_set(<real>y), &value, &derivative)
-        v_store(first, derivative)
-        slope[0] = first[0]
-        v_store(first, value)
-        return first[0]
     if loss <= ROWLOSS_MODIFIED_HUBER:
         z = p * y
         if loss == ROWLOSS_HINGE:
@@ -110,8 +103,50 @@ cdef inline double row_cost(
     return (fabs(z) - parameter) * (fabs(z) - parameter)
 
 
+cdef inline double log_loss_slope(
+    double p, double y, double *linear, real *rest
+) noexcept nogil:
+    """Derivative of the log-loss of a row, which is ``linear + log(1 + rest)``.
+
+    The next row waits for it, so its latency is what counts: that of the C library's exp, with
+    its table, is half of the long polynomial's of formulas.pxi. The logarithms are left for
+    whole registers of rows.
+    """
+    # For y = 0 and y = 1 the derivative is sigma(q) and -sigma(q), without a difference.
+    cdef double q = p if y == 0 else -p
+    cdef double e = exp(-q) if REAL_SIZE == 8 else expf(<float>-q)
+    cdef double inverse = 1 / e, slope = 1 / (1 + e)
+    rest[0] = <real>(inverse if inverse < e else e)
+    linear[0] = q if q > 0 else 0
+    if y == 0:
+        return slope
+    if y == 1:
+        return -slope
+    # Of soft targets.
+    linear[0] = (p if p > 0 else 0) - p * y
+    return (1 - slope) * (1 - y) - slope * y
+
+
+cdef double log_sum(real *rests, Py_ssize_t count) noexcept nogil:
+    """Sum of log(1 + rest) of up to ROWS_OF_COSTS rows."""
+    cdef vreal total = v_set(0)
+    cdef Py_ssize_t j = 0
+    memset(rests + count, 0, (round_up(count, LANES) - count) * REAL_SIZE)
+    while j < count:
+        total = total + log1p_unit(v_load(rests + j))
+        j += LANES
+    return v_sum(total)
+
+
 cdef inline vreal ragged(const real *x, vreal mask) noexcept nogil:
     return v_where_zero(mask, mask, v_load(x))
+
+
+cdef inline void ask_for(const real *line, Py_ssize_t length) noexcept nogil:
+    cdef Py_ssize_t j = 0
+    while j < length:
+        prefetch_far(line + j)
+        j += CACHE_LINE // REAL_SIZE
 
 
 cdef inline real line_dot(
@@ -122,14 +157,13 @@ cdef inline real line_dot(
     cdef vreal a0, a1, a2, a3
     a0 = a1 = a2 = a3 = v_set(0)
     while j + 4 * LANES <= whole:
-        prefetch_far(coming + j)
-        prefetch_far(coming + j + 2 * LANES)
+        ask_for(coming + j, 4 * LANES)
         a0 = a0 + v_load(w + j) * v_load(x + j)
         a1 = a1 + v_load(w + j + LANES) * v_load(x + j + LANES)
         a2 = a2 + v_load(w + j + 2 * LANES) * v_load(x + j + 2 * LANES)
         a3 = a3 + v_load(w + j + 3 * LANES) * v_load(x + j + 3 * LANES)
         j += 4 * LANES
-    prefetch_far(coming + j)
+    ask_for(coming + j, d - j)
     prefetch_far(coming + d - 1)
     while j + 2 * LANES <= whole:
         a0 = a0 + v_load(w + j) * v_load(x + j)
@@ -299,10 +333,13 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     cdef double share = marks[SWEEPMARK_SHARE], whole = marks[SWEEPMARK_WHOLE]
     cdef double squares = marks[SWEEPMARK_SQUARES], absolutes = marks[SWEEPMARK_ABSOLUTES]
     cdef double owed = marks[SWEEPMARK_OWED], t = marks[SWEEPMARK_T], eta = marks[SWEEPMARK_STEP]
+    cdef double inverse = 1 / scale
     cdef double total = 0, y, score, value, slope = 0, update, weight, factor, seen
     cdef const real *x = NULL
     cdef const void *places = NULL
     cdef int interrupted = 0
+    cdef real[ROWS_OF_COSTS] rests
+    cdef Py_ssize_t n_rests = 0
     budget = ELEMENTS_A_CHECK
     for i in range(n):
         row = s.order[i]
@@ -349,7 +386,14 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
             eta = 1 / (pace.alpha * (pace.shift + t - 1))
         elif pace.schedule == SCHEDULE_INVSCALING:
             eta = pace.eta0 / pow(t, pace.power_t)
-        value = row_cost(pace.loss, pace.parameter, score, y, &slope)
+        if pace.loss == ROWLOSS_LOG_LOSS:
+            slope = log_loss_slope(score, y, &value, rests + n_rests)
+            n_rests += 1
+            if n_rests == ROWS_OF_COSTS:
+                total += log_sum(rests, n_rests)
+                n_rests = 0
+        else:
+            value = row_cost(pace.loss, pace.parameter, score, y, &slope)
         total += value
         if penalised:
             total += 0.5 * pace.l2 * squares + pace.l1 * absolutes
@@ -384,8 +428,9 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
             if scale < pace.least_scale:
                 fold(s, scale, share, whole)
                 scale, share, whole = 1, 0, 1
+            inverse = 1 / scale
         if update != 0:
-            factor = <real>update / scale
+            factor = <real>update * inverse
             if sparse:
                 if narrow:
                     sparse_add(<int32_t *>places, s.w, x, count, factor, &squares, &absolutes)
@@ -404,7 +449,7 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
         if s.average != NULL and pace.average_from <= t:
             seen = t - pace.average_from + 1
             if update != 0:
-                factor = share * (-<real>update / scale)
+                factor = share * (-<real>update * inverse)
                 if not sparse:
                     line_add(s.average, x, d, s.mask, <real>factor, False, False, &value, &value)
                 elif narrow:
@@ -428,7 +473,7 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     marks[SWEEPMARK_SCALE], marks[SWEEPMARK_SHARE], marks[SWEEPMARK_WHOLE] = scale, share, whole
     marks[SWEEPMARK_SQUARES], marks[SWEEPMARK_ABSOLUTES] = squares, absolutes
     marks[SWEEPMARK_OWED], marks[SWEEPMARK_T], marks[SWEEPMARK_STEP] = owed, t, eta
-    objective[0] = total / max(learnt, 1)
+    objective[0] = (total + log_sum(rests, n_rests)) / max(learnt, 1)
     return interrupted
 
 
