@@ -62,6 +62,7 @@ cdef struct Problem:
     int64_t ended
     int64_t left
     bint lingering          # members come and go (passes.pxi)
+    bint summing            # and what they take are shares of the sum over the chunks
     Scratch *scratch
     Py_ssize_t unchecked    # elements since signals were looked at
     # Prediction: where the activated scores go, (n, K), instead of a gradient.

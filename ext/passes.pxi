@@ -11,26 +11,33 @@ cdef enum:
 
 
 cdef void take_shares(Problem *p, int64_t member) noexcept nogil:
-    """Chunks of the pass under way, until there are none."""
+    """Chunks of the pass under way, or as many shares of their sum, until there are none."""
+    cdef Py_ssize_t tiles = round_up(p.K * p.span, SUM_TILE) // SUM_TILE
     cdef int64_t chunk
     while True:
         chunk = atomic_next(&p.next_chunk)
         if chunk >= p.n_chunks:
             return
-        if not p.interrupted:
+        if p.summing:
+            sum_chunks(p, chunk * tiles // p.n_chunks, (chunk + 1) * tiles // p.n_chunks)
+        elif not p.interrupted:
             chunk_pass(p, &p.scratch[member], chunk)
-        # Chunks done.
+        # Done, of the chunks or shares.
         atomic_next(&p.arrived)
         if member == 0 and not p.interrupted:
             look_at_signals(p)
 
 
 cdef void share_with_lingerers(Problem *p) noexcept nogil:
-    """All chunks of the pass, with those members that are there. Called by the first only."""
-    p.arrived = 0
-    atomic_write(&p.next_chunk, 0)
-    take_shares(p, 0)
-    wait_until(&p.arrived, p.n_chunks)
+    """All of the pass, with those members that are there. Called by the first only."""
+    cdef int step
+    for step in range(2 if p.shared_sum else 1):
+        p.arrived = 0
+        p.summing = step == 1
+        # Who takes a chunk has read this, and so sees what was written before.
+        atomic_write(&p.next_chunk, 0)
+        take_shares(p, 0)
+        wait_until(&p.arrived, p.n_chunks)
 
 
 cdef class Evaluator(Job):
