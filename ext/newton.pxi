@@ -5,6 +5,9 @@
 # weight like the others. Scaled by the root of its curvature it gives the upper triangle of
 # the Hessian, tile by tile of product.h.
 
+cdef extern from "product.h" nogil:
+    const int TILE_ROWS
+
 cdef enum:
     MOST_TILE_REALS = 8 * 2 * MOST_LANES
     # Rows of a block: each tile of the Hessian is loaded and stored once for so many. Twice as
@@ -51,8 +54,8 @@ cdef void add_gram(
         k = j - j % LANES
         while k < width:
             registers = min(<Py_ssize_t>TILE_WIDTH, width - k) // LANES
-            columns_product(<int>rows, <int>registers, m, lines + j, width, lines + k, width, NULL,
-                            tile, TILE_WIDTH)
+            columns_product(rows, <int>registers, m, lines + j, width, lines + k, width, tile,
+                            TILE_WIDTH, <const char *>(lines + k), width * REAL_SIZE)
             for i in range(rows):
                 target = hessian + (j + i) * width + k
                 for r in range(registers):
