@@ -1,7 +1,8 @@
 """Time to the optimum of L2 logistic regression, against the packages that are installed.
 
     python -m bench.optimum
-    python -m bench.optimum --problems 100000x100,sparse --threads 2 --rounds 5
+    python -m bench.optimum --problems "100000x100;sparse" --threads 2 --rounds 5
+    python -m bench.optimum --coefficients
 
 Each solver runs at the largest tolerance of a ladder at which its answer is within the gap of the
 optimum, by one objective for all: float64, on the same rows, the intercept not penalised. The
@@ -206,6 +207,23 @@ def compare(name, fits, rounds, patience=PATIENCE):
     return sorted(done, key=lambda row: row[2]) + rows
 
 
+def coefficients(name):
+    """Largest difference from scikit-learn's at a tolerance of 1e-10, over its largest."""
+    X, y = PROBLEMS[name]()
+    X = X.astype(np.float64)
+    solver = "newton-cg" if sp.issparse(X) else "newton-cholesky"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours, theirs = (
+            np.append(coef, intercept)
+            for _, coef, intercept in (
+                _scikit(schuss.LogisticRegression, "lbfgs")(X, y, 1e-10),
+                _scikit(Theirs, solver)(X, y, 1e-10),
+            )
+        )
+    return np.abs(ours - theirs).max() / np.abs(theirs).max()
+
+
 def small(rounds=200):
     """Median seconds of a fit of 100 x 5 with defaults: schuss, scikit-learn."""
     X, y = synthetic(100, 5)
@@ -226,6 +244,9 @@ def main(arguments=None):
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds a fit")
+    parser.add_argument(
+        "--coefficients", action="store_true", help="compare those at tol=1e-10, and time nothing"
+    )
     parser.add_argument("--json")
     options = parser.parse_args(arguments)
     fits = {
@@ -233,6 +254,10 @@ def main(arguments=None):
         for label, (needs, fit) in FITS.items()
         if label in options.solvers.split(";") and (needs is None or find_spec(needs))
     }
+    if options.coefficients:
+        for name in options.problems.split(";"):
+            print(f"{name}: coefficients differ by {coefficients(name):.1e}")
+        return
     result = {}
     with limit_threads(options.threads):
         ours, theirs = small()

@@ -271,3 +271,21 @@ def test_interrupt_keeps_the_last_step(monkeypatch):
     with pytest.warns(ConvergenceWarning):
         two = schuss.LogisticRegression(tol=1e-10, max_iter=2).fit(X, y)
     assert (model.coef_ == two.coef_).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_features_that_are_not_finite(bad, dtype):
+    """They are found by the first gradient, wherever the run begins."""
+    rng = np.random.default_rng(12)
+    for n, d, options in (
+        (200, 4, {}), (200, 4, {"l1_ratio": 1, "solver": "saga"}), (200, 4, {"max_iter": 0}),
+        (20_000, 40, {}), (3000, 900, {"fit_intercept": False}),
+    ):  # fmt: skip
+        X, y = rows(n, d, rng)
+        X = X.astype(dtype)
+        X[n // 2 + 1, d - 1] = bad
+        weight = (np.arange(n) != n // 2 + 1).astype(float)
+        for y_, weight_ in ((y, None), (y, weight), (np.zeros(n, int), None)):
+            with pytest.raises(ValueError, match="Input X contains"):
+                schuss.LogisticRegression(**options).fit(X, y_, weight_)

@@ -180,6 +180,7 @@ default="lbfgs"
         if liblinear:
             self._check_liblinear(X, n_classes)
         if n_classes < 2:
+            data.check_features(X, estimator=self)
             raise ValueError(
                 "This solver needs samples of at least 2 classes in the data, but the data "
                 f"contains only one class: {self.classes_[0]!r}"
