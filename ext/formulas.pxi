@@ -7,31 +7,34 @@
 
 cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noexcept nogil:
     """r with e^a = 2^power (1 + r)."""
-    cdef vreal n = v_round(a * v_set(<real>1.4426950408889634)), r, p
+    # Neighbouring terms in pairs: half as long a chain of operations as Horner's, which small
+    # problems wait for.
+    cdef vreal n = v_round(a * v_set(<real>1.4426950408889634)), r, p, q, r2, r4
     if REAL_SIZE == 4:
         # log(2) in two parts, the first short enough for n times it to be exact.
         r = a - n * v_set(<real>0.693145751953125) - n * v_set(<real>1.428606765330187e-06)
-        p = v_set(<real>0.00019891981313977690212)
-        p = p * r + v_set(<real>0.0013934541928270264477)
-        p = p * r + v_set(<real>0.0083333100242252924299)
-        p = p * r + v_set(<real>0.041666456809677876034)
-        p = p * r + v_set(<real>0.16666666682534356071)
-        p = p * r + v_set(<real>0.50000000142862234172)
+        r2 = r * r
+        p = v_set(<real>0.00019891981313977690212) * r + v_set(<real>0.0013934541928270264477)
+        q = v_set(<real>0.0083333100242252924299) * r + v_set(<real>0.041666456809677876034)
+        p = p * r2 + q
+        q = v_set(<real>0.16666666682534356071) * r + v_set(<real>0.50000000142862234172)
+        p = p * r2 + q
     else:
         r = a - n * v_set(<real>0.6931471803691238) - n * v_set(<real>1.9082149292705877e-10)
-        p = v_set(<real>2.0915442297780115216e-9)
-        p = p * r + v_set(<real>2.5106274733573294687e-8)
-        p = p * r + v_set(<real>2.7557271810219799569e-7)
-        p = p * r + v_set(<real>2.7557252833516909748e-6)
-        p = p * r + v_set(<real>0.000024801587327007186731)
-        p = p * r + v_set(<real>0.00019841269876864354929)
-        p = p * r + v_set(<real>0.0013888888888883326674)
-        p = p * r + v_set(<real>0.0083333333333255446996)
-        p = p * r + v_set(<real>0.041666666666666670074)
-        p = p * r + v_set(<real>0.16666666666666671438)
-        p = p * r + v_set(<real>0.5)
+        r2 = r * r
+        r4 = r2 * r2
+        p = v_set(<real>2.0915442297780115216e-9) * r + v_set(<real>2.5106274733573294687e-8)
+        q = v_set(<real>2.7557271810219799569e-7) * r + v_set(<real>2.7557252833516909748e-6)
+        p = p * r2 + q
+        q = v_set(<real>0.000024801587327007186731) * r + v_set(<real>0.00019841269876864354929)
+        p = p * r2 + q
+        q = v_set(<real>0.0013888888888883326674) * r + v_set(<real>0.0083333333333255446996)
+        q = q * r2 + (
+            v_set(<real>0.041666666666666670074) * r + v_set(<real>0.16666666666666671438)
+        )
+        p = (p * r4 + q) * r + v_set(<real>0.5)
     power[0] = n
-    reduced[0] = (p * r) * r + r
+    reduced[0] = p * r2 + r
 
 
 cdef inline inlined_void exp_minus_abs(vreal z, vreal *e, vreal *rest) noexcept nogil:

@@ -39,6 +39,9 @@ cdef extern from "vec.h" nogil:
     vreal v_exp2_whole(vreal n)
     real v_sum(vreal v)
     void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out)
+    vreal v_fold4(vreal a, vreal b, vreal c, vreal d)
+    vreal v_join(const vreal *folded)
+    const int REGISTERS
     void prefetch(const void *address)
     void prefetch_far(const void *address)
 

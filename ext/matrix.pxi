@@ -9,13 +9,17 @@ cdef enum Layout:
     SPARSE             # CSR
 
 cdef enum:
-    # A block is read twice, the second time from the cache. Rows: see lines.pxi. Columns that
-    # are converted: long enough lines for few page changes, within half of a 512 KiB L2.
+    # A block is read twice, the second time from the cache. On Zen 5 blocks of 4 KiB are best
+    # where X comes from memory, twice as long ones where X as a whole is in a cache, because
+    # they hide more of the costs' latency. Long rows: as many as the first cache holds.
     ROWS_BLOCK_BYTES = 4096
-    # Where X as a whole is in a cache, longer blocks hide more of the costs' latency.
     CACHED_BYTES = 16777216
-    CACHED_BLOCK_BYTES = 12288
+    CACHED_BLOCK_BYTES = 16384
+    LONG_BLOCK_BYTES = 32768
+    CONVERTED_BLOCK_BYTES = 12288
     GROUP_ROWS = 256
+    # Columns that are converted: long enough lines for few page changes, within half of a
+    # 512 KiB L2.
     COLUMNS_BLOCK_BYTES = 131072
     # Packing pays where X stays in the L2 cache and is read many times.
     PACKED_BYTES = 524288
@@ -39,15 +43,14 @@ cdef inline Py_ssize_t between(Py_ssize_t low, Py_ssize_t value, Py_ssize_t high
     return low if value < low else (high if value > high else value)
 
 
-cdef inline Py_ssize_t skew_rows(Py_ssize_t row_bytes) noexcept nogil:
-    """Rows at a time for `skewed_pass`: about 4 KiB, as measured on Zen 4.
-
-    Shorter rows do better in blocks of enough registers of costs, longer ones would fill L1
-    (36 % of the read rate at d = 2000, against 60 %).
-    """
-    if row_bytes < 800 or row_bytes > 4096:
-        return 0
-    return 8 if row_bytes <= 1024 else 2
+cdef inline Py_ssize_t rows_of_block(Py_ssize_t n, Py_ssize_t row_bytes) noexcept nogil:
+    cdef Py_ssize_t rows = 2
+    if row_bytes > SHORT * LANES * REAL_SIZE:
+        while rows < 16 and 2 * rows * row_bytes <= LONG_BLOCK_BYTES:
+            rows *= 2
+        return rows
+    rows = CACHED_BLOCK_BYTES if n <= CACHED_BYTES // row_bytes else ROWS_BLOCK_BYTES
+    return between(16, rows // row_bytes // 16 * 16, 128)
 
 
 cdef struct Lines:
@@ -58,9 +61,8 @@ cdef struct Lines:
     Py_ssize_t row_stride     # bytes
     Py_ssize_t column_stride  # bytes
     char kind                 # NumPy's letter of the feature type
-    Py_ssize_t block          # rows in a block, a multiple of LANES
+    Py_ssize_t block          # rows in a block
     Py_ssize_t group          # rows whose targets are read at once: whole blocks
-    Py_ssize_t skew           # rows in a block of `skewed_pass`, or 0: X is not for it
     Py_ssize_t width          # d rounded up to whole registers
     real *panels              # of a packed X
     # CSR
@@ -147,14 +149,12 @@ cdef class Matrix:
         else:
             own = own and x.column_stride == REAL_SIZE and x.d >= LANES
             x.layout = ROWS if own else CONVERTED_ROWS
-            x.block = (
-                CACHED_BLOCK_BYTES if not own or x.n <= CACHED_BYTES // (x.width * REAL_SIZE)
-                else ROWS_BLOCK_BYTES
-            ) // (x.width * REAL_SIZE)
-            x.block = 8 if x.block <= 2 else between(16, round_up(x.block, 16), 128)
-            x.group = round_up(GROUP_ROWS, x.block)
             if own:
-                x.skew = skew_rows(x.d * REAL_SIZE)
+                x.block = rows_of_block(x.n, x.width * REAL_SIZE)
+            else:
+                x.block = CONVERTED_BLOCK_BYTES // (x.width * REAL_SIZE)
+                x.block = 8 if x.block <= 2 else between(16, round_up(x.block, 16), 128)
+            x.group = round_up(GROUP_ROWS, x.block)
 
     cdef bint pack(self) except -1:
         """Copy a small X into panels of registers of rows, at most once.
@@ -166,7 +166,7 @@ cdef class Matrix:
         cdef Py_ssize_t whole = registers // PANEL * PANEL * LANES
         cdef Py_ssize_t i, j, width, first
         cdef real *line
-        if x.panels != NULL:
+        if self.memory != NULL:
             return True
         if (
             self.lines.layout == SPARSE or self.lines.d > PACKED_FEATURES

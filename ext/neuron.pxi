@@ -8,7 +8,6 @@ ctypedef fused index_t:
 
 cdef enum:
     PREDICTED_AHEAD = 8192
-    MOST_SKEW = 8   # rows in a block of `skewed_pass`
     SUM_TILE = 32   # gradients that are summed over the chunks at a time
     SHARED_SUM = 1 << 17    # reals of partial gradients, whose sum takes some 10 us alone
 
@@ -16,7 +15,7 @@ cdef enum:
 cdef struct Scratch:
     # One thread's working memory; every array is padded to whole registers.
     real *lines    # converted block
-    real *scores   # (K, block): z, then the derivative; of `skewed_pass`, twice (K, MOST_SKEW)
+    real *scores   # (K, scores_step): z, then the derivative
     real *targets  # (K, group)
     real *weights  # (group)
 
@@ -53,6 +52,7 @@ cdef struct Problem:
     Py_ssize_t chunk_elements
     bint shared_sum         # the members share the sum over the chunks
     double factor           # of that sum
+    Py_ssize_t scores_step    # a block in whole registers
     # Threads
     int64_t n_threads
     int64_t arrived
@@ -128,6 +128,7 @@ cdef struct Block:
     Py_ssize_t step     # bytes from line to line
     bint by_columns
     Py_ssize_t length   # of a line: features, or rows padded to registers
+    Coming coming         # of rows of X itself
 
 
 cdef inline void take_block(
@@ -135,9 +136,12 @@ cdef inline void take_block(
 ) noexcept nogil:
     """Point at the rows first to first + m of an order, or convert them into the buffer."""
     cdef Py_ssize_t i, padded = round_up(m, LANES)
+    block.coming.next = NULL
     if order == NULL:
         if x.layout == ROWS:
             block.lines = x.base + first * x.row_stride
+            if x.row_stride == x.d * REAL_SIZE:
+                block.coming.next = block.lines + ROWS_AHEAD_BYTES
             block.step = x.row_stride
             block.by_columns = False
             block.length = x.d
@@ -171,24 +175,25 @@ cdef inline void take_block(
 
 
 cdef inline void block_scores(
-    Block *block, Lines *x, Py_ssize_t m, const real *theta, const real *last, real *z
+    Block *block, Lines *x, Py_ssize_t m, const real *theta, const real *last, real *z,
+    Coming *coming,
 ) noexcept nogil:
     """z = X w for one neuron; z has room for whole registers."""
     if block.by_columns:
         memset(z, 0, block.length * REAL_SIZE)
-        accumulate(block.lines, block.step, x.d, block.length, theta, z, NULL)
+        accumulate(block.lines, block.step, x.d, block.length, theta, z, NULL, coming)
         return
-    row_dots(block.lines, block.step, m, block.length, theta, last, z)
+    row_dots(block.lines, block.step, m, block.length, theta, last, z, coming)
 
 
 cdef inline void block_gradient(
-    Block *block, Lines *x, Py_ssize_t m, const real *g, real *grad, real *last
+    Block *block, Lines *x, Py_ssize_t m, const real *g, real *grad, real *last, Coming *coming
 ) noexcept nogil:
     """grad += X^T g for one neuron."""
     if block.by_columns:
-        dots(block.lines, block.step, x.d, block.length, g, NULL, grad, True)
+        add_column_dots(block.lines, block.step, x.d, block.length, g, grad)
     else:
-        accumulate(block.lines, block.step, m, block.length, g, grad, last)
+        row_sums(block.lines, block.step, m, block.length, g, grad, last, coming)
 
 
 cdef inline void ask_for_row(
@@ -302,7 +307,9 @@ cdef inline void scores_of_block(
     Problem *p, Scratch *s, Py_ssize_t first, Py_ssize_t m, Block *block
 ) noexcept nogil:
     """X w for every neuron, without the intercepts, into the scratch's scores."""
-    cdef Py_ssize_t k, B = p.x.block
+    cdef Py_ssize_t k, B = p.scores_step
+    cdef Coming none
+    none.next = NULL
     if p.x.layout == SPARSE:
         memset(s.scores, 0, p.K * B * REAL_SIZE)
         sparse_block_scores(&p.x, p.order, first, m, p.K, p.theta, p.span, s.scores, B)
@@ -310,7 +317,8 @@ cdef inline void scores_of_block(
         take_block(&p.x, p.order, first, m, s.lines, block)
         for k in range(p.K):
             block_scores(block, &p.x, m, p.theta + k * p.span,
-                         p.theta + k * p.span + p.length, s.scores + k * B)
+                         p.theta + k * p.span + p.length, s.scores + k * B,
+                         &block.coming if k == 0 and p.predicted == NULL else &none)
 
 
 cdef inline vreal activate(int activation, vreal z) noexcept nogil:
@@ -327,7 +335,7 @@ cdef inline vreal activate(int activation, vreal z) noexcept nogil:
 cdef void block_prediction(
     Problem *p, Scratch *s, Py_ssize_t first, Py_ssize_t m
 ) noexcept nogil:
-    cdef Py_ssize_t i, k, B = p.x.block
+    cdef Py_ssize_t i, k, B = p.scores_step
     cdef real *z
     cdef vreal b
     cdef Block block
@@ -384,8 +392,10 @@ cdef void block_pass(
     const real *weights, real *grad, real *value,
 ) noexcept nogil:
     """Add the value and gradient of rows first to first + m, at most a block."""
-    cdef Py_ssize_t k, i, B = p.x.block, padded = round_up(m, LANES)
+    cdef Py_ssize_t k, i, B = p.scores_step, padded = round_up(m, LANES)
     cdef Block block
+    cdef Coming none
+    none.next = NULL
     scores_of_block(p, s, first, m, &block)
     if p.loss == LOSS_MULTINOMIAL:
         for k in range(p.K):
@@ -405,52 +415,7 @@ cdef void block_pass(
     else:
         for k in range(p.K):
             block_gradient(&block, &p.x, m, s.scores + k * B, grad + k * p.span,
-                           grad + k * p.span + p.length)
-
-
-cdef void skewed_pass(
-    Problem *p, Scratch *s, const char *rows, Py_ssize_t count, const real *y,
-    Py_ssize_t y_step, const real *weights, real *grad, real *value,
-) noexcept nogil:
-    """Add the value and gradient of so many rows, which lie in their own order.
-
-    The gradient of a block follows the scores of the next: the processor then has other
-    work while it computes costs, and memory is never left waiting (77 -> 93 % of the rate of
-    sequential reading at d = 100, Zen 4).
-    """
-    cdef Py_ssize_t step = p.x.row_stride, d = p.x.d, i = 0, m, k, r
-    cdef Py_ssize_t before = 0      # rows of the block whose gradient is due
-    cdef real *z = s.scores
-    cdef real *g = s.scores + p.K * MOST_SKEW
-    cdef real *theta
-    cdef real *last
-    cdef real *sums
-    cdef const char *old
-    while i < count or before:
-        m = min(p.x.skew, count - i)
-        old = rows - before * step
-        for k in range(p.K):
-            theta = p.theta + k * p.span
-            last = theta + p.length
-            sums = grad + k * p.span
-            r = 0
-            while r + 4 <= min(m, before):
-                interleaved(4, rows + r * step, old + r * step, step, d, theta, last,
-                            z + k * MOST_SKEW + r, g + k * MOST_SKEW + r, sums, sums + p.length)
-                r += 4
-            if r + 2 <= min(m, before):
-                interleaved(2, rows + r * step, old + r * step, step, d, theta, last,
-                            z + k * MOST_SKEW + r, g + k * MOST_SKEW + r, sums, sums + p.length)
-                r += 2
-            row_dots(rows + r * step, step, m - r, d, theta, last, z + k * MOST_SKEW + r)
-            accumulate(old + r * step, step, before - r, d, g + k * MOST_SKEW + r, sums,
-                       sums + p.length)
-        block_costs(p, m, y + i, y_step, weights + i if weights != NULL else NULL, z, MOST_SKEW,
-                    grad, value)
-        i += m
-        rows += m * step
-        before = m
-        z, g = g, z
+                           grad + k * p.span + p.length, &block.coming if k == 0 else &none)
 
 
 cdef void group_pass(
@@ -485,10 +450,6 @@ cdef void group_pass(
         if p.sample_weight != NULL or rest:
             weights = s.weights
     v_store(costs, v_set(0))
-    if p.x.skew and p.order == NULL and p.loss != LOSS_MULTINOMIAL:
-        skewed_pass(p, s, p.x.base + first * p.x.row_stride, count, y, y_step, weights, grad,
-                    costs)
-        i = count
     while i < count:
         m = min(p.x.block, count - i)
         block_pass(p, s, first + i, m, y + i, y_step, weights + i if weights != NULL else NULL,
@@ -717,6 +678,10 @@ cdef class Job:
         p.K = K
         p.loss = loss
         p.n_threads = n_threads
+        if loss == LOSS_MULTINOMIAL:
+            # Softmax treats whole registers of rows.
+            p.x.block = round_up(p.x.block, LANES)
+            p.x.group = round_up(p.x.group, p.x.block)
         n, B, G = p.x.n, p.x.block, p.x.group
         p.length = round_up(p.x.d + 1, LANES)
         p.span = p.length + 2 * LANES
@@ -740,14 +705,15 @@ cdef class Job:
         if p.x.layout != SPARSE:
             # With an order, blocks of any layout become rows.
             block_reals = round_up(B, LANES) * p.x.width
-        scores_reals = K * max(B, <Py_ssize_t>(2 * MOST_SKEW))
+        p.scores_step = round_up(B, LANES)
+        scores_reals = K * p.scores_step
         scratch_reals = block_reals + scores_reals + (K + 1) * G
         padded_reals = (K + 1) * round_up(n, LANES) if p.x.layout == PACKED else 0
         # Vectors that begin with a cache line: registers do not straddle two.
         scratch_reals = round_up(scratch_reals, 64)
         self.memory = <real *>malloc(64 + REAL_SIZE * (
             n_threads * scratch_reals + round_up(padded_reals, 64)
-            + (MOST_CHUNKS + 2) * K * p.span + LANES * (p.x.d + 1)
+            + (MOST_CHUNKS + 2) * K * p.span + LANES * round_up(p.x.d + 1, LANES)
         ))
         self.values = <double *>malloc(MOST_CHUNKS * sizeof(double))
         p.scratch = <Scratch *>malloc(n_threads * sizeof(Scratch))

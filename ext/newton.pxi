@@ -194,6 +194,8 @@ cdef class Newton(Job):
         cdef real *line
         cdef real[MOST_LANES] costs
         cdef vreal f
+        cdef Coming none
+        none.next = NULL
         memset(sums, 0, width * width * REAL_SIZE)
         memset(grad, 0, r * sizeof(double))
         memset(w, 0, width * REAL_SIZE)
@@ -216,7 +218,7 @@ cdef class Newton(Job):
                 memset(lines + m * width, 0, (B - m) * width * REAL_SIZE)
                 memset(weight + m, 0, (B - m) * REAL_SIZE)
                 memset(s.targets + m, 0, (B - m) * REAL_SIZE)
-            row_dots(<const char *>lines, width * REAL_SIZE, B, width, w, NULL, z)
+            row_dots(<const char *>lines, width * REAL_SIZE, B, width, w, NULL, z, &none)
             v_store(costs, v_set(0))
             if p.loss == LOSS_LOG_LOSS:
                 curved_costs(LOSS_LOG_LOSS, B, z, s.targets, weight, root, costs)
@@ -224,7 +226,7 @@ cdef class Newton(Job):
                 curved_costs(LOSS_SQUARED_ERROR, B, z, s.targets, weight, root, costs)
             value += v_sum(v_load(costs))
             memset(pull, 0, width * REAL_SIZE)
-            accumulate(<const char *>lines, width * REAL_SIZE, B, width, z, pull, NULL)
+            row_sums(<const char *>lines, width * REAL_SIZE, B, width, z, pull, NULL, &none)
             for j in range(r):
                 grad[j] += pull[j]
             for i in range(m):

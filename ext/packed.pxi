@@ -29,7 +29,7 @@ cdef inline double panels(
     cdef double total = 0
     cdef const real *column
     cdef vreal z0, z1, z2, z3, s0, s1, s2, s3, f, value, bias = v_set(0), b = v_set(theta[d])
-    for j in range(d):
+    for j in range(round_up(d + 1, LANES)):
         v_store(sums + j * LANES, v_set(0))
     while i + PANEL <= registers:
         z0 = z1 = z2 = z3 = b
@@ -69,6 +69,11 @@ cdef inline double panels(
             f = f + z2 * v_load(x + 2 * LANES)
             value = value + z3 * v_load(x + 3 * LANES)
             v_store(sums + j * LANES, f + value)
+            # Of the next panel: the second cache is a few cycles too far away.
+            prefetch(x + d * PANEL * LANES)
+            prefetch(x + d * PANEL * LANES + LANES)
+            prefetch(x + d * PANEL * LANES + 2 * LANES)
+            prefetch(x + d * PANEL * LANES + 3 * LANES)
             x += PANEL * LANES
         y += PANEL * LANES
         s += PANEL * LANES
@@ -97,9 +102,31 @@ cdef inline double packed_sums(int loss, Problem *p, Py_ssize_t k) noexcept nogi
     )
 
 
+cdef inline void sums_of(
+    const real *parts, Py_ssize_t count, real scale, real *out
+) noexcept nogil:
+    """out[j] = scale times the sum of register j, in whole registers.
+
+    What takes the step loads them so: sums stored one by one would be waited for.
+    """
+    cdef Py_ssize_t j = 0, q
+    cdef const real *part
+    cdef vreal[4] folded
+    while LANES >= 4 and j < count:
+        for q in range(LANES // 4):
+            part = parts + (j + 4 * q) * LANES
+            folded[q] = v_fold4(v_load(part), v_load(part + LANES), v_load(part + 2 * LANES),
+                                v_load(part + 3 * LANES))
+        v_store(out + j, v_join(folded) * v_set(scale))
+        j += LANES
+    while j < count:
+        out[j] = v_sum(v_load(parts + j * LANES)) * scale
+        j += 1
+
+
 cdef double packed_pass(Problem *p, double factor) noexcept nogil:
     """Value at `theta`; the gradient is left in `total`."""
-    cdef Py_ssize_t k, j
+    cdef Py_ssize_t k
     cdef real scale = <real>factor
     cdef double value = 0
     for k in range(p.K):
@@ -110,6 +137,5 @@ cdef double packed_pass(Problem *p, double factor) noexcept nogil:
             value += packed_sums(LOSS_LOG_LOSS, p, k)
         else:
             value += packed_sums(LOSS_QUADRATIC, p, k)
-        for j in range(p.x.d + 1):
-            p.total[k * p.span + j] = v_sum(v_load(p.partial + j * LANES)) * scale
+        sums_of(p.partial, p.x.d + 1, scale, p.total + k * p.span)
     return value * factor

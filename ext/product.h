@@ -148,16 +148,29 @@ static void line_sums(int nv, ptrdiff_t rows, const real *B, ptrdiff_t b_line, r
 
 /* Pairs of registers trade the halves of blocks of 2 * step lanes. */
 #if VECTORISED && LANES == 16
+#define ONE_LOW 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
+#define ONE_HIGH 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
+#define TWO_LOW 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define TWO_HIGH 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
 #define FOUR_LOW 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27
 #define FOUR_HIGH 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31
 #define EIGHT_LOW 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
 #define EIGHT_HIGH 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
 #elif VECTORISED && LANES == 8
+#define ONE_LOW 0, 8, 2, 10, 4, 12, 6, 14
+#define ONE_HIGH 1, 9, 3, 11, 5, 13, 7, 15
+#define TWO_LOW 0, 1, 8, 9, 4, 5, 12, 13
+#define TWO_HIGH 2, 3, 10, 11, 6, 7, 14, 15
 #define FOUR_LOW 0, 1, 2, 3, 8, 9, 10, 11
 #define FOUR_HIGH 4, 5, 6, 7, 12, 13, 14, 15
-#elif VECTORISED && LANES == 2
-#define EVEN_PAIRS 0, 2
-#define ODD_PAIRS 1, 3
+#elif VECTORISED && LANES == 4
+#define ONE_LOW 0, 4, 2, 6
+#define ONE_HIGH 1, 5, 3, 7
+#define TWO_LOW 0, 1, 4, 5
+#define TWO_HIGH 2, 3, 6, 7
+#elif VECTORISED
+#define ONE_LOW 0, 2
+#define ONE_HIGH 1, 3
 #endif
 #define TRADE(step, low, high)                          \
     UNROLL for (int i = 0; i < LANES; i++)              \
@@ -178,9 +191,9 @@ static void transpose(const real *from, ptrdiff_t line, ptrdiff_t rows, real *to
         UNROLL for (int i = 0; i < LANES; i++) v[i] = i < rows ? v_load(from + i * line) : v_set(0);
     }
 #if VECTORISED
-    TRADE(1, EVEN_PAIRS, ODD_PAIRS)
+    TRADE(1, ONE_LOW, ONE_HIGH)
 #if LANES >= 4
-    TRADE(2, LOW_PAIRS, HIGH_PAIRS)
+    TRADE(2, TWO_LOW, TWO_HIGH)
 #endif
 #if LANES >= 8
     TRADE(4, FOUR_LOW, FOUR_HIGH)

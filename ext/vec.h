@@ -71,18 +71,7 @@ ALWAYS_INLINE vreal v_as_real(vbits b) { vreal v; memcpy(&v, &b, sizeof v); retu
 ALWAYS_INLINE vreal v_select(vbits mask, vreal a, vreal b) {
     return v_as_real((mask & v_as_bits(a)) | (~mask & v_as_bits(b)));
 }
-#else
-ALWAYS_INLINE vreal v_select(vbits mask, vreal a, vreal b) { return mask ? a : b; }
 #endif
-
-/* a where z < 0, else b */
-ALWAYS_INLINE vreal v_where_negative(vreal z, vreal a, vreal b) {
-#if VECTORISED
-    return v_select((vbits)(z < 0), a, b);
-#else
-    return z < 0 ? a : b;
-#endif
-}
 
 /* v, which the compiler may not take for a product to fuse with a sum: products are rounded
    where a path must be the one that other code sweeps. */
@@ -102,15 +91,57 @@ ALWAYS_INLINE vreal v_minus_abs(vreal v) {
     return v_as_real(v_as_bits(v) | ((vbits){0} + (bits)((bits)1 << (REAL_SIZE * 8 - 1))));
 }
 
-/* The larger of v and the bound; NaN stays NaN. */
-ALWAYS_INLINE vreal v_at_least(vreal v, real bound) {
-    vreal low = v_set(bound);
-#if VECTORISED
-    return v_select((vbits)(v < low), low, v);
+/* a > b ? a : b, and a < b ? a : b; b where one of them is NaN. One instruction on x86, which
+   compilers do not find by themselves: a comparison and a selection take 8 cycles more. */
+#if VECTORISED && defined(__SSE2__)
+#include <immintrin.h>
+#if defined(__AVX512F__)
+#define X86_OF(op, type) _mm512_##op##_##type
+#elif defined(__AVX__)
+#define X86_OF(op, type) _mm256_##op##_##type
 #else
-    return v < low ? low : v;
+#define X86_OF(op, type) _mm_##op##_##type
 #endif
+#if SCHUSS_REAL_IS_DOUBLE
+#define X86(op) X86_OF(op, pd)
+#else
+#define X86(op) X86_OF(op, ps)
+#endif
+ALWAYS_INLINE vreal v_larger(vreal a, vreal b) { return X86(max)(a, b); }
+ALWAYS_INLINE vreal v_smaller(vreal a, vreal b) { return X86(min)(a, b); }
+#elif VECTORISED
+ALWAYS_INLINE vreal v_larger(vreal a, vreal b) { return v_select((vbits)(a > b), a, b); }
+ALWAYS_INLINE vreal v_smaller(vreal a, vreal b) { return v_select((vbits)(a < b), a, b); }
+#else
+ALWAYS_INLINE vreal v_larger(vreal a, vreal b) { return a > b ? a : b; }
+ALWAYS_INLINE vreal v_smaller(vreal a, vreal b) { return a < b ? a : b; }
+#endif
+
+/* a where z < 0, else b; a where z == 0, else b */
+#if VECTORISED && defined(__AVX512F__)
+#if SCHUSS_REAL_IS_DOUBLE
+#define WHERE(z, is, a, b) X86(mask_blend)(_mm512_cmp_pd_mask(z, (vreal){0}, is), b, a)
+#else
+#define WHERE(z, is, a, b) X86(mask_blend)(_mm512_cmp_ps_mask(z, (vreal){0}, is), b, a)
+#endif
+ALWAYS_INLINE vreal v_where_negative(vreal z, vreal a, vreal b) {
+    return WHERE(z, _CMP_LT_OQ, a, b);
 }
+ALWAYS_INLINE vreal v_where_zero(vreal z, vreal a, vreal b) { return WHERE(z, _CMP_EQ_OQ, a, b); }
+#elif VECTORISED
+ALWAYS_INLINE vreal v_where_negative(vreal z, vreal a, vreal b) {
+    return v_select((vbits)(z < 0), a, b);
+}
+ALWAYS_INLINE vreal v_where_zero(vreal z, vreal a, vreal b) {
+    return v_select((vbits)(z == 0), a, b);
+}
+#else
+ALWAYS_INLINE vreal v_where_negative(vreal z, vreal a, vreal b) { return z < 0 ? a : b; }
+ALWAYS_INLINE vreal v_where_zero(vreal z, vreal a, vreal b) { return z == 0 ? a : b; }
+#endif
+
+/* The larger of v and the bound; NaN stays NaN. */
+ALWAYS_INLINE vreal v_at_least(vreal v, real bound) { return v_larger(v_set(bound), v); }
 
 /* a - b * c, the product not rounded, where the two nearly cancel. */
 ALWAYS_INLINE vreal v_remainder(vreal a, vreal b, vreal c) {
@@ -139,37 +170,14 @@ ALWAYS_INLINE vreal v_exp2_whole(vreal n) {
 #endif
 }
 
-ALWAYS_INLINE vreal v_larger(vreal a, vreal b) {
-#if VECTORISED
-    return v_select((vbits)(a > b), a, b);
-#else
-    return a > b ? a : b;
-#endif
-}
-
-ALWAYS_INLINE vreal v_smaller(vreal a, vreal b) {
-#if VECTORISED
-    return v_select((vbits)(a < b), a, b);
-#else
-    return a < b ? a : b;
-#endif
-}
-
-/* a where v == 0, else b */
-ALWAYS_INLINE vreal v_where_zero(vreal v, vreal a, vreal b) {
-#if VECTORISED
-    return v_select((vbits)(v == 0), a, b);
-#else
-    return v == 0 ? a : b;
-#endif
-}
-
 ALWAYS_INLINE vreal v_abs(vreal v) {
     return v_as_real(v_as_bits(v) & ~((vbits){0} + (bits)((bits)1 << (REAL_SIZE * 8 - 1))));
 }
 
 ALWAYS_INLINE vreal v_sqrt(vreal v) {
-#if VECTORISED
+#if VECTORISED && defined(__SSE2__)
+    return X86(sqrt)(v);
+#elif VECTORISED
     for (int i = 0; i < LANES; i++)
         v[i] = REAL_SIZE == 4 ? (real)sqrtf((float)v[i]) : (real)sqrt((double)v[i]);
     return v;
@@ -217,52 +225,80 @@ ALWAYS_INLINE real v_largest(vreal v) {
 #endif
 }
 
-/* out[0:4] = sums of the lanes of a, b, c, d: pairs within blocks of four lanes serve four
-   registers, and the halves that are left are added until one block is. */
-#if VECTORISED && LANES >= 4
-typedef real vquad __attribute__((vector_size(4 * REAL_SIZE)));
-#if LANES >= 8
-typedef real vhalf __attribute__((vector_size(VECTOR_BYTES / 2)));
-#endif
+/* Sums of the lanes of many registers at once: `v_fold4` brings those of four down to one
+   register, `v_join` the LANES / 4 such registers to LANES sums in order. Blocks of 16 bytes
+   are folded by unpacking, which every processor does in one instruction. */
+#if VECTORISED && REAL_SIZE == 4
 #if LANES == 16
-#define EVEN_PAIRS 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30
-#define ODD_PAIRS 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31
-#define LOW_PAIRS 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
-#define HIGH_PAIRS 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LOW_ONES 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
+#define HIGH_ONES 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31
+#define LOW_TWOS 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29
+#define HIGH_TWOS 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31
+#define LOW_HALVES 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23
+#define HIGH_HALVES 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31
+#define EVEN_BLOCKS 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27
+#define ODD_BLOCKS 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31
 #elif LANES == 8
-#define EVEN_PAIRS 0, 8, 2, 10, 4, 12, 6, 14
-#define ODD_PAIRS 1, 9, 3, 11, 5, 13, 7, 15
-#define LOW_PAIRS 0, 1, 8, 9, 4, 5, 12, 13
-#define HIGH_PAIRS 2, 3, 10, 11, 6, 7, 14, 15
+#define LOW_ONES 0, 8, 1, 9, 4, 12, 5, 13
+#define HIGH_ONES 2, 10, 3, 11, 6, 14, 7, 15
+#define LOW_TWOS 0, 1, 8, 9, 4, 5, 12, 13
+#define HIGH_TWOS 2, 3, 10, 11, 6, 7, 14, 15
+#define EVEN_BLOCKS 0, 1, 2, 3, 8, 9, 10, 11
+#define ODD_BLOCKS 4, 5, 6, 7, 12, 13, 14, 15
 #else
-#define EVEN_PAIRS 0, 4, 2, 6
-#define ODD_PAIRS 1, 5, 3, 7
-#define LOW_PAIRS 0, 1, 4, 5
-#define HIGH_PAIRS 2, 3, 6, 7
+#define LOW_ONES 0, 4, 1, 5
+#define HIGH_ONES 2, 6, 3, 7
+#define LOW_TWOS 0, 1, 4, 5
+#define HIGH_TWOS 2, 3, 6, 7
+#endif
+#elif VECTORISED
+#if LANES == 8
+#define LOW_ONES 0, 8, 2, 10, 4, 12, 6, 14
+#define HIGH_ONES 1, 9, 3, 11, 5, 13, 7, 15
+#define LOW_HALVES 0, 1, 2, 3, 8, 9, 10, 11
+#define HIGH_HALVES 4, 5, 6, 7, 12, 13, 14, 15
+#define EVEN_BLOCKS 0, 1, 4, 5, 8, 9, 12, 13
+#define ODD_BLOCKS 2, 3, 6, 7, 10, 11, 14, 15
+#elif LANES == 4
+#define LOW_ONES 0, 4, 2, 6
+#define HIGH_ONES 1, 5, 3, 7
+#define EVEN_BLOCKS 0, 1, 4, 5
+#define ODD_BLOCKS 2, 3, 6, 7
 #endif
 #endif
+#define FOLDED(a, b, low, high) (SHUFFLE(a, b, low) + SHUFFLE(a, b, high))
+
+#if VECTORISED && LANES >= 4
+ALWAYS_INLINE vreal v_fold4(vreal a, vreal b, vreal c, vreal d) {
+    vreal ab = FOLDED(a, b, LOW_ONES, HIGH_ONES), cd = FOLDED(c, d, LOW_ONES, HIGH_ONES);
+#if REAL_SIZE == 4
+    return FOLDED(ab, cd, LOW_TWOS, HIGH_TWOS);
+#elif LANES == 8
+    return FOLDED(ab, cd, LOW_HALVES, HIGH_HALVES);
+#else
+    return FOLDED(ab, cd, EVEN_BLOCKS, ODD_BLOCKS);
+#endif
+}
+ALWAYS_INLINE vreal v_join(const vreal *folded) {
+#if LANES == 16
+    return FOLDED(FOLDED(folded[0], folded[1], LOW_HALVES, HIGH_HALVES),
+                  FOLDED(folded[2], folded[3], LOW_HALVES, HIGH_HALVES), EVEN_BLOCKS, ODD_BLOCKS);
+#elif LANES == 8
+    return FOLDED(folded[0], folded[1], EVEN_BLOCKS, ODD_BLOCKS);
+#else
+    return folded[0];
+#endif
+}
+#else
+#define v_fold4(a, b, c, d) (a)
+#define v_join(folded) (folded)[0]
+#endif
+/* out[0:4] = sums of the lanes of a, b, c, d */
 ALWAYS_INLINE void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out) {
 #if VECTORISED && LANES >= 4
-    vreal ab = SHUFFLE(a, b, EVEN_PAIRS) + SHUFFLE(a, b, ODD_PAIRS);
-    vreal cd = SHUFFLE(c, d, EVEN_PAIRS) + SHUFFLE(c, d, ODD_PAIRS);
-    vreal all = SHUFFLE(ab, cd, LOW_PAIRS) + SHUFFLE(ab, cd, HIGH_PAIRS);
-#if LANES == 4
-    v_store(out, all);
-#else
-    vhalf low, high;
-    memcpy(&low, &all, sizeof low);
-    memcpy(&high, (const char *)&all + sizeof low, sizeof high);
-    low = low + high;
-#if LANES == 16
-    vquad first, second;
-    memcpy(&first, &low, sizeof first);
-    memcpy(&second, (const char *)&low + sizeof first, sizeof second);
-    first = first + second;
-    memcpy(out, &first, sizeof first);
-#else
-    memcpy(out, &low, sizeof low);
-#endif
-#endif
+    vreal one = v_fold4(a, b, c, d), folded[4] = {one, one, one, one};
+    one = v_join(folded);
+    memcpy(out, &one, 4 * sizeof *out);
 #else
     out[0] = v_sum(a);
     out[1] = v_sum(b);
@@ -270,5 +306,12 @@ ALWAYS_INLINE void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out) {
     out[3] = v_sum(d);
 #endif
 }
+
+/* Registers that the processor has: what loops may keep in them. */
+#if defined(__AVX512VL__) || defined(__aarch64__)
+#define REGISTERS 32
+#else
+#define REGISTERS 16
+#endif
 
 #endif
