@@ -730,6 +730,25 @@ def _targets(soft, small, wide, n_outputs, k, rows, ordered, m, y):
         y[r] = y[r] == code
 
 
+@_exact
+def _total(values, m):
+    """Sum of values[:m], in the same order at every call.
+
+    A loop that may be reordered is summed in one of two orders, by where in memory its arrays
+    happen to lie: LLVM looks whether they might overlap.
+    """
+    a = b = c = d = 0.0
+    whole = m - m % 4
+    for r in range(0, whole, 4):
+        a += values[r]
+        b += values[r + 1]
+        c += values[r + 2]
+        d += values[r + 3]
+    for r in range(whole, m):
+        a += values[r]
+    return (a + b) + (c + d)
+
+
 @_sums
 def _flush(partial, total):
     for k in range(partial.shape[0]):
@@ -787,12 +806,10 @@ def _pass(
                 for r in range(m):
                     cost[r] *= y[r]
                     slope[r] *= y[r]
-            slope_sum = 0.0
+            value += _total(cost, m)
+            slopes[k] += _total(slope, m)
             for r in range(m):
-                value += cost[r]
-                slope_sum += slope[r]
                 e[r] = slope[r]
-            slopes[k] += slope_sum
             _pull(tile, lines, ordered, m, e, partial[k])
         since_flush += m
         if since_flush >= flush_rows or first + block >= stop:
