@@ -341,7 +341,7 @@ cdef class Descent(Job):
         self.counters = state.counters
         self.history = history
         self.set_up(X, self.coef.shape[0], rule.loss, data.y, data.sample_weight, n_threads,
-                    rule.batch_size >= X.lines.n)
+                    rule.batch_size >= X.lines.n and rule.loss != LOSS_MULTINOMIAL)
         self.set_theta(self.coef, self.intercept)
         self.scale = data.scale
         self.counters[COUNTER_EPOCHS] = 0

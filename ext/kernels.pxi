@@ -57,6 +57,7 @@ cdef extern from "team.h" nogil:
     void atomic_write(int64_t *place, int64_t value)
     int64_t atomic_next(int64_t *place)
     void rest_a_moment()
+    int64_t nanoseconds()
     ctypedef struct places:
         pass
     void send_away(unsigned long thread, places *allowed)

@@ -6,8 +6,7 @@
 # at most, and nobody waits for them to come: who is late finds fewer chunks, or none.
 
 cdef enum:
-    # Offers of the processor, each about a microsecond, before a member leaves.
-    LINGERING = 4000
+    LINGERING = 4000000     # nanoseconds without a pass after which a member leaves
 
 
 cdef void take_shares(Problem *p, int64_t member) noexcept nogil:
@@ -49,16 +48,21 @@ cdef class Evaluator(Job):
     cdef real[::1] intercept_grad
     cdef double scale
     cdef int64_t *there     # for each member whether it is
-    cdef places allowed
+    cdef places *allowed    # for each member
 
     def __cinit__(self):
         self.there = NULL
+        self.allowed = NULL
 
     def __dealloc__(self):
         free(self.there)
+        free(self.allowed)
 
     def __init__(self, data, int loss, coef, intercept, coef_grad, intercept_grad, n_threads):
-        self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads, False)
+        self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads,
+                    loss != LOSS_MULTINOMIAL)
+        if self.p.x.layout == PACKED:
+            self.p.n_threads = 1
         self.scale = data.scale
         self.coef, self.intercept = coef, intercept
         self.coef_grad, self.intercept_grad = coef_grad, intercept_grad
@@ -66,22 +70,23 @@ cdef class Evaluator(Job):
         # No chunk is to be had before the first pass.
         self.p.next_chunk = INT64_MAX
         self.there = <int64_t *>calloc(n_threads, sizeof(int64_t))
-        if self.there == NULL:
+        self.allowed = <places *>calloc(n_threads, sizeof(places))
+        if self.there == NULL or self.allowed == NULL:
             raise MemoryError()
 
     def linger(self, int64_t member):
         """Serve as member 1, 2, … until no pass comes any more."""
         cdef Problem *p = &self.p
-        cdef int waited = 0
+        cdef int64_t last
         with nogil:
-            run_anywhere(&self.allowed)
-            while waited < LINGERING:
+            run_anywhere(&self.allowed[member])
+            last = nanoseconds()
+            while nanoseconds() - last < LINGERING:
                 if atomic_read(&p.next_chunk) < p.n_chunks:
                     take_shares(p, member)
-                    waited = 0
+                    last = nanoseconds()
                 else:
                     rest_a_moment()
-                    waited += 1
             atomic_write(&self.there[member], 0)
 
     def __call__(self):
@@ -94,8 +99,8 @@ cdef class Evaluator(Job):
                 atomic_write(&self.there[member], 1)
                 try:
                     # It waits for the interpreter's lock, so it is alive.
-                    send_away(start_new_thread(self.linger, (member,)), &self.allowed)
-                except RuntimeError:
+                    send_away(start_new_thread(self.linger, (member,)), &self.allowed[member])
+                except (RuntimeError, MemoryError):
                     # The system grants no more: this one does their work, too.
                     atomic_write(&self.there[member], 0)
         self.set_theta(self.coef, self.intercept)

@@ -14,6 +14,7 @@
 #define cpu_relax() YieldProcessor()
 #define give_way() SwitchToThread()
 #define nap() Sleep(1)
+static inline int64_t nanoseconds(void) { return (int64_t)GetTickCount64() * 1000000; }
 #else
 #include <sched.h>
 #include <time.h>
@@ -27,6 +28,11 @@
 #endif
 #define give_way() sched_yield()
 #define nap() nanosleep(&(const struct timespec){0, 50000}, NULL)
+static inline int64_t nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 #endif
 
 /* Spins before the processor is offered to others, about 20 us on a 3 GHz machine, and offers

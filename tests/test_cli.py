@@ -292,6 +292,19 @@ def test_columns_are_found_by_name(run, tmp_path, data, model):
     )
 
 
+def test_predict_leaves_its_input_alone(run, data, model):
+    before = data.read_bytes()
+    for out in (data, Path(data.name)):
+        result = run("predict", model, data, "--out", out)
+        assert refused(result, "--out", "the same file", "choose another")
+    assert data.read_bytes() == before
+
+
+def test_bench_report_is_a_page(run):
+    assert refused(run("bench", "--quick", "--report", "rep.txt"), "--report rep.txt", ".html")
+    assert not Path("rep.txt").exists()
+
+
 def test_evaluate_scores_what_predict_says(run, data, model):
     result = run("evaluate", model, data, "--json")
     assert result.exit_code == 0, result.output

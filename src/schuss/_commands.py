@@ -400,6 +400,11 @@ def predict(
     if out:
         _check_output_suffix(out)
         check_writable(out)
+        for path in (file, model):
+            if out.exists() and path.exists() and out.samefile(path):
+                raise FileExistsError(
+                    f"--out {out}: the same file as {path}, which it would replace; choose another"
+                )
     preprocessor, estimator = _load_pipeline(model)
     table = _read_for(preprocessor, file, delimiter)
     with _naming(file):
@@ -803,6 +808,8 @@ def bench(
     from schuss.files import check_writable, write_whole
 
     if report:
+        if report.suffix not in (".html", ".htm"):
+            raise ValueError(f"--report {report}: expected a name that ends in .html")
         check_writable(report)
     content = suite.run(
         suite.PLANS["quick" if quick else "full"],

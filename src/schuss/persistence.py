@@ -22,7 +22,7 @@ from safetensors import numpy as safetensors_numpy
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from schuss.files import write_whole
+from schuss.files import check_writable, write_whole
 
 __all__ = ["ModelFileError", "is_model_file", "load", "save"]
 
@@ -74,6 +74,7 @@ def save(model, path):
     ...     schuss.load(path).predict([[0.9]])
     array(['yes'], dtype='<U3')
     """
+    check_writable(path)
     tensors = {}
     steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
     document = {

@@ -102,7 +102,8 @@ def test_evaluator(backend, dtype):
         # Many features, over whose chunks the threads share the sum.
         X = cases.sparse("float64", "int32", 300, 20_000, rng)
     else:
-        X = cases.dense(dtype, 5000, 40, rng)
+        # As float32 small enough to be packed, else not.
+        X = cases.dense(dtype, 2000, 40, rng)
     p = cases.problem(X, (1, True, "uint8", Loss.LOG_LOSS), rng)
     for n_threads in (1, 2, 5):
         out = np.empty_like(p.coef), np.empty_like(p.intercept)

@@ -85,7 +85,7 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
 def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     arrays = coef, intercept, coef_grad, intercept_grad
     if n_threads == 1:
-        # Without others to wait for, with the advantages that small rows have there.
+        # There are no others to keep.
         return partial(gradient, data, loss, *arrays, 1)
     return _module(coef.dtype).Evaluator(data, loss, *arrays, n_threads)
 
