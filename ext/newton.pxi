@@ -90,7 +90,7 @@ cdef bint factorise(double *a, Py_ssize_t r, double singular) noexcept nogil:
         for j in range(first, stop):
             pivot = sqrt(a[j * r + j])
             least, most = min(least, pivot), max(most, pivot)
-            # Also where it is NaN.
+            # A NaN may go unseen here; the slope is NaN then, and no step is taken.
             if not least > singular * most:
                 return False
             for k in range(j, r):
