@@ -20,7 +20,24 @@ cdef struct Scratch:
     real *weights  # (group)
 
 
-cdef struct Problem:
+cdef struct Curvature:
+    # A Hessian under way.
+    Lines x
+    const double *theta
+    Py_ssize_t r            # parameters
+    Py_ssize_t width        # that many, in whole registers
+    Py_ssize_t rows         # of a block
+    Py_ssize_t chunk        # rows of a chunk
+    Py_ssize_t n_chunks
+    Py_ssize_t block_reals  # of a member's working memory
+    real *blocks
+    real *sums              # a matrix for each chunk
+
+
+ctypedef Problem_ Problem
+
+
+cdef struct Problem_:
     Lines x
     Py_ssize_t K
     int loss
@@ -62,7 +79,11 @@ cdef struct Problem:
     int64_t ended
     int64_t left
     bint lingering          # members come and go (passes.pxi)
-    bint summing            # and what they take are shares of the sum over the chunks
+    int task                # of which they take shares
+    Py_ssize_t n_shares
+    Problem *host           # whose members take the shares, if it is another's
+    Problem *guest          # whose task they take them of
+    Curvature *curvature    # newton.pxi
     Scratch *scratch
     Py_ssize_t unchecked    # elements since signals were looked at
     # Prediction: where the activated scores go, (n, K), instead of a gradient.
@@ -537,8 +558,10 @@ cdef void take_chunks(Problem *p, int64_t member) noexcept nogil:
 
 cdef void share_chunks(Problem *p) noexcept nogil:
     """All chunks of the pass, with the other members. Called by the first only."""
-    if p.lingering:
-        share_with_lingerers(p)
+    if p.lingering or p.host != NULL:
+        share_out(p, TASK_PASS)
+        if p.shared_sum:
+            share_out(p, TASK_SUM)
         return
     if p.n_threads == 1:
         take_chunks(p, 0)

@@ -1,5 +1,6 @@
-# Newton's method for one neuron on dense rows: value, gradient and Hessian of a block of rows
-# while it is in the cache, a Cholesky factor in float64, and whole steps as long as they serve.
+# Newton's method for one neuron on dense rows: value and gradient by the fused pass, the Hessian
+# by blocks of rows while they are in the cache, a Cholesky factor in float64, and whole steps as
+# long as they serve.
 #
 # A block becomes rows [x 1] padded with zeros to whole registers, so that the intercept is a
 # weight like the others. Scaled by the root of its curvature it gives the upper triangle of
@@ -14,32 +15,33 @@ cdef enum:
     # many where they fit into L1 together.
     HESSIAN_ROWS = 64
     HESSIAN_BYTES = 32768
+    # Products of a chunk at least, chunks at most, and reals of all their sums, unless it is of
+    # two.
+    HESSIAN_PRODUCTS = 4000000
+    HESSIAN_CHUNKS = 8
+    HESSIAN_REALS = 2097152
     PIVOTS = 4              # lines of the factor that are taken from the others at a time
+    CHAINS_OF_DOT = 8
 
 
-cdef inline inlined_void curved_costs(
-    int loss, Py_ssize_t count, real *z, const real *y, const real *weight, real *root, real *value
+cdef inline inlined_void curvature_roots(
+    int loss, Py_ssize_t count, real *z, const real *weight
 ) noexcept nogil:
-    """As `cost_loop`, of scores with their intercept; and roots of the second derivatives.
+    """Scores, with their intercept, become roots of the second derivatives.
 
     Those of the squared cost are its Gauss-Newton part, sigma'^2.
     """
-    cdef vreal total = v_load(value), c, g, e, rest, p, q, w
+    cdef vreal e, rest, p, q, v
     cdef Py_ssize_t i = 0
     while i < count:
-        w = v_load(z + i)
-        cost(loss, w, v_load(y + i), &c, &g)
-        exp_minus_abs(w, &e, &rest)
-        logistic_pair(w, e, rest, &p, &q)
+        v = v_load(z + i)
+        exp_minus_abs(v, &e, &rest)
+        logistic_pair(v, e, rest, &p, &q)
         q = p * q
         if loss == LOSS_SQUARED_ERROR:
             q = q * q
-        w = v_load(weight + i)
-        v_store(z + i, g * w)
-        v_store(root + i, v_sqrt(q * w))
-        total = total + c * w
+        v_store(z + i, v_sqrt(q * v_load(weight + i)))
         i += LANES
-    v_store(value, total)
 
 
 cdef void add_gram(
@@ -63,6 +65,25 @@ cdef void add_gram(
                             + v_load(tile + i * TILE_WIDTH + r * LANES))
             k += TILE_WIDTH
         j += TILE_ROWS
+
+
+cdef inline double dot(const double *x, const double *y, Py_ssize_t r) noexcept nogil:
+    # In chains of a constant number, which the compiler keeps in registers.
+    cdef double[CHAINS_OF_DOT] sums
+    cdef double total = 0
+    cdef Py_ssize_t j = 0, u
+    for u in range(CHAINS_OF_DOT):
+        sums[u] = 0
+    while j + CHAINS_OF_DOT <= r:
+        for u in range(CHAINS_OF_DOT):
+            sums[u] += x[j + u] * y[j + u]
+        j += CHAINS_OF_DOT
+    while j < r:
+        total += x[j] * y[j]
+        j += 1
+    for u in range(CHAINS_OF_DOT):
+        total += sums[u]
+    return total
 
 
 cdef inline void take_line(
@@ -111,16 +132,13 @@ cdef bint factorise(double *a, Py_ssize_t r, double singular) noexcept nogil:
 
 cdef void solve_factor(const double *u, Py_ssize_t r, double *x) noexcept nogil:
     """x becomes the solution of U^T U solution = x."""
-    cdef Py_ssize_t i, j
-    cdef double total
+    cdef Py_ssize_t i, rest
     for i in range(r):
         x[i] /= u[i * r + i]
         take_line(x, u + i * r, x[i], i + 1, r)
     for i in range(r - 1, -1, -1):
-        total = x[i]
-        for j in range(i + 1, r):
-            total -= u[i * r + j] * x[j]
-        x[i] = total / u[i * r + i]
+        rest = r - i - 1
+        x[i] = (x[i] - dot(u + i * r + i + 1, x + i + 1, rest)) / u[i * r + i]
 
 
 cdef double largest_entry(const double *x, Py_ssize_t r) noexcept nogil:
@@ -135,18 +153,75 @@ cdef double largest_entry(const double *x, Py_ssize_t r) noexcept nogil:
     return largest
 
 
+cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept nogil:
+    """Sums of a chunk of rows: upper triangle of their part of the Hessian."""
+    cdef Curvature *c = p.curvature
+    cdef Lines *x = &c.x
+    cdef Py_ssize_t r = c.r, width = c.width, B = c.rows, first = chunk * c.chunk
+    cdef Py_ssize_t stop = min(first + c.chunk, x.n), m, i, j
+    cdef real *sums = c.sums + chunk * width * width
+    cdef real *lines = c.blocks + member * c.block_reals
+    cdef real *w = lines + B * width
+    cdef real *root = w + width
+    cdef real *weight = root + B
+    cdef real *line
+    cdef vreal f
+    cdef Coming none
+    none.next = NULL
+    memset(sums, 0, width * width * REAL_SIZE)
+    memset(w, 0, width * REAL_SIZE)
+    for j in range(r):
+        w[j] = <real>c.theta[j]
+    for i in range(B):
+        weight[i] = 1
+    while first < stop:
+        m = min(B, stop - first)
+        if p.sample_weight != NULL:
+            memcpy(weight, p.sample_weight + first, m * REAL_SIZE)
+        for i in range(m):
+            line = lines + i * width
+            convert_line(line, x.base + (first + i) * x.row_stride, x.d, x.column_stride, x.kind)
+            for j in range(x.d, width):
+                line[j] = j < r
+        row_dots(<const char *>lines, width * REAL_SIZE, m, width, w, NULL, root, &none)
+        if p.loss == LOSS_LOG_LOSS:
+            curvature_roots(LOSS_LOG_LOSS, round_up(m, LANES), root, weight)
+        else:
+            curvature_roots(LOSS_SQUARED_ERROR, round_up(m, LANES), root, weight)
+        for i in range(m):
+            f = v_set(root[i])
+            line = lines + i * width
+            j = 0
+            while j < width:
+                v_store(line + j, f * v_load(line + j))
+                j += LANES
+        add_gram(m, width, lines, sums)
+        first += m
+
+
 cdef class Newton(Job):
-    """A call of `newton`."""
+    """What `newton` returns."""
 
     cdef double[::1] theta
     cdef const double[::1] l2
     cdef double[::1] gradient
-    cdef double[:, ::1] hessian
-    cdef double[:, ::1] history
-    cdef double scale, tol, enough, noise, singular, armijo
-    cdef Py_ssize_t r, width, rows
+    cdef double scale, tol, rate, enough, noise, singular, armijo
+    cdef Py_ssize_t r
+    cdef Curvature curvature
+    cdef Evaluator helper
     cdef real *reals
     cdef double *doubles
+    # Pairs of steps and changes of the gradient that mend the factor.
+    cdef double *moves
+    cdef double *changes
+    cdef double *products
+    cdef double *shares
+    cdef Py_ssize_t n_pairs, most_pairs
+    # Where the last call ended: its value and largest entry of the gradient, whether the factor
+    # still serves there, and whether it is of that place.
+    cdef double *last
+    cdef double value, norm
+    cdef bint begun, known, serves, here
 
     def __cinit__(self):
         self.reals = NULL
@@ -156,149 +231,204 @@ cdef class Newton(Job):
         free(self.reals)
         free(self.doubles)
 
-    def __init__(self, data, rule, theta, gradient, hessian, history):
+    def __init__(
+        self, data, rule, theta, gradient, const double[:, ::1] model, Evaluator helper
+    ):
         cdef Problem *p = &self.p
-        self.theta, self.gradient, self.hessian, self.history = theta, gradient, hessian, history
+        cdef Curvature *c = &self.curvature
+        cdef Matrix X = data.X
+        cdef Py_ssize_t wanted, n_threads = 1 if helper is None else helper.p.n_threads
+        self.theta, self.gradient = theta, gradient
         self.l2, self.scale = rule.l2, data.scale
-        self.tol, self.enough, self.noise = rule.tol, rule.enough, rule.noise
-        self.singular, self.armijo = rule.singular, rule.armijo
-        self.set_up(data.X, 1, rule.loss, data.y, data.sample_weight, 1, False)
+        self.tol, self.rate, self.enough = rule.tol, rule.rate, rule.enough
+        self.noise, self.singular, self.armijo = rule.noise, rule.singular, rule.armijo
+        self.set_up(X, 1, rule.loss, data.y, data.sample_weight, n_threads, True)
+        if n_threads > 1:
+            self.helper = helper
+            p.host = &helper.p
         self.r = self.theta.shape[0]
-        self.width = round_up(self.r, LANES)
-        self.rows = HESSIAN_ROWS
-        if 2 * HESSIAN_ROWS * self.width * REAL_SIZE <= HESSIAN_BYTES:
-            self.rows = 2 * HESSIAN_ROWS
-        # The targets of a group are read at once; LANES divides it.
-        self.rows = min(self.rows, p.x.group)
+        p.curvature = c
+        c.x, c.r, c.width = X.lines, self.r, round_up(self.r, LANES)
+        c.rows = HESSIAN_ROWS
+        if 2 * HESSIAN_ROWS * c.width * REAL_SIZE <= HESSIAN_BYTES:
+            c.rows = 2 * HESSIAN_ROWS
+        # As the chunks of a pass, cut by the problem alone.
+        wanted = between(1, c.x.n * self.r * self.r // HESSIAN_PRODUCTS, HESSIAN_CHUNKS)
+        wanted = min(wanted, max(2, HESSIAN_REALS // (c.width * c.width)))
+        c.chunk = round_up(max(1, (c.x.n + wanted - 1) // wanted), c.rows)
+        c.n_chunks = (c.x.n + c.chunk - 1) // c.chunk
+        c.block_reals = round_up((c.rows + 1) * c.width + 2 * c.rows, 64)
         self.reals = <real *>malloc(64 + REAL_SIZE * (
-            (self.rows + self.width + 2) * self.width + 3 * self.rows
+            n_threads * c.block_reals + c.n_chunks * c.width * c.width
         ))
-        self.doubles = <double *>malloc((2 * self.r + 3) * self.r * sizeof(double))
+        c.blocks = <real *>(<size_t>self.reals + 63 & ~<size_t>63)
+        c.sums = c.blocks + n_threads * c.block_reals
+        self.most_pairs = rule.steps
+        self.doubles = <double *>malloc(sizeof(double) * (
+            (self.r + 2 * self.most_pairs + 4) * self.r + 2 * self.most_pairs
+        ))
         if self.reals == NULL or self.doubles == NULL:
             raise MemoryError()
+        self.last = self.doubles + self.r * self.r
+        self.moves = self.last + 4 * self.r
+        self.changes = self.moves + self.most_pairs * self.r
+        self.products = self.changes + self.most_pairs * self.r
+        self.shares = self.products + self.most_pairs
+        self.begun = self.known = self.serves = self.here = False
+        self.n_pairs = 0
+        if model is not None:
+            memcpy(self.doubles, &model[0, 0], self.r * self.r * sizeof(double))
+            self.serves = factorise(self.doubles, self.r, self.singular)
 
-    cdef double evaluate(self, const double *theta, double *grad, double *hess) noexcept nogil:
-        """Objective, gradient and upper triangle of the Hessian."""
+    cdef double evaluate(self, const double *theta, double *grad) noexcept nogil:
+        """Objective and gradient."""
         cdef Problem *p = &self.p
-        cdef Scratch *s = &p.scratch[0]
-        cdef Py_ssize_t r = self.r, d = p.x.d, width = self.width, B = self.rows
-        cdef Py_ssize_t first = 0, m, i, j
-        cdef double value = 0
-        cdef real *lines = <real *>(<size_t>self.reals + 63 & ~<size_t>63)
-        cdef real *sums = lines + B * width
-        cdef real *w = sums + width * width
-        cdef real *pull = w + width
-        cdef real *z = pull + width
-        cdef real *root = z + B
-        cdef real *weight = root + B
-        cdef real *line
-        cdef real[MOST_LANES] costs
-        cdef vreal f
-        cdef Coming none
-        none.next = NULL
-        memset(sums, 0, width * width * REAL_SIZE)
-        memset(grad, 0, r * sizeof(double))
-        memset(w, 0, width * REAL_SIZE)
-        for j in range(r):
-            w[j] = <real>theta[j]
-        for i in range(B):
-            weight[i] = 1
-        while first < p.x.n:
-            m = min(B, p.x.n - first)
-            read_targets(p, s, first, m)
-            if p.sample_weight != NULL:
-                memcpy(weight, s.weights, m * REAL_SIZE)
-            for i in range(m):
-                line = lines + i * width
-                convert_line(line, p.x.base + (first + i) * p.x.row_stride, d, p.x.column_stride,
-                             p.x.kind)
-                for j in range(d, width):
-                    line[j] = j < r
-            if m < B:
-                memset(lines + m * width, 0, (B - m) * width * REAL_SIZE)
-                memset(weight + m, 0, (B - m) * REAL_SIZE)
-                memset(s.targets + m, 0, (B - m) * REAL_SIZE)
-            row_dots(<const char *>lines, width * REAL_SIZE, B, width, w, NULL, z, &none)
-            v_store(costs, v_set(0))
-            if p.loss == LOSS_LOG_LOSS:
-                curved_costs(LOSS_LOG_LOSS, B, z, s.targets, weight, root, costs)
-            else:
-                curved_costs(LOSS_SQUARED_ERROR, B, z, s.targets, weight, root, costs)
-            value += v_sum(v_load(costs))
-            memset(pull, 0, width * REAL_SIZE)
-            row_sums(<const char *>lines, width * REAL_SIZE, B, width, z, pull, NULL, &none)
-            for j in range(r):
-                grad[j] += pull[j]
-            for i in range(m):
-                f = v_set(root[i])
-                line = lines + i * width
-                j = 0
-                while j < width:
-                    v_store(line + j, f * v_load(line + j))
-                    j += LANES
-            add_gram(m, width, lines, sums)
-            first += m
-        value *= self.scale
-        for j in range(r):
+        cdef Py_ssize_t j
+        cdef double value
+        for j in range(self.r):
+            p.theta[j] = <real>theta[j]
+        value = whole_pass(p, NULL, 0, p.x.n, self.scale)
+        for j in range(self.r):
             value += 0.5 * self.l2[j] * theta[j] * theta[j]
-            grad[j] = grad[j] * self.scale + self.l2[j] * theta[j]
-            for i in range(j, r):
-                hess[j * r + i] = self.scale * sums[j * width + i]
-            hess[j * r + j] += self.l2[j]
+            grad[j] = p.total[j] + self.l2[j] * theta[j]
         return value
 
-    def lead(self):
-        cdef Py_ssize_t r = self.r, steps = 0, j, k
+    cdef void curve(self, const double *theta, double *hess) noexcept nogil:
+        """Upper triangle of the Hessian."""
+        cdef Curvature *c = &self.curvature
+        cdef Py_ssize_t r = self.r, width = c.width, chunk, i, j
+        cdef const real *line
+        c.theta = theta
+        if self.p.host != NULL:
+            share_out(&self.p, TASK_CURVATURE)
+        else:
+            for chunk in range(c.n_chunks):
+                curvature_chunk(&self.p, 0, chunk)
+        for j in range(r):
+            for i in range(j, r):
+                hess[j * r + i] = 0
+            for chunk in range(c.n_chunks):
+                line = c.sums + (chunk * width + j) * width
+                for i in range(j, r):
+                    hess[j * r + i] += self.scale * line[i]
+            hess[j * r + j] += self.l2[j]
+
+    cdef void direct(self, const double *factor, const double *grad, double *step) noexcept nogil:
+        """-H^-1 grad by the factor and the pairs (Nocedal & Wright, algorithm 7.4)."""
+        cdef Py_ssize_t r = self.r, i, j
+        cdef double share
+        for j in range(r):
+            step[j] = -grad[j]
+        for i in range(self.n_pairs - 1, -1, -1):
+            self.shares[i] = dot(self.moves + i * r, step, r) / self.products[i]
+            take_line(step, self.changes + i * r, self.shares[i], 0, r)
+        solve_factor(factor, r, step)
+        for i in range(self.n_pairs):
+            share = dot(self.changes + i * r, step, r) / self.products[i]
+            take_line(step, self.moves + i * r, share - self.shares[i], 0, r)
+
+    cdef void remember(
+        self, const double *theta, const double *grad, const double *trial,
+        const double *trial_grad,
+    ) noexcept nogil:
+        """A pair, where it says something of the curvature."""
+        cdef Py_ssize_t r = self.r, j
+        cdef double *move = self.moves + self.n_pairs * r
+        cdef double *change = self.changes + self.n_pairs * r
+        cdef double product
+        for j in range(r):
+            move[j], change[j] = trial[j] - theta[j], trial_grad[j] - grad[j]
+        product = dot(move, change, r)
+        if product > DBL_EPSILON * dot(change, change, r):
+            self.products[self.n_pairs] = product
+            self.n_pairs += 1
+
+    def __call__(self, double[:, ::1] history, double[:, ::1] hessian=None):
+        cdef Py_ssize_t r = self.r, steps = 0, passes = 0, j, k
         cdef size_t size = r * sizeof(double)
         cdef double *theta = &self.theta[0]
         cdef double *grad = &self.gradient[0]
-        cdef double *hess = &self.hessian[0, 0]
+        cdef double *hess
         cdef double *factor = self.doubles
-        cdef double *trial_hess = factor + r * r
-        cdef double *trial_grad = trial_hess + r * r
+        cdef double *trial_grad = self.last + r
         cdef double *trial = trial_grad + r
         cdef double *step = trial + r
-        cdef double value, new, slope, flat, norm, trial_norm, expected = INFINITY
-        cdef bint moved
+        cdef double new, slope, flat, trial_norm, expected = INFINITY
+        cdef bint moved, known = self.known
+        # Unless this call comes to its end.
+        self.known = False
+        if self.helper is not None:
+            self.helper.call_members()
         with nogil:
-            value = self.evaluate(theta, grad, hess)
-            norm = largest_entry(grad, r)
-            while steps < self.history.shape[0] and norm > self.tol and isfinite(value + norm):
-                memcpy(factor, hess, r * size)
-                if not factorise(factor, r, self.singular):
-                    break
+            if not known or memcmp(theta, self.last, size):
+                self.serves, self.here = self.serves and not self.begun, False
+                self.begun = True
+                self.value = self.evaluate(theta, grad)
+                self.norm = largest_entry(grad, r)
+                passes += 1
+            while (
+                steps < history.shape[0] and self.norm > self.tol
+                and isfinite(self.value + self.norm) and not self.p.interrupted
+            ):
+                if not self.serves:
+                    self.curve(theta, factor)
+                    if self.p.interrupted:
+                        break
+                    passes += 1
+                    self.n_pairs = 0
+                    if not factorise(factor, r, self.singular):
+                        break
+                    self.serves = self.here = True
+                self.direct(factor, grad, step)
+                slope, moved = dot(grad, step, r), False
                 for j in range(r):
-                    step[j] = -grad[j]
-                solve_factor(factor, r, step)
-                slope, moved = 0, False
-                for j in range(r):
-                    slope += grad[j] * step[j]
                     # As the kernels hold it.
                     trial[j] = <real>(theta[j] + step[j])
                     moved = moved or trial[j] != theta[j]
                 if not (slope < 0 and isfinite(slope) and moved):
-                    break
+                    if self.here:
+                        break
+                    self.serves = False
+                    continue
                 expected = -slope / 2
-                new = self.evaluate(trial, trial_grad, trial_hess)
-                trial_norm = largest_entry(trial_grad, r)
-                flat = self.noise * fabs(value)
-                if not isfinite(new + trial_norm) or new > value + flat + (
-                    self.armijo * slope if expected > flat else 0
-                ) or (expected <= flat and trial_norm >= norm):
+                new = self.evaluate(trial, trial_grad)
+                if self.p.interrupted:
                     break
+                passes += 1
+                trial_norm = largest_entry(trial_grad, r)
+                flat = self.noise * fabs(self.value)
+                if not isfinite(new + trial_norm) or new > self.value + flat + (
+                    self.armijo * slope if expected > flat else 0
+                ) or (expected <= flat and trial_norm >= self.norm):
+                    if self.here:
+                        break
+                    self.serves = False
+                    continue
+                self.remember(theta, grad, trial, trial_grad)
+                self.serves = trial_norm <= self.rate * self.norm
+                self.serves = self.serves and self.n_pairs < self.most_pairs
+                self.here = False
                 memcpy(theta, trial, size)
                 memcpy(grad, trial_grad, size)
-                memcpy(hess, trial_hess, r * size)
-                value, norm = new, trial_norm
-                self.history[steps, 0], self.history[steps, 1] = value, norm
-                self.history[steps, 2] = 1
+                self.value, self.norm = new, trial_norm
+                history[steps, 0], history[steps, 1] = new, trial_norm
+                history[steps, 2] = 1
                 steps += 1
                 if expected < self.enough:
                     break
                 with gil:
                     if PyErr_CheckSignals() != 0:
                         pending()
-            for j in range(r):
-                for k in range(j + 1, r):
-                    hess[k * r + j] = hess[j * r + k]
-        return steps, expected
+            memcpy(self.last, theta, size)
+            if hessian is not None and not self.p.interrupted:
+                hess = &hessian[0, 0]
+                self.curve(theta, hess)
+                passes += 1
+                for j in range(r):
+                    for k in range(j + 1, r):
+                        hess[k * r + j] = hess[j * r + k]
+        if self.p.interrupted:
+            self.p.interrupted = False
+            pending()
+        self.known = True
+        return steps, expected, passes

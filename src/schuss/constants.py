@@ -193,6 +193,9 @@ SWEEP_COLUMNS = ("loss", "step")
 ARMIJO = 1e-4
 SINGULAR = 1e-8
 
+# Steps of Newton's method that one factor serves for, at most.
+FACTOR_STEPS = 10
+
 # Columns of the history that `descend` and `newton` fill.
 HISTORY_COLUMNS = ("loss", "gradient_norm", "step")
 

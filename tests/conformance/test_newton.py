@@ -20,12 +20,21 @@ def newton(backend, p, steps, fit_intercept=True, **changes):
     theta = np.append(p.coef[0], p.intercept[:fit_intercept]).astype(np.float64)
     l2 = np.full(r, 0.01)
     l2[d:] = 0
-    rule = {"loss": p.loss, "l2": l2, "tol": 0.0, "enough": 0.0, "noise": 1e-6, **changes}
+    rule = {
+        "loss": p.loss,
+        "l2": l2,
+        "tol": 0.0,
+        "rate": 0.0,
+        "enough": 0.0,
+        "noise": 1e-6,
+        **changes,
+    }
     out = np.full(r, np.nan), np.full((r, r), np.nan)
     history = np.full((steps, len(HISTORY_COLUMNS)), np.nan)
-    done, expected = backend.newton(
-        cases.data(backend, p), NewtonRule(**rule), theta, *out, history
+    advance = backend.newton(
+        cases.data(backend, p), NewtonRule(**{**rule, **changes}), theta, out[0], None, None
     )
+    done, expected, _ = advance(history, out[1])
     return done, expected, theta, *out, history
 
 
@@ -64,6 +73,83 @@ def test_path(backend, dtype):
     assert history[done - 1, 1] == np.abs(gradient).max() <= 1e-3
     assert (theta == theta.astype(p.coef.dtype)).all()
     assert np.isfinite(expected)
+
+
+def begun(backend, p, rate=0.0, model=None, helper=None, **changes):
+    """What `newton` returns, and its parameters."""
+    r = p.X.shape[1] + 1
+    theta, gradient = np.zeros(r), np.empty(r)
+    l2 = np.append(np.full(r - 1, 0.01), 0.0)
+    rule = NewtonRule(p.loss, l2, tol=1e-6, rate=rate, enough=0.0, noise=1e-12, **changes)
+    return backend.newton(cases.data(backend, p), rule, theta, gradient, model, helper), theta
+
+
+def test_a_factor_serves_for_several_steps(backend):
+    rng = np.random.default_rng(8)
+    X = cases.dense("float64", 500, 9, rng)
+    p = cases.problem(X, (1, True, "uint8", Loss.LOG_LOSS), rng)
+    thetas, costs = [], []
+    for rate, changes in ((0.0, {}), (0.9, {}), (0.9, {"steps": 1})):
+        history, hessian = np.empty((60, 3)), np.empty((10, 10))
+        advance, theta = begun(backend, p, rate, **changes)
+        steps, _, passes = advance(history, hessian)
+        assert history[steps - 1, 1] <= 1e-6 and (np.diff(history[:steps, 0]) <= 1e-12).all()
+        thetas.append(theta)
+        # Besides the gradients, of which the first is no step's, and the Hessian at the end.
+        costs.append((steps, passes - steps - 2))
+        # In the place of the first, so large that the step is short.
+        advance, theta = begun(backend, p, rate, 4 * hessian, **changes)
+        assert advance(history[:1])[2] == 2
+        advance(history)
+        thetas.append(theta)
+    assert np.abs(np.array(thetas) - thetas[0]).max() <= 1e-4
+    (newton, hessians), (steps, few), (_, more) = costs
+    assert hessians == more == newton <= steps and few < newton
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.9])
+def test_steps_in_several_calls_are_the_same(backend, rate):
+    rng = np.random.default_rng(9)
+    X = cases.dense("float64", 300, 6, rng)
+    p = cases.problem(X, (1, False, "uint8", Loss.LOG_LOSS), rng)
+    advance, theta = begun(backend, p, rate)
+    history = np.empty((20, 3))
+    steps, _, passes = advance(history)
+    advance, other = begun(backend, p, rate)
+    single = np.empty((20, 3))
+    calls = [advance(single[i : i + 1]) for i in range(steps)]
+    assert (theta == other).all() and (history[:steps] == single[:steps]).all()
+    assert sum(call[2] for call in calls) == passes
+    # From another place it begins anew.
+    other[:] = 0
+    assert advance(single)[0] >= 1 and np.abs(theta - other).max() <= 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_helpers_change_no_bit(backend, dtype):
+    """Their shares are those of another problem's passes."""
+    rng = np.random.default_rng(10)
+    large = cases.problem(
+        cases.dense(dtype, 3000, 90, rng), (1, False, "uint8", Loss.LOG_LOSS), rng
+    )
+    out = np.empty_like(large.coef), np.empty_like(large.intercept)
+    for n, d in ((40, 3), (2000, 70)):
+        X = cases.dense(dtype, n, d, rng)
+        p = cases.problem(X, (1, True, "uint8", Loss.LOG_LOSS), rng)
+        results = []
+        for n_threads in (1, 2, 5):
+            helper = backend.evaluator(
+                cases.data(backend, large), large.loss, large.coef, large.intercept, *out, n_threads
+            )
+            value = helper()
+            advance, theta = begun(backend, p, 0.9, helper=helper)
+            hessian = np.empty((d + 1, d + 1))
+            steps, *_ = advance(np.empty((30, 3)), hessian)
+            assert steps >= 2
+            rtol = 1e-6 if backend.NAME == "numba" else 0
+            assert np.isclose(helper(), value, rtol, 0)
+            results.append(np.append(theta, hessian))
+        assert all((result == results[0]).all() for result in results)
 
 
 def test_end_where_little_is_expected(backend):

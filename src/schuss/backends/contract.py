@@ -32,7 +32,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from schuss.constants import ADAPTIVE_DIVISOR, ADAPTIVE_LEAST, ARMIJO, LARGEST_SLOPE, SINGULAR
+from schuss.constants import (
+    ADAPTIVE_DIVISOR,
+    ADAPTIVE_LEAST,
+    ARMIJO,
+    FACTOR_STEPS,
+    LARGEST_SLOPE,
+    SINGULAR,
+)
 
 FUNCTIONS = (
     "prepare", "pointwise", "gradient", "evaluator", "newton", "descend", "predict",
@@ -82,10 +89,12 @@ class NewtonRule(NamedTuple):
     loss: int  # constants.Loss.LOG_LOSS or SQUARED_ERROR
     l2: np.ndarray  # (r,) float64: l2[j] / 2 * theta[j]^2
     tol: float  # stop at max |gradient| <= tol
+    rate: float  # a factor serves on where a step brought max |gradient| down to this share
     enough: float  # stop after a step of which the model expected less
     noise: float  # relative error of the objective
     armijo: float = ARMIJO
     singular: float = SINGULAR
+    steps: int = FACTOR_STEPS  # that a factor serves for, at most
 
 
 class Function(NamedTuple):
@@ -264,7 +273,8 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
 def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     """`gradient` for many calls with the same arrays.
 
-    Its threads may stay for a few milliseconds after a call, in expectation of the next.
+    Its threads come at once, and may stay for a few milliseconds after that or a call, in
+    expectation of the next.
 
     Returns
     -------
@@ -273,10 +283,14 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
     """
 
 
-def newton(data, rule, theta, gradient, hessian, history):
-    """Take up to ``len(history)`` whole steps of Newton's method, for one neuron on dense rows.
+def newton(data, rule, theta, gradient, model, helper):
+    """Whole steps of Newton's method, for one neuron on dense rows.
 
-    It stops early where `rule` says so, before a step that the objective refuses, and where
+    The factor of a Hessian serves for up to `steps` of them, as long as each multiplies the
+    largest entry of the gradient by `rate` or less; the pairs of L-BFGS mend it. Where a step
+    by the factor of an earlier place is refused, that of the place itself takes its turn.
+
+    A call stops early where `rule` says so, before a step that the objective refuses, and where
     the Hessian has no factor; what then helps is for the caller to find. The objective refuses
     a step that keeps less than `armijo` of the decrease that the slope promises; where that is
     below the objective's rounding errors, one that does not make the gradient smaller.
@@ -285,20 +299,36 @@ def newton(data, rule, theta, gradient, hessian, history):
     ----------
     data : Data
     rule : NewtonRule
-    theta : ndarray of shape (r,), float64, IN and OUT
+    theta : ndarray of shape (r,), float64, IN and OUT of each call
         The weights, and where r = d + 1 the intercept. Each step is rounded to real.
-    gradient, hessian : ndarrays of shapes (r,) and (r, r), float64, OUT
-        Of the objective, penalty included, at the last `theta`; the Hessian of the squared
-        cost is its Gauss-Newton part.
-    history : ndarray of shape (k, 3), float64, OUT
-        Columns as `constants.HISTORY_COLUMNS`, about where each step led.
+    gradient : ndarray of shape (r,), float64, OUT of each call
+        Of the objective, penalty included, at the last `theta`.
+    model : ndarray of shape (r, r), float64, or None
+        Serves as the first Hessian, for example that of some of the rows.
+    helper : what `evaluator` returned for other rows in the same type, or None
+        Its threads share the work.
 
     Returns
     -------
-    steps : int
-        Steps taken.
-    expected : float
-        Decrease that the model expected of the last step that was tried; inf where none was.
+    callable
+        Of ``history, hessian=None``. It takes up to ``len(history)`` steps. How many calls they
+        are divided among does not matter, unless `theta` is changed between them.
+
+        history : ndarray of shape (k, 3), float64, OUT
+            Columns as `constants.HISTORY_COLUMNS`, about where each step led.
+        hessian : ndarray of shape (r, r), float64, OUT, or None
+            Of the objective, penalty included, at the last `theta`; that of the squared cost
+            is its Gauss-Newton part.
+
+        It returns
+
+        steps : int
+            Steps taken.
+        expected : float
+            Decrease that the model expected of the last step that was tried; inf where none
+            was.
+        passes : int
+            How often all rows were read, for a gradient or for a Hessian.
     """
 
 

@@ -90,9 +90,10 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
     return _module(coef.dtype).Evaluator(data, loss, *arrays, n_threads)
 
 
-def newton(data, rule, theta, gradient, hessian, history):
+def newton(data, rule, theta, gradient, model, helper):
     module = _double if isinstance(data.X, _double.Matrix) else _single
-    return module.Newton(data, rule, theta, gradient, hessian, history).run()
+    helper = helper if isinstance(helper, module.Evaluator) else None
+    return module.Newton(data, rule, theta, gradient, model, helper)
 
 
 def descend(data, state, rule, order, history, n_threads):

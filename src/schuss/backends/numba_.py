@@ -174,9 +174,9 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
     return functools.partial(gradient, data, loss, *arrays, n_threads)
 
 
-def newton(data, rule, theta, gradient, hessian, history):
+def newton(data, rule, theta, gradient, model, helper):
     # Nearly all of it is products of matrices, which NumPy leaves to BLAS.
-    return numpy_.newton(data._replace(X=_dense(data.X)), rule, theta, gradient, hessian, history)
+    return numpy_.newton(data._replace(X=_dense(data.X)), rule, theta, gradient, model, helper)
 
 
 def descend(data, state, rule, order, history, n_threads):

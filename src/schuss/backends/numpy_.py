@@ -50,42 +50,104 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
     return functools.partial(gradient, data, loss, *arrays, n_threads)
 
 
-def newton(data, rule, theta, gradient, hessian, history):
-    value = _curved_pass(data, rule, theta, gradient, hessian)
-    norm = np.abs(gradient).max()
-    real = REAL_TYPE[data.X.dtype]
-    expected = math.inf
-    for step, row in enumerate(history):
-        if not (norm > rule.tol and math.isfinite(value + norm)):
-            return step, expected
-        try:
-            factor = np.linalg.cholesky(hessian)
-        except np.linalg.LinAlgError:
-            return step, expected
-        if not factor.diagonal().min() > rule.singular * factor.diagonal().max():
-            return step, expected
-        direction = -np.linalg.solve(factor.T, np.linalg.solve(factor, gradient))
-        slope = float(gradient @ direction)
-        trial = (theta + direction).astype(real).astype(np.float64)
-        if not (slope < 0 and math.isfinite(slope)) or (trial == theta).all():
-            return step, expected
-        expected = -slope / 2
-        trial_gradient, trial_hessian = np.empty_like(gradient), np.empty_like(hessian)
-        new = _curved_pass(data, rule, trial, trial_gradient, trial_hessian)
-        trial_norm = np.abs(trial_gradient).max()
-        flat = rule.noise * abs(value)
-        below = expected <= flat
-        bound = value + flat + (0.0 if below else rule.armijo * slope)
-        if not (math.isfinite(new + trial_norm) and new <= bound):
-            return step, expected
-        if below and not trial_norm < norm:
-            return step, expected
-        value, norm = new, trial_norm
-        theta[...], gradient[...], hessian[...] = trial, trial_gradient, trial_hessian
-        row[...] = value, norm, 1.0
-        if expected < rule.enough:
-            return step + 1, expected
-    return len(history), expected
+def newton(data, rule, theta, gradient, model, helper):
+    return _Newton(data, rule, theta, gradient, model)
+
+
+class _Newton:
+    """What `newton` returns."""
+
+    def __init__(self, data, rule, theta, gradient, model):
+        self._data, self._rule = data, rule
+        self._theta, self._gradient = theta, gradient
+        # Where the last call ended; the factor, whether it is of that place, and its pairs.
+        self._last = None
+        self._factor = None if model is None else _factor(model, rule.singular)
+        self._here, self._pairs = False, []
+
+    def __call__(self, history, hessian=None):
+        steps, expected, passes = self._advance(history)
+        self._last = self._theta.copy()
+        if hessian is not None:
+            hessian[...] = _hessian(self._data, self._rule, self._theta)
+            passes += 1
+        return steps, expected, passes
+
+    def _advance(self, history):
+        data, rule, theta, gradient = self._data, self._rule, self._theta, self._gradient
+        real = REAL_TYPE[data.X.dtype]
+        steps, expected, passes = 0, math.inf, 0
+        if self._last is None or (theta != self._last).any():
+            if self._last is not None:
+                self._factor = None
+            self._here = False
+            self._value = _penalised(data, rule, theta, gradient)
+            self._norm = np.abs(gradient).max()
+            passes += 1
+        while steps < len(history):
+            if not (self._norm > rule.tol and math.isfinite(self._value + self._norm)):
+                break
+            if self._factor is None:
+                passes += 1
+                self._factor = _factor(_hessian(data, rule, theta), rule.singular)
+                self._here, self._pairs = True, []
+                if self._factor is None:
+                    break
+            direction = _two_loops(self._factor, self._pairs, -gradient)
+            slope = float(gradient @ direction)
+            trial = (theta + direction).astype(real).astype(np.float64)
+            refused = not (slope < 0 and math.isfinite(slope)) or (trial == theta).all()
+            if not refused:
+                expected = -slope / 2
+                trial_gradient = np.empty_like(gradient)
+                new = _penalised(data, rule, trial, trial_gradient)
+                passes += 1
+                trial_norm = np.abs(trial_gradient).max()
+                flat = rule.noise * abs(self._value)
+                below = expected <= flat
+                bound = self._value + flat + (0.0 if below else rule.armijo * slope)
+                refused = not (math.isfinite(new + trial_norm) and new <= bound)
+                refused = refused or below and not trial_norm < self._norm
+            if refused and self._here:
+                break
+            if refused:
+                self._factor = None
+                continue
+            move, change = trial - theta, trial_gradient - gradient
+            product = float(move @ change)
+            if product > np.finfo(float).eps * float(change @ change):
+                self._pairs.append((move, change, product))
+            if not (trial_norm <= rule.rate * self._norm and len(self._pairs) < rule.steps):
+                self._factor = None
+            self._value, self._norm, self._here = new, trial_norm, False
+            theta[...], gradient[...] = trial, trial_gradient
+            history[steps] = new, trial_norm, 1.0
+            steps += 1
+            if expected < rule.enough:
+                break
+        return steps, expected, passes
+
+
+def _factor(hessian, singular):
+    """Cholesky factor, or None where the matrix is singular to working accuracy."""
+    try:
+        factor = np.linalg.cholesky(hessian)
+    except np.linalg.LinAlgError:
+        return None
+    diagonal = factor.diagonal()
+    return factor if diagonal.min() > singular * diagonal.max() else None
+
+
+def _two_loops(factor, pairs, v):
+    """H^-1 v by a factor and pairs of steps and changes (Nocedal & Wright, algorithm 7.4)."""
+    shares = []
+    for move, change, product in reversed(pairs):
+        shares.append(float(move @ v) / product)
+        v = v - shares[-1] * change
+    v = np.linalg.solve(factor.T, np.linalg.solve(factor, v))
+    for (move, change, product), share in zip(pairs, reversed(shares), strict=True):
+        v = v + (share - float(change @ v) / product) * move
+    return v
 
 
 def descend(data, state, rule, order, history, n_threads):
@@ -383,30 +445,43 @@ def _rows_gradient(
     return float(value * factor)
 
 
-def _curved_pass(data, rule, theta, gradient, hessian):
-    """Objective, its gradient and its Hessian."""
-    n, d = data.X.shape
+def _augmented(data, theta, rows):
+    """Rows [x 1] of a block, their scores and the shares of their costs."""
     real = REAL_TYPE[data.X.dtype]
+    lines = np.ones((min(data.X.shape[0], rows.stop) - rows.start, len(theta)), real)
+    lines[:, : data.X.shape[1]] = data.X[rows]
+    scale = np.full(len(lines), data.scale, real)
+    if data.sample_weight is not None:
+        scale *= data.sample_weight[rows]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return lines, lines @ theta.astype(real), scale
+
+
+def _penalised(data, rule, theta, gradient):
+    """Objective, penalty included, and its gradient."""
     value = 0.5 * float(rule.l2 @ (theta * theta))
     gradient[...] = rule.l2 * theta
-    hessian[...] = np.diag(rule.l2)
-    for rows in _blocks(0, n):
-        lines = np.ones((min(n, rows.stop) - rows.start, len(theta)), real)
-        lines[:, :d] = data.X[rows]
-        y = _targets(data.y, 1, rows).astype(real, copy=False)[:, 0]
+    for rows in _blocks(0, data.X.shape[0]):
+        lines, z, scale = _augmented(data, theta, rows)
+        y = _targets(data.y, 1, rows).astype(z.dtype, copy=False)[:, 0]
         with np.errstate(over="ignore", invalid="ignore"):
-            z = lines @ theta.astype(real)
             cost, derivative = _cost(z, y, rule.loss)
-            p, q = _logistic_pair(z)
-            curvature = (p * q) ** (2 if rule.loss == Loss.SQUARED_ERROR else 1)
-            scale = np.full(len(lines), data.scale, real)
-            if data.sample_weight is not None:
-                scale *= data.sample_weight[rows]
             value += float((scale * cost).sum(dtype=np.float64))
             gradient += lines.T @ (scale * derivative)
-            root = np.sqrt(scale * curvature)[:, None]
-            hessian += (lines * root).T @ (lines * root)
     return value
+
+
+def _hessian(data, rule, theta):
+    """Its Hessian."""
+    hessian = np.diag(rule.l2)
+    for rows in _blocks(0, data.X.shape[0]):
+        lines, z, scale = _augmented(data, theta, rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            p, q = _logistic_pair(z)
+            curvature = (p * q) ** (2 if rule.loss == Loss.SQUARED_ERROR else 1)
+            lines *= np.sqrt(scale * curvature)[:, None]
+            hessian += lines.T @ lines
+    return hessian
 
 
 def _add_penalty(state, rule, coef_grad, intercept_grad):

@@ -102,18 +102,25 @@ class Problem:
         self.split(theta, coef, intercept)
         return self.join(coef, intercept)
 
-    def evaluate(self, theta):
-        """Smooth part of the objective, and its gradient: one pass over the rows."""
+    @property
+    def evaluator(self):
+        """The backend's, whose threads come as soon as it is asked for."""
         objective = self.objective
-        coef, intercept, coef_grad, intercept_grad = self._arrays
         if self._evaluator is None:
             self._evaluator = objective.backend.evaluator(
                 objective.data, objective.loss, *self._arrays, objective.n_threads()
             )
+        return self._evaluator
+
+    def evaluate(self, theta):
+        """Smooth part of the objective, and its gradient: one pass over the rows."""
+        objective = self.objective
+        coef, intercept, coef_grad, intercept_grad = self._arrays
+        evaluator = self.evaluator
         with np.errstate(over="ignore", invalid="ignore"):
             self.split(theta, coef, intercept)
             self.passes += 1
-            value = self._evaluator()
+            value = evaluator()
             gradient = np.empty(self.shape)
             gradient[:, : coef.shape[1]] = coef_grad
             if objective.fit_intercept:

@@ -31,16 +31,23 @@ _NEWTON_FACTOR = 1e8
 _SAMPLED_ELEMENTS = 150_000
 # Parameters of a block beyond which the Hessian costs more than the passes that it saves.
 _SAMPLED_SIZE = 600
-# Rows of the samples for each parameter of a block. The first is where Newton's method
-# begins, the second is the model's.
-_SAMPLE_ROWS = (10, 60)
+# Rows of the sample for each parameter of a block, at the least, and of those where Newton's
+# method begins. Of 80 rows the Hessian saves a pass over 100,000 x 100 that of 60 needs.
+_SAMPLE_ROWS = 80
+_LEAST_ROWS = 60
+_FIRST_ROWS = 20
 _SAMPLE_GROWTH = 4
-_SAMPLE_STEPS = 20
+_SAMPLE_STEPS = 50
 # Rows of a dense X from which the diagonal of the Hessian is taken.
 _DIAGONAL_ROWS = 400
 # A class with a smaller share of the sample gets this share, and smaller weights.
 _LEAST_SHARE = 0.05
 _SEED = 0x5C4055
+
+# Where steps shrink the gradient to this share of it or less the factor of a Hessian serves on:
+# gradients cost a fraction of it. 1797 x 64 took 17 gradients and 2 Hessians, where a Hessian
+# for each step made it 8.
+_FACTOR_RATE = 0.7
 
 _MEMORY = 10
 # Share of the subgradient that may be left by the quadratic problems of an L1 penalty.
@@ -97,12 +104,17 @@ class SecondOrder:
         blocks, r = (1, k * p) if objective.loss == Loss.MULTINOMIAL else (k, p)
         self._block = r
         n, convex = objective.n_rows, objective.loss != Loss.SQUARED_ERROR
-        rows = _SAMPLE_ROWS[-1] * r
-        sampled = convex and 2 * rows <= n and r <= _SAMPLED_SIZE and n * r > _SAMPLED_ELEMENTS
+        # At most half of them.
+        rows = min(_SAMPLE_ROWS * r, n // 2)
+        sampled = (
+            convex and rows >= _LEAST_ROWS * r and r <= _SAMPLED_SIZE and n * r > _SAMPLED_ELEMENTS
+        )
         small = n * blocks * r * r <= _NEWTON_PRODUCTS and blocks * r**3 <= _NEWTON_FACTOR
         newton = exact or (small and not sampled)
         self.method = "newton" if newton else "lbfgs"
         self._sample = rows if sampled and not newton else 0
+        self._reuses = convex and not exact
+        self._helper = None
         # The diagonal of the Hessian as the model, until steps do not improve anything.
         self._scales = convex and not newton
 
@@ -211,6 +223,7 @@ class SecondOrder:
     def _forget(self):
         self._pairs = []
         self._model = None
+        self._newton = None
         self._since = 0
 
     def _begin(self):
@@ -303,25 +316,38 @@ class SecondOrder:
         self.learning_rate = step
         return self._end(), step
 
-    def _whole_steps(self, iterations, enough=0.0):
-        """Steps of Newton's method that no search has to shorten; rows of their history."""
+    def _whole_steps(self, iterations, enough=0.0, model=None, wanted=False):
+        """Steps of Newton's method that no search has to shorten; rows of their history.
+
+        A `model` serves as the first Hessian; where one is `wanted` it is that where they end.
+        """
         objective, problem = self.objective, self.problem
         dense = not (objective.is_sparse or problem.sparse or problem.units is not None)
         if not dense or objective.n_outputs > 1 or objective.loss == Loss.MULTINOMIAL:
             return ()
-        rule = NewtonRule(objective.loss, problem.l2, self.tol, enough, problem.noise)
         if not iterations:
             return ()
-        theta, gradient = self.theta.copy(), np.empty(problem.size)
-        hessian = np.empty((1, problem.size, problem.size))
+        if self._newton is None:
+            rate = _FACTOR_RATE if self._reuses else 0.0
+            rule = NewtonRule(objective.loss, problem.l2, self.tol, rate, enough, problem.noise)
+            arrays = np.empty(problem.size), np.empty(problem.size)
+            helper = self._helper
+            if helper is None and objective.n_threads() > 1:
+                helper = problem.evaluator
+            self._newton = (
+                *arrays,
+                objective.backend.newton(objective.data, rule, *arrays, model, helper),
+            )
+        theta, gradient, advance = self._newton
+        theta[...] = self.theta
+        hessian = np.empty((1, problem.size, problem.size)) if wanted else None
         history = np.empty((iterations, len(HISTORY_COLUMNS)))
-        steps, self.expected = objective.backend.newton(
-            objective.data, rule, theta, gradient, hessian[0], history
-        )
-        problem.passes += steps + 1
+        steps, self.expected, passes = advance(history, hessian[0] if wanted else None)
+        problem.passes += passes
         if not steps:
             return ()
-        self.theta, self._gradient, self._model = theta, gradient, Blocks(hessian)
+        self.theta, self._gradient = theta.copy(), gradient.copy()
+        self._model = Blocks(hessian) if wanted else None
         self._settle(history[steps - 1, 0])
         return history[:steps].tolist()
 
@@ -477,34 +503,46 @@ class SecondOrder:
     # ------------------------------------------------------------ samples
 
     def _begin_with_sample(self):
-        """Newton's method on samples of growing size; the last Hessian is the model."""
-        r = self._block
-        for per_parameter in _SAMPLE_ROWS:
-            part = self._sampled(per_parameter * r)
-            part._evaluate(self.theta)
-            if not part.norm < LARGE[self.objective.dtype.itemsize]:
-                return
+        """Newton's method on a sample, begun on some of its rows; its Hessian is the model."""
+        large = LARGE[self.objective.dtype.itemsize]
+        whole = self._sampled(self._sample)
+        rows = np.arange(0, whole.objective.n_rows, _SAMPLE_ROWS // _FIRST_ROWS)
+        first = self._on(whole.objective.sample(rows, None))
+        # It will be wanted, and its threads can help.
+        helper = self.problem.evaluator
+        theta, model = self.theta, None
+        for part in (first, whole):
+            part.theta, part._helper = theta, helper
             # What a sample of m rows says of r parameters is uncertain by about r / 2m.
             enough = 0.05 * part._block / part.objective.n_rows
-            part._whole_steps(_SAMPLE_STEPS, enough)
+            if not part._whole_steps(_SAMPLE_STEPS, enough, model, wanted=True):
+                part._evaluate(theta)
+                if not part.norm < large:
+                    return
             for _ in range(_SAMPLE_STEPS):
                 if part.expected < enough:
                     break
                 reason, step = part._iterate()
                 if reason is not None or not step:
                     break
-            self.theta = part.theta
-        self.theta = self.problem.round(self.theta)
-        # At the point before the last step, which was a short one.
-        self._model = part._model
+            theta = part.theta
+            # There, or where the last step began, which was a short one.
+            self._model = part._model
+            model = self._model.blocks[0] if self._model is not None else None
+        self.theta = self.problem.round(theta)
 
     def _sampled(self, m):
-        rows, factors = _choose(self.objective, min(m, self.objective.n_rows))
+        return self._on(self.objective.sample(*_choose(self.objective, m)))
+
+    def _on(self, objective):
+        """A run of Newton's method on a sample."""
         coef, intercept = np.zeros_like(self.state.coef), np.zeros_like(self.state.intercept)
-        return SecondOrder(
-            self.objective.sample(rows, factors), coef, intercept, exact=True,
+        part = SecondOrder(
+            objective, coef, intercept, exact=True,
             intercept_scaling=self.problem.intercept_scaling, units=self.problem.units,
         )  # fmt: skip
+        part._reuses = True
+        return part
 
 
 def _choose(objective, m):
@@ -514,7 +552,8 @@ def _choose(objective, m):
     as any. A class that is rare gets stretches of its own.
     """
     n, codes = objective.n_rows, objective.data.y
-    if m >= n:
+    m = min(m, n)
+    if m == n:
         return np.arange(n), None
     generator = np.random.default_rng(_SEED)
     rows = _stretches(n, m, generator)
