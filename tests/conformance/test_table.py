@@ -55,6 +55,25 @@ def test_dense(kernels, reference, dtype, layout):
         check_predict(kernels, reference, p, activation, what)
 
 
+@pytest.mark.parametrize("d", (257, 272, 300))
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+def test_long_rows_that_begin_anywhere(kernels, reference, dtype, d):
+    """Rows that lie alike, from each place that a register's boundary can have in them."""
+    rng = np.random.default_rng(4)
+    size = np.dtype(dtype).itemsize
+    width = -(-d * size // 64) * 64 // size
+    buffer = np.zeros(70 * width + 128 // size, dtype)
+    boundary = -buffer.ctypes.data % 64 // size
+    for lead, n, n_outputs in itertools.product(range(64 // size), (1, 3, 70), (1, 3)):
+        first = boundary + 64 // size - lead
+        X = buffer[first : first + n * width].reshape(n, width)[:, :d]
+        X[...] = cases.dense(dtype, n, d, rng)
+        p = cases.problem(X, (n_outputs, False, "real", Loss.LOG_LOSS), rng)
+        what = f"{n} x {d}, {lead} before the boundary"
+        check(kernels, reference, p, what)
+        check_predict(kernels, reference, p, Activation.LOGISTIC, what)
+
+
 @pytest.mark.parametrize("index", cases.INDEX_TYPES)
 @pytest.mark.parametrize("dtype", cases.SPARSE_TYPES)
 def test_sparse(backend, reference, dtype, index):
