@@ -21,6 +21,15 @@ cdef inline vreal weighted_cost(
     return g
 
 
+cdef inline inlined_void add_panel(
+    vreal g0, vreal g1, vreal g2, vreal g3, const real *x, real *sum_
+) noexcept nogil:
+    cdef vreal even = v_load(sum_) + g0 * v_load(x), odd = g1 * v_load(x + LANES)
+    even = even + g2 * v_load(x + 2 * LANES)
+    odd = odd + g3 * v_load(x + 3 * LANES)
+    v_store(sum_, even + odd)
+
+
 cdef inline inlined_void panels(
     int loss, const real *x, Py_ssize_t registers, Py_ssize_t d, const real *y, const real *s,
     const real *theta, real *sums, Py_ssize_t size, double *costs,
@@ -31,57 +40,44 @@ cdef inline inlined_void panels(
     """
     cdef Py_ssize_t j, i = 0
     cdef double total = 0
-    cdef const real *column
-    cdef vreal z0, z1, z2, z3, s0, s1, s2, s3, f, value, bias = v_set(0), b = v_set(theta[d])
+    cdef const real *column = x
+    cdef vreal z0, z1, z2, z3, g0, g1, g2, g3, f, value, bias = v_set(0), b = v_set(theta[d])
     for j in range(size):
         v_store(sums + j * LANES, v_set(0))
-    while i + PANEL <= registers:
-        z0 = z1 = z2 = z3 = b
-        s0 = s1 = s2 = s3 = v_set(0)
-        column = x
-        j = 0
-        # Two columns at a time: one chain of additions would wait for each of its links.
-        while j + 2 <= d:
-            f = v_set(theta[j])
-            z0 = z0 + f * v_load(column)
-            z1 = z1 + f * v_load(column + LANES)
-            z2 = z2 + f * v_load(column + 2 * LANES)
-            z3 = z3 + f * v_load(column + 3 * LANES)
-            f = v_set(theta[j + 1])
-            s0 = s0 + f * v_load(column + 4 * LANES)
-            s1 = s1 + f * v_load(column + 5 * LANES)
-            s2 = s2 + f * v_load(column + 6 * LANES)
-            s3 = s3 + f * v_load(column + 7 * LANES)
-            column += 2 * PANEL * LANES
-            j += 2
-        if j < d:
-            f = v_set(theta[j])
-            z0 = z0 + f * v_load(column)
-            z1 = z1 + f * v_load(column + LANES)
-            z2 = z2 + f * v_load(column + 2 * LANES)
-            z3 = z3 + f * v_load(column + 3 * LANES)
-        z0, z1, z2, z3 = z0 + s0, z1 + s1, z2 + s2, z3 + s3
-        value = v_set(0)
-        z0 = weighted_cost(loss, z0, y, s, &value, &bias)
-        z1 = weighted_cost(loss, z1, y + LANES, s + LANES, &value, &bias)
-        z2 = weighted_cost(loss, z2, y + 2 * LANES, s + 2 * LANES, &value, &bias)
-        z3 = weighted_cost(loss, z3, y + 3 * LANES, s + 3 * LANES, &value, &bias)
-        total += v_sum(value)
+    z0 = z1 = z2 = z3 = b
+    if PANEL <= registers:
         for j in range(d):
-            f = v_load(sums + j * LANES) + z0 * v_load(x)
-            value = z1 * v_load(x + LANES)
-            f = f + z2 * v_load(x + 2 * LANES)
-            value = value + z3 * v_load(x + 3 * LANES)
-            v_store(sums + j * LANES, f + value)
-            # Of the next panel: the second cache is a few cycles too far away.
-            prefetch(x + d * PANEL * LANES)
-            prefetch(x + d * PANEL * LANES + LANES)
-            prefetch(x + d * PANEL * LANES + 2 * LANES)
-            prefetch(x + d * PANEL * LANES + 3 * LANES)
-            x += PANEL * LANES
+            f = v_set(theta[j])
+            z0 = z0 + f * v_load(column)
+            z1 = z1 + f * v_load(column + LANES)
+            z2 = z2 + f * v_load(column + 2 * LANES)
+            z3 = z3 + f * v_load(column + 3 * LANES)
+            column += PANEL * LANES
+    while i + PANEL <= registers:
+        value = v_set(0)
+        g0 = weighted_cost(loss, z0, y, s, &value, &bias)
+        g1 = weighted_cost(loss, z1, y + LANES, s + LANES, &value, &bias)
+        g2 = weighted_cost(loss, z2, y + 2 * LANES, s + 2 * LANES, &value, &bias)
+        g3 = weighted_cost(loss, z3, y + 3 * LANES, s + 3 * LANES, &value, &bias)
+        total += v_sum(value)
         y += PANEL * LANES
         s += PANEL * LANES
         i += PANEL
+        z0 = z1 = z2 = z3 = b
+        # The scores of the next panel come from the second cache, the sums of this from the
+        # first: in one loop neither waits for the other.
+        for j in range(d if i + PANEL <= registers else 0):
+            f = v_set(theta[j])
+            z0 = z0 + f * v_load(column)
+            z1 = z1 + f * v_load(column + LANES)
+            z2 = z2 + f * v_load(column + 2 * LANES)
+            z3 = z3 + f * v_load(column + 3 * LANES)
+            column += PANEL * LANES
+            add_panel(g0, g1, g2, g3, x, sums + j * LANES)
+            x += PANEL * LANES
+        for j in range(0 if i + PANEL <= registers else d):
+            add_panel(g0, g1, g2, g3, x, sums + j * LANES)
+            x += PANEL * LANES
     while i < registers:
         z0 = b
         for j in range(d):
