@@ -11,15 +11,16 @@
 # A register that straddles two cache lines is read as two. Long rows that lie alike (NumPy's
 # begin 16 bytes after a cache line's boundary) are therefore read from their first boundary on,
 # `lead` elements after their beginning, and the elements before it in one more register, whose
-# vector follows `last`. One thread, float32 at d = 784 and 2000: 0.73 -> 0.80 and 0.66 -> 0.75
-# of the read rate (Zen 5).
+# vector follows `last`: 3.87 -> 3.21 ms and 4.28 -> 3.75 for 128 MB of float32 at d = 784 and
+# 2000, one thread of Zen 5.
 #
 # Rows that are read in order are asked for before their turn (`Coming`), the same number for each
 # register that either loop treats, because a processor whose loops alternate between waiting
 # for memory and computing leaves it idle half of the time. On Zen 5, one thread, float32 at
-# d = 28, 100 and 784, that is the difference between 0.49, 0.48 and 0.82 of the rate of plain
-# sequential reading, and 0.87, 0.83 and 0.92. What is asked for lies together: every other
-# cache line in either loop reached 0.64 at d = 100. For columns it changed nothing.
+# d = 28, 100 and 784, an epoch from memory takes 0.56, 0.58 and 0.89 of the time without.
+# What is asked for lies together: every other cache line in either loop took 0.75 at d = 100.
+# For columns it changed nothing, nor did one loop for the scores of a block and the sums of
+# the one before it, which for rows from memory was slower.
 
 
 # From how far before their turn rows are asked for: 8 KiB is too late where blocks are longer,
