@@ -5,7 +5,7 @@ from _thread import start_new_thread
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from libc.float cimport DBL_EPSILON
-from libc.math cimport exp, expf, fabs, isfinite, log, log1p, pow, sqrt, INFINITY
+from libc.math cimport exp, fabs, isfinite, log, log1p, pow, sqrt, INFINITY
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, INT64_MAX
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -38,7 +38,6 @@ cdef extern from "vec.h" nogil:
     vreal v_remainder(vreal a, vreal b, vreal c)
     vreal v_round(vreal v)
     vreal v_exp2_whole(vreal n)
-    vreal v_scale(vreal v, vreal n)
     real v_sum(vreal v)
     void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out)
     vreal v_fold4(vreal a, vreal b, vreal c, vreal d)
