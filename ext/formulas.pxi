@@ -39,17 +39,15 @@ cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noex
 
 cdef inline inlined_void exp_minus_abs(vreal z, vreal *e, vreal *rest) noexcept nogil:
     """e^(-|z|) = e * (1 + rest), subnormal results included."""
-    # Below -104 (double: -746) the result rounds to 0; the bound keeps 2^(n/2) representable.
+    # Below -104 (double: -746) the result rounds to 0; the bound keeps `v_scale` in its range.
     cdef vreal a = v_at_least(v_minus_abs(z), -110 if REAL_SIZE == 4 else -750)
-    cdef vreal n, half, p, r, one = v_set(1)
+    cdef vreal n, p, r, one = v_set(1)
     exp_reduced(a, &r, &n)
     p = one + r
     # What the sum rounded away, over p; 1 / p = 1 - r is near enough for a last half bit.
     a = r - (p - one)
     rest[0] = a - a * r
-    # Two factors, because 2^n itself may be below the smallest normal number.
-    half = v_round(n * v_set(<real>0.5))
-    e[0] = (p * v_exp2_whole(half)) * v_exp2_whole(n - half)
+    e[0] = v_scale(p, n)
 
 
 cdef inline vreal log1p_unit(vreal e) noexcept nogil:

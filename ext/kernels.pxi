@@ -38,6 +38,7 @@ cdef extern from "vec.h" nogil:
     vreal v_remainder(vreal a, vreal b, vreal c)
     vreal v_round(vreal v)
     vreal v_exp2_whole(vreal n)
+    vreal v_scale(vreal v, vreal n)
     real v_sum(vreal v)
     void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out)
     vreal v_fold4(vreal a, vreal b, vreal c, vreal d)

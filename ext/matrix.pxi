@@ -15,7 +15,8 @@ cdef enum:
     ROWS_BLOCK_BYTES = 4096
     CACHED_BYTES = 16777216
     CACHED_BLOCK_BYTES = 16384
-    LONG_BLOCK_BYTES = 32768
+    LONG_BLOCK_ROWS = 4
+    CACHED_LONG_BLOCK_BYTES = 32768
     CONVERTED_BLOCK_BYTES = 12288
     GROUP_ROWS = 256
     # Columns that are converted: long enough lines for few page changes, within half of a
@@ -44,13 +45,20 @@ cdef inline Py_ssize_t between(Py_ssize_t low, Py_ssize_t value, Py_ssize_t high
 
 
 cdef inline Py_ssize_t rows_of_block(Py_ssize_t n, Py_ssize_t row_bytes) noexcept nogil:
-    cdef Py_ssize_t rows = 2
+    cdef Py_ssize_t rows = LONG_BLOCK_ROWS
+    cdef bint cached = n <= CACHED_BYTES // row_bytes
     if row_bytes > SHORT * LANES * REAL_SIZE:
-        while rows < 16 and 2 * rows * row_bytes <= LONG_BLOCK_BYTES:
+        while cached and rows < 16 and 2 * rows * row_bytes <= CACHED_LONG_BLOCK_BYTES:
             rows *= 2
         return rows
-    rows = CACHED_BLOCK_BYTES if n <= CACHED_BYTES // row_bytes else ROWS_BLOCK_BYTES
-    return between(16, rows // row_bytes // 16 * 16, 128)
+    rows = CACHED_BLOCK_BYTES if cached else ROWS_BLOCK_BYTES
+    return between(8, rows // row_bytes // 8 * 8, 128)
+
+
+cdef inline Py_ssize_t beyond_boundary(const char *base) noexcept nogil:
+    """Reals from `base` to the next boundary of a register, 0 where none lies on one."""
+    cdef size_t bytes = (<size_t>0 - <size_t>base) % <size_t>(LANES * REAL_SIZE)
+    return <Py_ssize_t>(bytes // REAL_SIZE) if bytes % REAL_SIZE == 0 else 0
 
 
 cdef struct Lines:
@@ -62,6 +70,7 @@ cdef struct Lines:
     Py_ssize_t column_stride  # bytes
     char kind                 # NumPy's letter of the feature type
     Py_ssize_t block          # rows in a block
+    Py_ssize_t lead           # elements of each long row before its first boundary of a register
     Py_ssize_t group          # rows whose targets are read at once: whole blocks
     Py_ssize_t width          # d rounded up to whole registers
     real *panels              # of a packed X
@@ -97,6 +106,7 @@ cdef class Matrix:
         self.shape = shape
         self.lines.n, self.lines.d = shape
         self.lines.kind = <char>ord(kind)
+        self.lines.lead = 0
         self.lines.width = round_up(self.lines.d, LANES)
         self.packed.panels = self.memory = NULL
         if X is None:
@@ -151,6 +161,8 @@ cdef class Matrix:
             x.layout = ROWS if own else CONVERTED_ROWS
             if own:
                 x.block = rows_of_block(x.n, x.width * REAL_SIZE)
+                if x.d > SHORT * LANES and x.row_stride % (LANES * REAL_SIZE) == 0:
+                    x.lead = beyond_boundary(x.base)
             else:
                 x.block = CONVERTED_BLOCK_BYTES // (x.width * REAL_SIZE)
                 x.block = 8 if x.block <= 2 else between(16, round_up(x.block, 16), 128)

@@ -52,8 +52,8 @@ cdef struct Problem_:
     real *padded_weights
     Py_ssize_t padded_step
     # Parameters and sums over the rows, K times `span` reals each: the weights, at d the
-    # intercept, zeros up to `length`; then what passes need: a ragged register (`last` of
-    # lines.pxi), and a register for the intercept's sum.
+    # intercept, zeros up to `length`; then what passes need: ragged registers (`last` and lead
+    # of lines.pxi), and a register for the intercept's sum.
     Py_ssize_t length
     Py_ssize_t span
     real *theta
@@ -149,6 +149,7 @@ cdef struct Block:
     Py_ssize_t step     # bytes from line to line
     bint by_columns
     Py_ssize_t length   # of a line: features, or rows padded to registers
+    Py_ssize_t lead
     Coming coming         # of rows of X itself
 
 
@@ -158,14 +159,18 @@ cdef inline void take_block(
     """Point at the rows first to first + m of an order, or convert them into the buffer."""
     cdef Py_ssize_t i, padded = round_up(m, LANES)
     block.coming.next = NULL
+    block.lead = 0
     if order == NULL:
         if x.layout == ROWS:
             block.lines = x.base + first * x.row_stride
             if x.row_stride == x.d * REAL_SIZE:
-                block.coming.next = block.lines + ROWS_AHEAD_BYTES
+                block.coming.next = block.lines + (
+                    ROWS_AHEAD_BYTES if x.row_stride <= LONG_ROW_BYTES else LONG_ROWS_AHEAD_BYTES
+                )
             block.step = x.row_stride
             block.by_columns = False
             block.length = x.d
+            block.lead = x.lead
             return
         if x.layout == COLUMNS and m == padded:
             block.lines = x.base + first * REAL_SIZE
@@ -202,9 +207,9 @@ cdef inline void block_scores(
     """z = X w for one neuron; z has room for whole registers."""
     if block.by_columns:
         memset(z, 0, block.length * REAL_SIZE)
-        accumulate(block.lines, block.step, x.d, block.length, theta, z, NULL, coming)
+        accumulate(block.lines, block.step, x.d, block.length, 0, theta, z, NULL, coming)
         return
-    row_dots(block.lines, block.step, m, block.length, theta, last, z, coming)
+    row_dots(block.lines, block.step, m, block.length, block.lead, theta, last, z, coming)
 
 
 cdef inline void block_gradient(
@@ -214,7 +219,7 @@ cdef inline void block_gradient(
     if block.by_columns:
         add_column_dots(block.lines, block.step, x.d, block.length, g, grad)
     else:
-        row_sums(block.lines, block.step, m, block.length, g, grad, last, coming)
+        row_sums(block.lines, block.step, m, block.length, block.lead, g, grad, last, coming)
 
 
 cdef inline void ask_for_row(
@@ -607,27 +612,36 @@ cdef void sum_chunks(Problem *p, Py_ssize_t tile, Py_ssize_t stop) noexcept nogi
 
 
 cdef inline void ragged_in(Problem *p) noexcept nogil:
-    """Fill the ragged registers: the last weights, after zeros where whole registers reach."""
-    cdef Py_ssize_t rest = p.x.d % LANES
+    """Fill the ragged registers.
+
+    They hold the last weights, after zeros where whole registers reach, and those of a lead,
+    before zeros.
+    """
+    cdef Py_ssize_t rest = (p.x.d - p.x.lead) % LANES
     cdef Py_ssize_t i, k
     cdef real *theta
-    if p.x.layout == ROWS and rest:
+    cdef real *last
+    if p.x.layout == ROWS and (rest or p.x.lead):
         for k in range(p.K):
             theta = p.theta + k * p.span
+            last = theta + p.length
             for i in range(LANES):
-                theta[p.length + i] = 0 if i < LANES - rest else theta[p.x.d - LANES + i]
+                last[i] = 0 if i < LANES - rest else theta[p.x.d - LANES + i]
+                last[LANES + i] = theta[i] if i < p.x.lead else 0
 
 
 cdef inline void settle(Problem *p) noexcept nogil:
-    """Bring the sums of the ragged register and of the intercept to their places."""
-    cdef Py_ssize_t rest = p.x.d % LANES
+    """Bring the sums of the ragged registers and of the intercept to their places."""
+    cdef Py_ssize_t rest = (p.x.d - p.x.lead) % LANES
     cdef Py_ssize_t i, k
     cdef real *total
     for k in range(p.K):
         total = p.total + k * p.span
-        if p.x.layout == ROWS and rest:
+        if p.x.layout == ROWS:
             for i in range(LANES - rest, LANES):
                 total[p.x.d - LANES + i] += total[p.length + i]
+            for i in range(p.x.lead):
+                total[i] += total[p.length + LANES + i]
         total[p.x.d] = v_sum(v_load(total + p.span - LANES))
 
 
@@ -707,7 +721,7 @@ cdef class Job:
             p.x.group = round_up(p.x.group, p.x.block)
         n, B, G = p.x.n, p.x.block, p.x.group
         p.length = round_up(p.x.d + 1, LANES)
-        p.span = p.length + 2 * LANES
+        p.span = p.length + 3 * LANES
         if y is None:
             pass
         elif y.ndim == 2:
@@ -736,7 +750,7 @@ cdef class Job:
         scratch_reals = round_up(scratch_reals, 64)
         self.memory = <real *>malloc(64 + REAL_SIZE * (
             n_threads * scratch_reals + round_up(padded_reals, 64)
-            + (MOST_CHUNKS + 2) * K * p.span + LANES * round_up(p.x.d + 1, LANES)
+            + (MOST_CHUNKS + 2) * K * p.span + LANES * round_up(p.x.d + 1, LANES) + LANES
         ))
         self.values = <double *>malloc(MOST_CHUNKS * sizeof(double))
         p.scratch = <Scratch *>malloc(n_threads * sizeof(Scratch))
@@ -754,7 +768,8 @@ cdef class Job:
             p.scratch[t].weights = free_ + scores_reals + K * G
             p.scratch[t].lines = free_ + scores_reals + (K + 1) * G
             free_ += scratch_reals
-        p.theta = free_
+        # Where rows have a lead, what meets their registers has it, too.
+        p.theta = free_ + (LANES - p.x.lead) % LANES
         p.total = p.theta + K * p.span
         memset(p.theta, 0, 2 * K * p.span * REAL_SIZE)
         p.partial = p.total + K * p.span

@@ -170,6 +170,18 @@ ALWAYS_INLINE vreal v_exp2_whole(vreal n) {
 #endif
 }
 
+/* v * 2^n, subnormal results included, for v near 1 and a whole number |n| <
+   2 EXPONENT_BIAS - 1. */
+ALWAYS_INLINE vreal v_scale(vreal v, vreal n) {
+#if VECTORISED && defined(__AVX512F__)
+    return X86(scalef)(v, n);
+#else
+    /* Two factors, because 2^n itself may be below the smallest normal number. */
+    vreal half = v_round(n * v_set((real)0.5));
+    return (v * v_exp2_whole(half)) * v_exp2_whole(n - half);
+#endif
+}
+
 ALWAYS_INLINE vreal v_abs(vreal v) {
     return v_as_real(v_as_bits(v) & ~((vbits){0} + (bits)((bits)1 << (REAL_SIZE * 8 - 1))));
 }

@@ -6,6 +6,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from schuss.constants import Activation, Loss
 
@@ -53,6 +54,25 @@ def test_dense(kernels, reference, dtype, layout):
         what = f"{n} x {d}, {setting}"
         check(kernels, reference, p, what)
         check_predict(kernels, reference, p, activation, what)
+
+
+@pytest.mark.parametrize("d", (257, 272, 300))
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+def test_long_rows_that_begin_anywhere(kernels, reference, dtype, d):
+    """Rows that lie alike, from each place that a register's boundary can have in them."""
+    rng = np.random.default_rng(4)
+    size = np.dtype(dtype).itemsize
+    width = -(-d * size // 64) * 64 // size
+    buffer = np.zeros(70 * width + 128 // size, dtype)
+    boundary = -buffer.ctypes.data % 64 // size
+    for lead, n, n_outputs in itertools.product(range(64 // size), (1, 3, 70), (1, 3)):
+        first = boundary + 64 // size - lead
+        X = buffer[first : first + n * width].reshape(n, width)[:, :d]
+        X[...] = cases.dense(dtype, n, d, rng)
+        p = cases.problem(X, (n_outputs, False, "real", Loss.LOG_LOSS), rng)
+        what = f"{n} x {d}, {lead} before the boundary"
+        check(kernels, reference, p, what)
+        check_predict(kernels, reference, p, Activation.LOGISTIC, what)
 
 
 @pytest.mark.parametrize("index", cases.INDEX_TYPES)
@@ -126,6 +146,27 @@ def test_what_is_not_finite_is_seen(kernels, dtype, bad):
         assert not np.isfinite(z[row, 0])
         assert np.isfinite(np.delete(z, row)).all()
         assert not (np.isfinite(value) and np.isfinite(coef).all())
+
+
+@pytest.mark.parametrize("layout", ("C", "F", "rows strided", "CSR"))
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+def test_features_near_the_largest_number(kernels, reference, dtype, layout):
+    """±1e308 times a weight of 1e-308 is an ordinary score, beside ordinary features."""
+    if layout == "CSR" and kernels.NAME == "numba":
+        pytest.skip("the same source as test_sparse, and seconds to compile")
+    rng = np.random.default_rng(5)
+    most = np.finfo(dtype).max / 8
+    for n, d in ((1, 1), (3, 2), (70, 5), (70, 40), (70, 300)):
+        X = cases.dense(dtype, n, d, rng)
+        X[:, 0] = 0
+        X[n // 2, 0] = most
+        X[n - 1, 0] = -most
+        held = sp.csr_array(X) if layout == "CSR" else cases.LAYOUTS[layout](X)
+        for loss in (Loss.SQUARED_ERROR, Loss.LOG_LOSS):
+            p = cases.problem(held, (2, True, "real", loss), rng)
+            p.coef[:, 0] = 1 / most
+            check(kernels, reference, p, f"{n} x {d}")
+            check_predict(kernels, reference, p, Activation.LOGISTIC, f"{n} x {d}")
 
 
 def test_every_half_precision_number(kernels):
