@@ -70,7 +70,7 @@ cdef struct Lines:
     Py_ssize_t column_stride  # bytes
     char kind                 # NumPy's letter of the feature type
     Py_ssize_t block          # rows in a block
-    Py_ssize_t lead           # elements of each long row before its first boundary of a register
+    Py_ssize_t lead           # elements of each line before its first boundary of a register
     Py_ssize_t group          # rows whose targets are read at once: whole blocks
     Py_ssize_t width          # d rounded up to whole registers
     real *panels              # of a packed X
@@ -161,12 +161,18 @@ cdef class Matrix:
             x.layout = ROWS if own else CONVERTED_ROWS
             if own:
                 x.block = rows_of_block(x.n, x.width * REAL_SIZE)
-                if x.d > SHORT * LANES and x.row_stride % (LANES * REAL_SIZE) == 0:
-                    x.lead = beyond_boundary(x.base)
             else:
                 x.block = CONVERTED_BLOCK_BYTES // (x.width * REAL_SIZE)
                 x.block = 8 if x.block <= 2 else between(16, round_up(x.block, 16), 128)
             x.group = round_up(GROUP_ROWS, x.block)
+
+        # Only of what comes from memory: the sums of smaller X do not depend on where it lies.
+        if x.n > CACHED_BYTES // (x.width * REAL_SIZE) and (
+            x.layout == ROWS and x.d > SHORT * LANES
+            and x.row_stride % (LANES * REAL_SIZE) == 0
+            or x.layout == COLUMNS and x.column_stride % (LANES * REAL_SIZE) == 0
+        ):
+            x.lead = beyond_boundary(x.base)
 
     cdef bint pack(self) except -1:
         """Copy a small X into panels of registers of rows, at most once.

@@ -484,9 +484,17 @@ cdef void group_pass(
     value[0] += v_sum(v_load(costs))
 
 
+cdef inline Py_ssize_t rows_before_boundary(Problem *p, Py_ssize_t first) noexcept nogil:
+    """Rows from `first` on that lie before the columns' next boundary of a register."""
+    if p.x.layout != COLUMNS or p.order != NULL or p.x.lead == 0:
+        return 0
+    return (p.x.lead + LANES - first % LANES) % LANES
+
+
 cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
-    cdef Py_ssize_t first = p.start + chunk * p.chunk
-    cdef Py_ssize_t stop = min(first + p.chunk, p.stop)
+    cdef Py_ssize_t lead = rows_before_boundary(p, p.start)
+    cdef Py_ssize_t first = p.start + (lead + chunk * p.chunk if chunk else 0)
+    cdef Py_ssize_t stop = min(p.start + lead + (chunk + 1) * p.chunk, p.stop)
     cdef real *grad = p.partial + chunk * p.K * p.span
     cdef Py_ssize_t m
     if p.predicted == NULL:
@@ -494,7 +502,10 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
         p.partial_value[chunk] = 0
     while first < stop:
         m = min(p.x.block if p.predicted != NULL else p.x.group, stop - first)
-        if p.x.layout == COLUMNS and m > LANES:
+        lead = rows_before_boundary(p, first)
+        if 0 < lead < m:
+            m = lead
+        elif p.x.layout == COLUMNS and m > LANES:
             m -= m % LANES
         if p.predicted != NULL:
             block_prediction(p, s, first, m)
@@ -505,7 +516,7 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
 
 cdef void cut_chunks(Problem *p) noexcept nogil:
     """Cut the rows of a pass into chunks of whole blocks, by the problem alone."""
-    cdef Py_ssize_t rows = p.stop - p.start
+    cdef Py_ssize_t rows = p.stop - p.start, lead = rows_before_boundary(p, p.start)
     cdef Py_ssize_t elements = rows * p.x.d
     cdef Py_ssize_t least = max(<Py_ssize_t>CHUNK_ELEMENTS, 6 * p.span)
     cdef Py_ssize_t wanted
@@ -516,7 +527,7 @@ cdef void cut_chunks(Problem *p) noexcept nogil:
     wanted -= wanted % 8 if wanted > 8 else wanted % 2 if wanted > 2 else 0
     # At least one row a chunk, also where there are none to cut.
     p.chunk = round_up(max(1, (rows + wanted - 1) // wanted), p.x.group)
-    p.n_chunks = (rows + p.chunk - 1) // p.chunk
+    p.n_chunks = (max(rows - lead, min(rows, 1)) + p.chunk - 1) // p.chunk
     p.chunk_elements = elements // max(1, p.n_chunks)
     p.shared_sum = (
         p.n_threads > 1 and p.predicted == NULL and p.n_chunks * p.K * p.span > SHARED_SUM
@@ -769,7 +780,7 @@ cdef class Job:
             p.scratch[t].lines = free_ + scores_reals + (K + 1) * G
             free_ += scratch_reals
         # Where rows have a lead, what meets their registers has it, too.
-        p.theta = free_ + (LANES - p.x.lead) % LANES
+        p.theta = free_ + (LANES - p.x.lead) % LANES if p.x.layout == ROWS else free_
         p.total = p.theta + K * p.span
         memset(p.theta, 0, 2 * K * p.span * REAL_SIZE)
         p.partial = p.total + K * p.span

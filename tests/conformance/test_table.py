@@ -56,21 +56,28 @@ def test_dense(kernels, reference, dtype, layout):
         check_predict(kernels, reference, p, activation, what)
 
 
-@pytest.mark.parametrize("d", (257, 272, 300))
+@pytest.mark.parametrize(("n", "d"), ((16_500, 257), (9, 500_000)))
+@pytest.mark.parametrize("order", ("C", "F"))
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
-def test_long_rows_that_begin_anywhere(kernels, reference, dtype, d):
-    """Rows that lie alike, from each place that a register's boundary can have in them."""
+def test_lines_that_begin_anywhere(kernels, reference, dtype, order, n, d):
+    """Lines that lie alike, from the places that a register's boundary can have in them.
+
+    X is larger than what is taken for cached, because other X is read from its beginning.
+    """
     rng = np.random.default_rng(4)
     size = np.dtype(dtype).itemsize
-    width = -(-d * size // 64) * 64 // size
-    buffer = np.zeros(70 * width + 128 // size, dtype)
+    lines, length = (n, d) if order == "C" else (d, n)
+    width = -(-length * size // 64) * 64 // size
+    buffer = np.zeros(lines * width + 128 // size, dtype)
     boundary = -buffer.ctypes.data % 64 // size
-    for lead, n, n_outputs in itertools.product(range(64 // size), (1, 3, 70), (1, 3)):
+    values = cases.dense(dtype, lines, length, rng)
+    for lead, n_outputs in ((1, 2), (64 // size - 4, 1)):
         first = boundary + 64 // size - lead
-        X = buffer[first : first + n * width].reshape(n, width)[:, :d]
-        X[...] = cases.dense(dtype, n, d, rng)
-        p = cases.problem(X, (n_outputs, False, "real", Loss.LOG_LOSS), rng)
-        what = f"{n} x {d}, {lead} before the boundary"
+        X = buffer[first : first + lines * width].reshape(lines, width)[:, :length]
+        X[...] = values
+        X = X if order == "C" else X.T
+        p = cases.problem(X, (n_outputs, lead == 1, "real", Loss.LOG_LOSS), rng)
+        what = f"{lead} before the boundary"
         check(kernels, reference, p, what)
         check_predict(kernels, reference, p, Activation.LOGISTIC, what)
 
