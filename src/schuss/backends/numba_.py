@@ -22,6 +22,14 @@ from numba.extending import overload, register_jitable
 
 from schuss.backends import numpy_
 from schuss.backends.contract import Data, Limits, NetworkRule, Pace, Rule, State
+from schuss.backends.registers import (
+    AHEAD_BYTES,
+    CACHE_LINE,
+    LINES,
+    REGISTER,
+    accumulate,
+    dots,
+)
 from schuss.constants import (
     HISTORY_COLUMNS,
     N_COUNTERS,
@@ -43,7 +51,7 @@ NAME = "numba"
 
 # Compiled code keeps the values that these had, and Numba's cache watches this file alone.
 _SQUARED_ERROR, _LOG_LOSS = int(Loss.SQUARED_ERROR), int(Loss.LOG_LOSS)
-_MULTINOMIAL = int(Loss.MULTINOMIAL)
+_QUADRATIC, _MULTINOMIAL = int(Loss.QUADRATIC), int(Loss.MULTINOMIAL)
 _GD, _MOMENTUM, _NESTEROV, _ADAM = (
     int(s) for s in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV, Solver.ADAM)
 )
@@ -75,11 +83,11 @@ _OPTIMAL, _INVSCALING, _ADAPTIVE_SCHEDULE, _PA1 = (int(Schedule(i)) for i in ran
     _M_T, _M_STEP, _M_BEST, _M_WAITED, _M_EPOCHS, _M_STATUS,
 ) = (int(m) for m in sorted(SweepMark))  # fmt: skip
 
-# Rows of a tile: as many as stay in the cache, in multiples of the four that the inner loops
-# take at a time. Columns are read in pieces of a tile's length, which must not be short.
+# Rows of a tile: as many as leave room in the first cache for those asked for ahead.
+# Columns are read in pieces of a tile's length, which must not be short.
 _TILE_ROWS = 256
-_TILE_BYTES = 64 * 1024
-_TILE_LEAST_ROWS, _TILE_LEAST_COLUMNS = 4, 64
+_TILE_BYTES, _TILE_COLUMNS_BYTES = 16 * 1024, 32 * 1024
+_TILE_LEAST_COLUMNS = 64
 # X of at most so many bytes is kept in column order and in the weights' type: both loops of
 # a pass then run along rows, whatever the number of features.
 _SMALL_BYTES = 1024 * 1024
@@ -98,9 +106,11 @@ def _can_cache():
 _OPTIONS = {"nogil": True, "cache": _can_cache(), "error_model": "numpy"}
 # Sums may be reordered; NaN and infinities must still be seen.
 _SUMS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+_INLINED = {**_SUMS, "forceinline": True}
 _sums = numba.njit(**{**_OPTIONS, **_SUMS})
 # Compensated steps may not be.
 _exact = numba.njit(fastmath={"contract"}, **_OPTIONS)
+_exact_inlined = numba.njit(fastmath={"contract"}, forceinline=True, **_OPTIONS)
 # Nor products be fused with sums, where a path must be that of other code.
 _strict = numba.njit(**_OPTIONS)
 
@@ -123,7 +133,8 @@ class Rows(NamedTuple):
 
     shape: tuple
     real: np.dtype
-    # (n, d), or (d, n) if `columns`; float16 as its bits in uint16; CSR: (nnz,)
+    # (n, d), or if `columns` (panels * d, rows of a panel), one panel's columns after another's;
+    # float16 as its bits in uint16; CSR: (nnz,)
     values: np.ndarray
     indices: np.ndarray | None = None
     indptr: np.ndarray | None = None
@@ -137,7 +148,7 @@ def prepare(X):
     X = np.asarray(X)
     real = REAL_TYPE[X.dtype]
     if X.size * real.itemsize <= _SMALL_BYTES:
-        X = np.require(X, real, ["F", "A"])
+        return Rows(X.shape, real, _panels(X, real), columns=True)
     if X.dtype == real and X.flags.aligned:
         if X.flags.f_contiguous:
             return Rows(X.shape, real, X.T, columns=True)
@@ -145,6 +156,23 @@ def prepare(X):
             return Rows(X.shape, real, X)
     values = X.view(np.uint16) if X.dtype == np.float16 else X
     return Rows(X.shape, real, values, in_place=False)
+
+
+def _panels(X, real):
+    """A copy of X in panels of a tile's rows, from the beginning of a cache line on.
+
+    So that a tile lies together: the second cache delivers it faster.
+    """
+    n, d = X.shape
+    m = min(_tile_rows(d, real.itemsize, True), max(n + (-n) % REGISTER, REGISTER))
+    whole, rest = divmod(n, m)
+    size = (whole + (rest > 0)) * d * m
+    memory = np.zeros(size + REGISTER, real)
+    begin = -memory.ctypes.data % CACHE_LINE // real.itemsize
+    panels = memory[begin : begin + size].reshape(-1, d, m)
+    panels[:whole] = X[: whole * m].reshape(whole, m, d).transpose(0, 2, 1)
+    panels[whole:, :, :rest] = X[whole * m :].T
+    return panels.reshape(-1, m)
 
 
 def pointwise(z, y, loss, value, derivative):
@@ -195,7 +223,8 @@ def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
-    _compiled(_predict, *_kind(X))(*_arguments(X), coef, intercept, int(activation), out)
+    compiled = _compiled(_predict, *_kind(X))
+    return compiled(*_arguments(X), coef, intercept, int(activation), out) == 0
 
 
 def walk(function, state, rule, limits, trail, rates, path, values):
@@ -238,7 +267,11 @@ def shuffle(random_state, order, out):
 
 def _dense(rows):
     """The array that `prepare` was given, or its copy."""
-    values = rows.values.T if rows.columns else rows.values
+    values = rows.values
+    if rows.columns:
+        n, d = rows.shape
+        panels = values.reshape(-1, d, values.shape[1])
+        values = panels.transpose(0, 2, 1).reshape(-1, d)[:n]
     return values.view(np.float16) if values.dtype == np.uint16 else values
 
 
@@ -299,6 +332,7 @@ def _rows_types(real, stored, index, in_place, columns):
         values, indices, indptr = _given(real, 1), _given(index, 1), _given(index, 1)
     elif in_place:
         values = _given(real, 2)
+        scratch = _array(real, 2) if columns else types.none
     else:
         values, scratch = _given(stored, 2, "A", aligned=False), _array(real, 2)
     # Where it is None is decided when a function is compiled.
@@ -308,8 +342,9 @@ def _rows_types(real, stored, index, in_place, columns):
 def _arguments(X):
     n, d = X.shape
     scratch = None
-    if not X.in_place:
-        scratch = np.empty((_tile_rows(d, X.real.itemsize, None), d), dtype=X.real)
+    if X.columns or not X.in_place:
+        m = _tile_rows(d, X.real.itemsize, X.columns or None)
+        scratch = np.empty((d, m) if X.columns else (m, d), dtype=X.real)
     return n, X.values, X.indices, X.indptr, scratch, X.columns or None
 
 
@@ -403,19 +438,22 @@ def _exp(x):
     rounded = x * _LOG2_E + _ROUNDER
     k = rounded - _ROUNDER
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    # Chebyshev fit of (e**r - 1 - r) / r**2 on |r| <= log(2)/2; its error is below 2e-19.
-    s = 2.0915442297780115e-9
-    s = s * r + 2.510627457332947e-8
-    s = s * r + 2.75572718102198e-7
-    s = s * r + 2.755725283351691e-6
-    s = s * r + 2.4801587327007187e-5
-    s = s * r + 1.9841269876864355e-4
-    s = s * r + 1.3888888888883327e-3
-    s = s * r + 8.333333333325545e-3
-    s = s * r + 4.166666666666667e-2
-    s = s * r + 0.16666666666666671
-    s = s * r + 0.5
-    power = 1.0 + (r + r * r * s)
+    # Chebyshev fit of (e**r - 1 - r) / r**2 on |r| <= log(2)/2; its error is below 2e-19. Even
+    # and odd powers apart, since each product waits for the one before.
+    q = r * r
+    even = 2.0915442297780115e-9
+    even = even * q + 2.75572718102198e-7
+    even = even * q + 2.4801587327007187e-5
+    even = even * q + 1.3888888888883327e-3
+    even = even * q + 4.166666666666667e-2
+    even = even * q + 0.5
+    odd = 2.510627457332947e-8
+    odd = odd * q + 2.755725283351691e-6
+    odd = odd * q + 1.9841269876864355e-4
+    odd = odd * q + 8.333333333325545e-3
+    odd = odd * q + 0.16666666666666671
+    s = even + r * odd
+    power = 1.0 + (r + q * s)
     # 2**k as a product of two normal numbers, so that subnormal results round once.
     exponent = np.float64(rounded).view(np.uint64) - _ROUNDER_BITS + _BIAS
     half = exponent >> _ONE
@@ -448,27 +486,24 @@ def _log1p(t):
 def _sigmoids(z):
     """sigma(z) and sigma(-z), each to its last digits, and e**-|z|."""
     t = _exp(-abs(z))
-    large, small = 1.0 / (1.0 + t), t / (1.0 + t)
+    large = 1.0 / (1.0 + t)
+    small = t * large
     return (large, small, t) if z >= 0 else (small, large, t)
 
 
-@_exact
+@_exact_inlined
 def _costs(loss, m, z, y, value, derivative):
     """Cost and derivative of m scores, with no digit lost where sigma rounds to 0 or 1."""
-    if loss == _LOG_LOSS:
-        for i in range(m):
-            p, q, t = _sigmoids(z[i])
-            above, below = max(z[i], 0.0), max(-z[i], 0.0)
-            value[i] = _log1p(t) + (1.0 - y[i]) * above + y[i] * below
-            derivative[i] = p * (1.0 - y[i]) - q * y[i]
-    elif loss == _SQUARED_ERROR:
-        for i in range(m):
-            p, q, t = _sigmoids(z[i])
-            residual = p * (1.0 - y[i]) - q * y[i]
+    for i in range(m):
+        p, q, t = _sigmoids(z[i])
+        residual = p * (1.0 - y[i]) - q * y[i]
+        if loss == _LOG_LOSS:
+            value[i] = _log1p(t) + (1.0 - y[i]) * max(z[i], 0.0) + y[i] * max(-z[i], 0.0)
+            derivative[i] = residual
+        elif loss == _SQUARED_ERROR:
             value[i] = residual * residual / 2.0
             derivative[i] = residual * p * q
-    else:
-        for i in range(m):
+        else:
             value[i] = z[i] * z[i] / 2.0
             derivative[i] = z[i]
 
@@ -515,9 +550,11 @@ def _pointwise(z, y, loss, value, derivative):
 
 @register_jitable
 def _tile_rows(d, itemsize, columns):
-    fitting = _TILE_BYTES // max(d * itemsize, 1)
-    least = _TILE_LEAST_ROWS if columns is None else _TILE_LEAST_COLUMNS
-    return min(max(fitting - fitting % 4, least), _TILE_ROWS)
+    most, least = _TILE_BYTES, LINES
+    if columns is not None:
+        most, least = _TILE_COLUMNS_BYTES, _TILE_LEAST_COLUMNS
+    fitting = most // max(d * itemsize, 1)
+    return min(max(fitting - fitting % least, least), _TILE_ROWS)
 
 
 @_exact
@@ -544,215 +581,200 @@ def _choose_number(value):
     return lambda value: value
 
 
-@_exact
-def _fetch(values, rows, m, tile):
-    """Convert m rows into the tile, in the direction in which they lie in memory."""
+def _fetch_rows(values, columns, rows, m, scratch):
     d = values.shape[1]
     if abs(values.strides[0]) >= abs(values.strides[1]):
         for r in range(m):
             for j in range(d):
-                tile[r, j] = _number(values[rows[r], j])
+                scratch[r, j] = _number(values[rows[r], j])
     else:
         for j in range(d):
             for r in range(m):
-                tile[r, j] = _number(values[rows[r], j])
+                scratch[r, j] = _number(values[rows[r], j])
 
 
-def _in_place(values, indices, indptr, scratch, columns, rows, m, own):
-    return values, rows
+def _fetch_columns(values, columns, rows, m, scratch):
+    d, height = len(scratch), values.shape[1]
+    for r in range(m):
+        panel, place = divmod(rows[r], height)
+        for j in range(d):
+            scratch[j, r] = values[panel * d + j, place]
 
 
-def _in_place_columns(values, indices, indptr, scratch, columns, rows, m, own):
-    return (values,), rows
+def _fetch_nothing(values, columns, rows, m, scratch):
+    pass
 
 
-def _converted(values, indices, indptr, scratch, columns, rows, m, own):
-    _fetch(values, rows, m, scratch)
-    return scratch, own
+def _fetch(values, columns, rows, m, scratch):
+    """Bring m rows into the scratch, in the direction in which they lie in memory."""
 
 
-def _sparse(values, indices, indptr, scratch, columns, rows, m, own):
-    return (values, indices, indptr), rows
+@overload(_fetch)
+def _choose_fetch(values, columns, rows, m, scratch):
+    if scratch is types.none:
+        return _fetch_nothing
+    return _fetch_rows if columns is types.none else _fetch_columns
 
 
-def _tile(values, indices, indptr, scratch, columns, rows, m, own):
-    """What holds m rows as real numbers, and their places in it.
+def _in_place(values, indices, indptr, scratch, columns, rows, own, ordered):
+    return values, rows, False, 0 if ordered else AHEAD_BYTES
 
-    An array of rows, or in a tuple one of columns, or the three of CSR.
+
+def _in_place_columns(values, indices, indptr, scratch, columns, rows, own, ordered):
+    return ((scratch,), own, True, 0) if ordered else ((values,), rows, False, 0)
+
+
+def _converted(values, indices, indptr, scratch, columns, rows, own, ordered):
+    return scratch, own, True, 0
+
+
+def _sparse(values, indices, indptr, scratch, columns, rows, own, ordered):
+    return (values, indices, indptr), rows, False, 0
+
+
+def _source(values, indices, indptr, scratch, columns, rows, own, ordered):
+    """Where tiles are read.
+
+    Returns
+    -------
+    tile
+        An array of rows, or in a tuple one of columns, or the three of CSR.
+    lines : `rows` or `own`
+        The places of a tile's rows in it. Those of columns always follow one another.
+    fetched : bool
+        Whether `_fetch` is to be called for each tile.
+    ahead : int
+        How many bytes ahead what follows is worth asking for.
+
+    It is called once, because arrays that come and go in a loop have their references counted
+    there, in atomic steps that took a quarter of the time.
     """
 
 
-@overload(_tile)
-def _choose_tile(values, indices, indptr, scratch, columns, rows, m, own):
+@overload(_source)
+def _choose_source(values, indices, indptr, scratch, columns, rows, own, ordered):
     if isinstance(indptr, types.Array):
         return _sparse
-    if isinstance(scratch, types.Array):
-        return _converted
-    return _in_place if columns is types.none else _in_place_columns
+    if columns is not types.none:
+        return _in_place_columns
+    return _converted if isinstance(scratch, types.Array) else _in_place
 
 
-def _dots_rows(tile, rows, ordered, m, w, bias, work, z):
-    d = len(w)
-    last = m - m % 4
-    for r in range(0, last, 4):
-        i0, i1, i2, i3 = rows[r], rows[r + 1], rows[r + 2], rows[r + 3]
-        z0 = z1 = z2 = z3 = bias - bias
-        for j in range(d):
-            z0 += tile[i0, j] * w[j]
-            z1 += tile[i1, j] * w[j]
-            z2 += tile[i2, j] * w[j]
-            z3 += tile[i3, j] * w[j]
-        z[r], z[r + 1], z[r + 2], z[r + 3] = z0 + bias, z1 + bias, z2 + bias, z3 + bias
-    for r in range(last, m):
-        z0 = bias - bias
-        for j in range(d):
-            z0 += tile[rows[r], j] * w[j]
-        z[r] = z0 + bias
+@register_jitable
+def _first_of(panels, d, row):
+    """Where a row is in the first column of its panel, in numbers."""
+    panel, place = divmod(row, panels.shape[1])
+    return panel * d * panels.shape[1] + place
 
 
-def _dots_columns(tile, rows, ordered, m, w, bias, work, z):
-    (columns,) = tile
-    d = len(w)
+def _dots_rows(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
+    dots(tile, rows, m, 0, d, coef, k * coef.shape[1], work, ahead)
+    for r in range(m):
+        z[r] = work[r] + bias
+
+
+def _dots_columns(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
     for r in range(m):
         work[r] = bias
-    last = 0 if ordered else d - d % 4
-    start, stop = rows[0], rows[0] + m
-    for j in range(0, last, 4):
-        x0, x1 = columns[j, start:stop], columns[j + 1, start:stop]
-        x2, x3 = columns[j + 2, start:stop], columns[j + 3, start:stop]
-        w0, w1, w2, w3 = w[j], w[j + 1], w[j + 2], w[j + 3]
-        for r in range(m):
-            work[r] += w0 * x0[r] + w1 * x1[r] + (w2 * x2[r] + w3 * x3[r])
-    for j in range(last, d):
-        w0 = w[j]
-        for r in range(m):
-            work[r] += w0 * columns[j, rows[r]]
+    start = _first_of(tile[0], d, rows[0])
+    accumulate(tile[0], every, d, start, m, coef, k * coef.shape[1], work, 0, ahead)
     for r in range(m):
         z[r] = work[r]
 
 
-def _dots_sparse(tile, rows, ordered, m, w, bias, work, z):
+def _dots_sparse(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
     values, indices, indptr = tile
     for r in range(m):
         total = bias - bias
         for p in range(indptr[rows[r]], indptr[rows[r] + 1]):
-            total += values[p] * w[indices[p]]
+            total += values[p] * coef[k, indices[p]]
         z[r] = total + bias
 
 
-def _dots(tile, rows, ordered, m, w, bias, work, z):
-    """z[r] = tile[rows[r]] @ w + bias; dense: four rows (columns) share a read of w (z)."""
+def _dots(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
+    """z[r] = tile[rows[r]] @ coef[k, :d] + bias"""
 
 
-@overload(_dots, jit_options=_SUMS)
-def _choose_dots(tile, rows, ordered, m, w, bias, work, z):
+@overload(_dots, jit_options=_INLINED)
+def _choose_dots(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
     if isinstance(tile, types.Array):
         return _dots_rows
     return _dots_columns if len(tile) == 1 else _dots_sparse
 
 
-def _pull_rows(tile, rows, ordered, m, e, g):
-    d = len(g)
-    last = m - m % 4
-    for r in range(0, last, 4):
-        i0, i1, i2, i3 = rows[r], rows[r + 1], rows[r + 2], rows[r + 3]
-        e0, e1, e2, e3 = e[r], e[r + 1], e[r + 2], e[r + 3]
-        for j in range(d):
-            g[j] += e0 * tile[i0, j] + e1 * tile[i1, j] + (e2 * tile[i2, j] + e3 * tile[i3, j])
-    for r in range(last, m):
-        for j in range(d):
-            g[j] += e[r] * tile[rows[r], j]
+def _pull_rows(tile, rows, every, ahead, m, e, work, g, k, d):
+    accumulate(tile, rows, m, 0, d, e, 0, g, k * g.shape[1], ahead)
 
 
-def _pull_columns(tile, rows, ordered, m, e, g):
-    (columns,) = tile
-    d = len(g)
-    last = 0 if ordered else d - d % 4
-    start, stop = rows[0], rows[0] + m
-    for j in range(0, last, 4):
-        x0, x1 = columns[j, start:stop], columns[j + 1, start:stop]
-        x2, x3 = columns[j + 2, start:stop], columns[j + 3, start:stop]
-        g0 = g1 = g2 = g3 = g[j] - g[j]
-        for r in range(m):
-            g0 += e[r] * x0[r]
-            g1 += e[r] * x1[r]
-            g2 += e[r] * x2[r]
-            g3 += e[r] * x3[r]
-        g[j], g[j + 1], g[j + 2], g[j + 3] = g[j] + g0, g[j + 1] + g1, g[j + 2] + g2, g[j + 3] + g3
-    for j in range(last, d):
-        g0 = g[j] - g[j]
-        for r in range(m):
-            g0 += e[r] * columns[j, rows[r]]
-        g[j] += g0
+def _pull_columns(tile, rows, every, ahead, m, e, work, g, k, d):
+    dots(tile[0], every, d, _first_of(tile[0], d, rows[0]), m, e, 0, work, ahead)
+    for j in range(d):
+        g[k, j] += work[j]
 
 
-def _pull_sparse(tile, rows, ordered, m, e, g):
+def _pull_sparse(tile, rows, every, ahead, m, e, work, g, k, d):
     values, indices, indptr = tile
     for r in range(m):
         for p in range(indptr[rows[r]], indptr[rows[r] + 1]):
-            g[indices[p]] += e[r] * values[p]
+            g[k, indices[p]] += e[r] * values[p]
 
 
-def _pull(tile, rows, ordered, m, e, g):
-    """g += sum_r e[r] * tile[rows[r]]; dense: four rows (columns) share a read of g (e)."""
+def _pull(tile, rows, every, ahead, m, e, work, g, k, d):
+    """g[k, :d] += sum_r e[r] * tile[rows[r]]"""
 
 
-@overload(_pull, jit_options=_SUMS)
-def _choose_pull(tile, rows, ordered, m, e, g):
+@overload(_pull, jit_options=_INLINED)
+def _choose_pull(tile, rows, every, ahead, m, e, work, g, k, d):
     if isinstance(tile, types.Array):
         return _pull_rows
     return _pull_columns if len(tile) == 1 else _pull_sparse
 
 
-@_exact
-def _take(source, rows, ordered, m, out):
-    """out[r] = source[rows[r]], without a look at each row where they follow one another."""
-    if ordered:
-        for r in range(m):
-            out[r] = source[rows[r]]
-    else:
-        piece = source[rows[0] : rows[0] + m]
-        for r in range(m):
-            out[r] = piece[r]
+@register_jitable
+def _padded(coef):
+    """The weights, and zeros up to whole registers."""
+    n_outputs, d = coef.shape
+    padded = np.zeros((n_outputs, d + (-d) % REGISTER), coef.dtype)
+    padded[:, :d] = coef
+    return padded
 
 
-@_exact
+@register_jitable
+def _every(d):
+    """The places of d columns; those up to a multiple of LINES repeat the last one."""
+    every = np.arange(d + (-d) % LINES)
+    every[d:] = d - 1
+    return every
+
+
+@_exact_inlined
 def _targets(soft, small, wide, n_outputs, k, rows, ordered, m, y):
-    if len(soft):
-        _take(soft[k], rows, ordered, m, y)
-        return
-    if len(small):
-        _take(small, rows, ordered, m, y)
-    else:
-        _take(wide, rows, ordered, m, y)
-    code = 1.0 if n_outputs == 1 else float(k)
+    """y[r], the target of neuron k in row rows[r]."""
+    code = 1 if n_outputs == 1 else k
+    # Not negative, as the compiler cannot know.
+    first = np.uint64(rows[0])
     for r in range(m):
-        y[r] = y[r] == code
+        row = np.uint64(rows[r]) if ordered else first + np.uint64(r)
+        if len(soft):
+            y[r] = soft[k, row]
+        elif len(small):
+            y[r] = small[row] == code
+        else:
+            y[r] = wide[row] == code
 
 
 @_exact
-def _total(values, m):
-    """Sum of values[:m], in the same order at every call.
-
-    A loop that may be reordered is summed in one of two orders, by where in memory its arrays
-    happen to lie: LLVM looks whether they might overlap.
-    """
-    a = b = c = d = 0.0
-    whole = m - m % 4
-    for r in range(0, whole, 4):
-        a += values[r]
-        b += values[r + 1]
-        c += values[r + 2]
-        d += values[r + 3]
-    for r in range(whole, m):
-        a += values[r]
-    return (a + b) + (c + d)
+def _total(values):
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 @_sums
 def _flush(partial, total):
-    for k in range(partial.shape[0]):
-        for j in range(partial.shape[1]):
+    for k in range(total.shape[0]):
+        for j in range(total.shape[1]):
             total[k, j] += partial[k, j]
             partial[k, j] = 0
 
@@ -770,26 +792,33 @@ def _pass(
     block = _tile_rows(d, coef.itemsize, columns)
     rows, own = np.empty(block, np.int64), np.arange(block)
     z, y, cost, slope = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
-    e = np.empty(block, coef.dtype)
+    weights, every = _padded(coef), _every(d)
+    e, work = np.empty(block, coef.dtype), np.empty(max(block, len(every)), coef.dtype)
     coupled = loss == _MULTINOMIAL
     scores = np.empty((n_outputs if coupled else 0, block))
     wanted = np.empty((n_outputs if coupled else 0, block))
+    # Sums of every block-th row, so that their order is that of the rows' numbers.
+    costs, slopes = np.zeros(block), np.zeros((n_outputs, block))
     # At least d rows, so that a flush never costs more than what it follows, even for CSR.
     flush_rows = max(_FLUSH_ROWS, d)
-    partial = np.zeros((n_outputs, d), coef.dtype)
+    partial = np.zeros_like(weights)
     total = np.zeros((n_outputs, d))
-    slopes = np.zeros(n_outputs)
-    value = 0.0
     since_flush = 0
-    ordered = len(order) > 0
+    ordered, weighted = len(order) > 0, len(weight) > 0
+    tile, lines, fetched, ahead = _source(
+        values, indices, indptr, scratch, columns, rows, own, ordered
+    )
     for first in range(start, stop, block):
         m = min(block, stop - first)
         for r in range(m):
             rows[r] = order[first + r] if ordered else first + r
-        tile, lines = _tile(values, indices, indptr, scratch, columns, rows, m, own)
+        for r in range(m, m + (-m) % LINES):
+            rows[r] = rows[m - 1]
+        if fetched:
+            _fetch(values, columns, rows, m, scratch)
         if coupled:
             for k in range(n_outputs):
-                _dots(tile, lines, ordered, m, coef[k], intercept[k], e, scores[k])
+                _dots(tile, lines, every, ahead, m, weights, k, d, intercept[k], work, scores[k])
                 _targets(soft, small, wide, n_outputs, k, rows, ordered, m, wanted[k])
             _softmax_costs(m, scores, wanted, cost)
         for k in range(n_outputs):
@@ -798,19 +827,27 @@ def _pass(
                     cost[r] = cost[r] if k == 0 else 0.0
                     slope[r] = scores[k, r]
             else:
-                _dots(tile, lines, ordered, m, coef[k], intercept[k], e, z)
+                _dots(tile, lines, every, ahead, m, weights, k, d, intercept[k], work, z)
                 _targets(soft, small, wide, n_outputs, k, rows, ordered, m, y)
-                _costs(loss, m, z, y, cost, slope)
-            if len(weight):
-                _take(weight, rows, ordered, m, y)
+                # A constant in each call: the loop in it has no branch.
+                if loss == _SQUARED_ERROR:
+                    _costs(_SQUARED_ERROR, m, z, y, cost, slope)
+                elif loss == _LOG_LOSS:
+                    _costs(_LOG_LOSS, m, z, y, cost, slope)
+                else:
+                    _costs(_QUADRATIC, m, z, y, cost, slope)
+            if weighted:
                 for r in range(m):
-                    cost[r] *= y[r]
-                    slope[r] *= y[r]
-            value += _total(cost, m)
-            slopes[k] += _total(slope, m)
+                    cost[r] *= weight[rows[r]]
+                    slope[r] *= weight[rows[r]]
             for r in range(m):
+                costs[r] += cost[r]
+                slopes[k, r] += slope[r]
                 e[r] = slope[r]
-            _pull(tile, lines, ordered, m, e, partial[k])
+            # What fills up the register of columns.
+            for r in range(m, min(m + (-m) % REGISTER, block)):
+                e[r] = 0
+            _pull(tile, lines, every, ahead, m, e, work, partial, k, d)
         since_flush += m
         if since_flush >= flush_rows or first + block >= stop:
             _flush(partial, total)
@@ -818,25 +855,36 @@ def _pass(
     for k in range(n_outputs):
         for j in range(d):
             grad[k, j] = total[k, j] * scale
-        grad[k, d] = slopes[k] * scale
-    return value * scale
+        grad[k, d] = _total(slopes[k]) * scale
+    return _total(costs) * scale
 
 
 def _predict(n, values, indices, indptr, scratch, columns, coef, intercept, activation, out):
+    """The number of scores that are not finite."""
     n_outputs, d = coef.shape
+    wrong = 0
     block = _tile_rows(d, coef.itemsize, columns)
     rows, own = np.empty(block, np.int64), np.arange(block)
     z, work = np.empty(block), np.empty(block, coef.dtype)
+    weights, every = _padded(coef), _every(d)
+    tile, lines, fetched, ahead = _source(
+        values, indices, indptr, scratch, columns, rows, own, False
+    )
     for first in range(0, n, block):
         m = min(block, n - first)
-        for r in range(m):
-            rows[r] = first + r
-        tile, lines = _tile(values, indices, indptr, scratch, columns, rows, m, own)
+        for r in range(m + (-m) % LINES):
+            rows[r] = first + min(r, m - 1)
+        if fetched:
+            _fetch(values, columns, rows, m, scratch)
         for k in range(n_outputs):
-            _dots(tile, lines, False, m, coef[k], intercept[k], work, z)
+            _dots(tile, lines, every, ahead, m, weights, k, d, intercept[k], work, z)
+            for r in range(m):
+                # 0, or NaN.
+                wrong += z[r] - z[r] != 0.0
             _activate(activation, m, z)
             for r in range(m):
                 out[first + r, k] = z[r]
+    return wrong
 
 
 @_exact
@@ -1115,9 +1163,11 @@ def _gather_rows(tile, lines, m, target):
 
 
 def _gather_columns(tile, lines, m, target):
-    for j in range(target.shape[1]):
-        for r in range(m):
-            target[r, j] = tile[0][j, lines[r]]
+    _, d = target.shape
+    for r in range(m):
+        panel, place = divmod(lines[r], tile[0].shape[1])
+        for j in range(d):
+            target[r, j] = tile[0][panel * d + j, place]
 
 
 def _gather_sparse(tile, lines, m, target):
@@ -1253,7 +1303,8 @@ def _network_pass(
     """Sum of the costs of rows start to stop; their gradients are added to `grad`."""
     depth, d, n_outputs = len(units) - 1, units[0], units[-1]
     block = _tile_rows(d, theta.itemsize, columns)
-    rows, own = np.empty(_NETWORK_ROWS, np.int64), np.arange(_NETWORK_ROWS)
+    rows, part, own = np.empty(_NETWORK_ROWS, np.int64), np.empty(block, np.int64), np.arange(block)
+    tile, lines, fetched, _ = _source(values, indices, indptr, scratch, columns, part, own, False)
     z, y, cost, slope = np.empty((4, n_outputs))
     # -log1p(-eps) of the float types themselves.
     eps = 2.0**-23 if theta.itemsize == 4 else 2.0**-52
@@ -1263,12 +1314,13 @@ def _network_pass(
         for r in range(m):
             rows[r] = order[first + r] if len(order) else first + r
         a = layers[: m * d].reshape(m, d)
-        for part in range(0, m, block):
-            some = min(block, m - part)
-            tile, lines = _tile(
-                values, indices, indptr, scratch, columns, rows[part : part + some], some, own
-            )
-            _gather(tile, lines, some, a[part : part + some])
+        for begin in range(0, m, block):
+            some = min(block, m - begin)
+            for r in range(some):
+                part[r] = rows[begin + r]
+            if fetched:
+                _fetch(values, columns, part, some, scratch)
+            _gather(tile, lines, some, a[begin : begin + some])
         for i in range(depth):
             coef, intercept = _layer(theta, units, i)
             above = layers[places[i + 1] : places[i + 1] + m * units[i + 1]]
@@ -1470,8 +1522,9 @@ def _entries_rows(tile, at, places):
 
 
 def _entries_columns(tile, at, places):
-    (columns,) = tile
-    return places, columns[:, at].copy()
+    d = len(places)
+    panel, place = divmod(at, tile[0].shape[1])
+    return places, tile[0][panel * d : panel * d + d, place].copy()
 
 
 def _entries(tile, at, places):
@@ -1493,6 +1546,7 @@ def _sweep(
     places = np.arange(d, dtype=np.int32)
     own = np.zeros(1, np.int32)
     one = np.zeros(1, np.int32)
+    tile, rows, fetched, _ = _source(values, indices, indptr, scratch, columns, one, own, False)
     low = 0.0 if pace.loss == _ROW_LOG_LOSS else -1.0
     most = 0
     for k in range(n_outputs):
@@ -1510,7 +1564,8 @@ def _sweep(
                 if len(held_out) and held_out[row]:
                     continue
                 one[0] = row
-                tile, rows = _tile(values, indices, indptr, scratch, columns, one, 1, own)
+                if fetched:
+                    _fetch(values, columns, one, 1, scratch)
                 at, x = _entries(tile, rows[0], places)
                 y = low
                 if len(soft):
