@@ -474,11 +474,15 @@ cdef class Prediction(Job):
     def __init__(self, Matrix X, const real[:, ::1] coef, const real[::1] intercept,
                  int activation, real[:, ::1] out, n_threads):
         cdef Problem *p = &self.p
+        cdef Py_ssize_t rows
         self.set_up(X, coef.shape[0], LOSS_QUADRATIC, None, None, n_threads, False)
         self.set_theta(coef, intercept)
         ragged_in(p)
         self.out = out
         p.predicted = &out[0, 0]
+        if p.x.layout == ROWS:
+            rows = PREDICTED_BYTES // (p.x.width * REAL_SIZE)
+            p.x.block = min(p.x.block, max(LANES, rows // LANES * LANES))
         p.activation = activation
         p.stop = p.x.n
         cut_chunks(p)
@@ -490,6 +494,7 @@ cdef class Prediction(Job):
             self.end()
         if p.interrupted:
             pending()
+        return not p.not_finite
 
 
 def read_once(const uint8_t[::1] buffer):

@@ -70,15 +70,12 @@ cdef class Evaluator(Job):
     cdef real[::1] intercept_grad
     cdef double scale
     cdef int64_t *there     # for each member whether it is
-    cdef places *allowed    # for each member
 
     def __cinit__(self):
         self.there = NULL
-        self.allowed = NULL
 
     def __dealloc__(self):
         free(self.there)
-        free(self.allowed)
 
     def __init__(self, data, int loss, coef, intercept, coef_grad, intercept_grad, n_threads):
         cdef Problem *p = &self.p
@@ -91,8 +88,8 @@ cdef class Evaluator(Job):
         # No share is to be had before the first task.
         p.next_chunk = INT64_MAX
         self.there = <int64_t *>calloc(n_threads, sizeof(int64_t))
-        self.allowed = <places *>calloc(n_threads, sizeof(places))
-        if self.there == NULL or self.allowed == NULL:
+        self.make_places()
+        if self.there == NULL:
             raise MemoryError()
         if p.x.layout == PACKED:
             p.n_threads = 1

@@ -289,3 +289,22 @@ def test_features_that_are_not_finite(bad, dtype):
         for y_, weight_ in ((y, None), (y, weight), (np.zeros(n, int), None)):
             with pytest.raises(ValueError, match="Input X contains"):
                 schuss.LogisticRegression(**options).fit(X, y_, weight_)
+
+
+@pytest.mark.parametrize("wrong", (np.nan, np.inf))
+def test_prediction_refuses_what_is_not_finite(wrong):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 3))
+    model = schuss.LogisticRegression().fit(X, X[:, 0] > 0)
+    X[41, 2] = wrong
+    message = "Input X contains NaN" if np.isnan(wrong) else "Input X contains infinity"
+    for answer in (model.predict, model.predict_proba, model.decision_function):
+        with pytest.raises(ValueError, match=message):
+            answer(X)
+
+
+def test_scores_of_finite_rows_may_overflow():
+    X = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    model = schuss.LogisticRegression(C=1e3).fit(X, [0, 0, 1, 1])
+    largest = np.finfo(np.float64).max
+    assert model.predict_proba([[largest], [-largest]]).tolist() == [[0, 1], [1, 0]]

@@ -442,38 +442,28 @@ class _SigmoidNeuron(BaseEstimator):
             assert_all_finite(X, input_name=f"eval_set, as {dtype}: X")
         return X, self._check_eval_y(X, y), None
 
-    def _scores(self, X):
-        """Scores z of shape (n, K), all of them finite.
-
-        NaN or infinity in X makes every score of its row NaN or infinite, as 0 * inf is NaN;
-        so X is read once, and looked at only where a score tells that something is wrong.
-        """
+    def _check_fitted(self):
         if not hasattr(self, "coef_"):
             check_is_fitted(self, "coef_")
+
+    def _answers(self, X, activation, mirrored=False):
+        """Activated scores of shape (n, K), of scores that are all finite."""
+        self._check_fitted()
         X = data.check_features(X, estimator=self, reset=False, finite=True)
-        with np.errstate(over="ignore", invalid="ignore"):
-            z = self._apply(X, *self._weights(), Activation.IDENTITY)
-        if not (finite := np.isfinite(z)).all():
+        weights = self._weights()
+        n_threads = threads.for_pass(self.n_jobs, data.size(X) * len(weights[0]))
+        answers, finite = predict(X, *weights, activation, n_threads, mirrored)
+        if not finite:
             with np.errstate(over="ignore", invalid="ignore"):
                 assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
-            wrong = np.flatnonzero(~finite.all(axis=1))
+            z, _ = predict(X, *weights, Activation.IDENTITY, n_threads)
+            wrong = np.flatnonzero(~np.isfinite(z).all(axis=1))
             raise ValueError(
                 f"X: features are so large that scores overflow in {z.dtype}, in {len(wrong)} of "
                 f"{len(z)} rows, first in row {wrong[0]}. Scale X as the rows that were fitted, "
                 "leave out rows that hold placeholders for missing values, or pass X as float64."
             )
-        return z
-
-    def _apply(self, X, coef, intercept, activation):
-        """What the backend's `predict` makes of checked rows, of shape (n, len(coef))."""
-        n_threads = threads.for_pass(self.n_jobs, data.size(X) * len(coef))
-        return predict(X, coef, intercept, activation, n_threads)
-
-    def _activate(self, z, activation, signs=(1.0,)):
-        """An activation of ``sign * z`` for each sign, of shape (z.size, len(signs))."""
-        return self._apply(
-            z.reshape(-1, 1), np.array(signs)[:, None], np.zeros(len(signs)), activation
-        )
+        return answers
 
 
 class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
@@ -676,7 +666,7 @@ default="gd"
         -------
         ndarray of shape (n,), or (n, n_classes) for several classes
         """
-        z = self._scores(X)
+        z = self._answers(X, Activation.IDENTITY)
         return z[:, 0] if z.shape[1] == 1 else z
 
     def predict(self, X):
@@ -690,7 +680,7 @@ default="gd"
         -------
         ndarray of shape (n,)
         """
-        z = self._scores(X)
+        z = self._answers(X, Activation.IDENTITY)
         return self.classes_[z.argmax(axis=1) if z.shape[1] > 1 else (z[:, 0] > 0).astype(int)]
 
     def predict_proba(self, X):
@@ -705,11 +695,10 @@ default="gd"
         ndarray of shape (n, n_classes)
             For several classes the answers of their neurons, divided by their sum.
         """
-        z = self._scores(X)
-        if z.shape[1] == 1:
-            # Neither probability is 1 minus the other, which would lose digits.
-            return self._activate(z, Activation.LOGISTIC, (-1.0, 1.0))
-        return np.exp(self._log_shares(z))
+        self._check_fitted()
+        if self._n_outputs() == 1:
+            return self._answers(X, Activation.LOGISTIC, mirrored=True)
+        return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X):
         """Logarithms of the probabilities, finite where the probabilities round to 0.
@@ -722,13 +711,10 @@ default="gd"
         -------
         ndarray of shape (n, n_classes)
         """
-        z = self._scores(X)
-        if z.shape[1] == 1:
-            return self._activate(z, Activation.LOG_LOGISTIC, (-1.0, 1.0))
-        return self._log_shares(z)
-
-    def _log_shares(self, z):
-        logs = self._activate(z, Activation.LOG_LOGISTIC).reshape(z.shape)
+        self._check_fitted()
+        if self._n_outputs() == 1:
+            return self._answers(X, Activation.LOG_LOGISTIC, mirrored=True)
+        logs = self._answers(X, Activation.LOG_LOGISTIC)
         return logs - logsumexp(logs, axis=1, keepdims=True)
 
     def _n_outputs(self):
@@ -831,7 +817,7 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         -------
         ndarray of shape (n,)
         """
-        return self._activate(self._scores(X), Activation.LOGISTIC)[:, 0]
+        return self._answers(X, Activation.LOGISTIC)[:, 0]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -350,13 +350,32 @@ class Objective:
         return np.clip(mean, 0.0, 1.0)
 
 
-def predict(X, coef, intercept, activation, n_threads):
-    """Activated scores of checked rows, shape (n, K), by the backend in force."""
+def predict(X, coef, intercept, activation, n_threads, mirrored=False):
+    """Activated scores of rows, by the backend in force.
+
+    NaN or infinity in X makes every score of its row NaN or infinite, as 0 * inf is NaN. So X is
+    read once, and looked at only where a score tells that something is wrong.
+
+    Parameters
+    ----------
+    X : from `data.check_features`
+    mirrored : bool
+        Whether there is one neuron, whose answers to -z come first.
+
+    Returns
+    -------
+    out : ndarray of shape (n, K), or (n, 2) if `mirrored`
+    finite : bool
+        Whether all scores are, before the activation.
+    """
     dtype = data.real_type(X)
+    if mirrored:
+        # Neither probability is 1 minus the other, which would lose digits.
+        coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
     out = np.empty((X.shape[0], len(coef)), dtype)
     backend = backends.current()
     with np.errstate(over="ignore", invalid="ignore"):
-        backend.predict(
+        finite = backend.predict(
             backend.prepare(X),
             np.ascontiguousarray(coef, dtype),
             np.ascontiguousarray(intercept, dtype),
@@ -364,7 +383,7 @@ def predict(X, coef, intercept, activation, n_threads):
             out,
             threads.useful(n_threads, data.size(X) * len(coef)),
         )
-    return out
+    return out, finite
 
 
 # Products of a row and a weight, in a batch, that are worth a thread that is awake. Half a million

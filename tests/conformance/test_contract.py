@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schuss.backends import contract
-from schuss.constants import Loss
+from schuss.constants import Activation, Loss
 
 from . import cases
 
@@ -40,6 +40,29 @@ def test_no_other_public_function(backend):
     }
     assert public - MEASURES == set(contract.FUNCTIONS)
     assert backend.__name__ == f"schuss.backends.{backend.NAME}_"
+
+
+@pytest.mark.parametrize("n", (1, 17, 300))
+@pytest.mark.parametrize("real", ("float32", "float64"))
+def test_prediction_tells_whether_all_scores_are_finite(kernels, real, n):
+    """Of rows, never of what fills up a register, and before the activation hides it."""
+    X = np.ones((n, 5), real)
+    coef, intercept = np.array([[1, 0, 1, 1, 1]], real), np.zeros(1, real)
+    out = np.empty((n, 1), real)
+
+    def finite():
+        prepared = kernels.prepare(X)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return kernels.predict(prepared, coef, intercept, Activation.LOGISTIC, out, 1)
+
+    assert finite() is True
+    for wrong in (np.nan, np.inf, -np.inf):
+        for row, column in ((0, 0), (n - 1, 4), (n // 2, 1)):
+            X[row, column] = wrong
+            assert finite() is False
+            X[row, column] = 1
+    X[n - 1] = np.finfo(real).max
+    assert finite() is False
 
 
 def test_subnormal_numbers_survive(backend):

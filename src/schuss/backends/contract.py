@@ -417,6 +417,11 @@ def predict(X, coef, intercept, activation, out, n_threads):
     X : from prepare()
     activation : constants.Activation
     out : real array of shape (n, K), C order, OUT
+
+    Returns
+    -------
+    bool
+        Whether every score is finite, which no activation could tell afterwards. So X was, too.
     """
 
 

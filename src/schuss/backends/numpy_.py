@@ -201,13 +201,16 @@ def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
+    finite = True
     for rows in _blocks(0, X.shape[0]):
         z = _read(X, rows) @ coef.T + intercept
+        finite = finite and bool(np.isfinite(z).all())
         if activation == Activation.LOGISTIC:
             z = _logistic_pair(z)[0]
         elif activation == Activation.LOG_LOGISTIC:
             z = -_log1pexp(-z)
         out[rows] = z
+    return finite
 
 
 def walk(function, state, rule, limits, trail, rates, path, values):

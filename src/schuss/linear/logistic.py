@@ -291,13 +291,15 @@ default="lbfgs"
         return tags
 
     def _apply(self, X, activation, mirrored=False):
-        X = data.check_features(X, estimator=self, reset=False)
+        rows = data.check_features(X, estimator=self, reset=False, finite=True)
         coef, intercept = self.coef_, self.intercept_
-        if mirrored:
-            coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
-        if X.dtype == np.float32 and coef.dtype == np.float64:
-            X = X.astype(np.float64)
-        return predict(X, coef, intercept, activation, threads.available())
+        if rows.dtype == np.float32 and coef.dtype == np.float64:
+            rows = rows.astype(np.float64)
+        answers, finite = predict(rows, coef, intercept, activation, threads.available(), mirrored)
+        if not finite:
+            # Answers to rows that are finite stand, however large their scores.
+            data.check_features(X, estimator=self, reset=False)
+        return answers
 
     def _resolve_penalty(self):
         """Share of the L1 penalty, and whether there is a penalty; scikit-learn's warnings."""
