@@ -1,6 +1,6 @@
 """How near schuss comes to the machine's limit: ``python -m bench.limits``.
 
-Eight rows, each measured in rounds of its own with whatever it is compared with, beside the
+Nine rows, each measured in rounds of its own with whatever it is compared with, beside the
 value aimed at:
 
 a  one epoch, as a share of the sequential read rate
@@ -11,6 +11,7 @@ e  two threads against one
 f  sparse rows against SciPy's two products
 g  prediction against NumPy, and of one row against scikit-learn
 h  the Numba backend against the NumPy loop
+i  more threads than are of use, against one
 """
 
 import argparse
@@ -18,8 +19,10 @@ import gc
 import json
 import multiprocessing
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -29,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from schuss import SigmoidClassifier, SigmoidRegressor, threads
+from schuss import SigmoidClassifier, SigmoidRegressor, threads, train
 from schuss.bench import memory, report
 from schuss.bench.libraries import LIBRARIES
 from schuss.bench.problems import ORDERS, PROBLEMS, Problem, Task
@@ -68,6 +71,10 @@ PREDICT_GAIN = 1.3
 ONE_ROW_GAIN = 4.0
 NUMBA_GAIN = 2.0
 NUMBA_MIN_ROWS = 569
+NO_HARM = 0.98
+# What row i allows, and the epochs of a fit: few, so that what a thread costs at all shows.
+ALLOWED_THREADS = (2, 8)
+FEW_EPOCHS = 50
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,10 @@ class Plan:
     scaling: tuple[Problem, ...] = tuple(
         PROBLEMS[name] for name in ("20000x100", "100000x100", "1000000x100")
     )
+    small: tuple[Problem, ...] = tuple(
+        PROBLEMS[name] for name in ("4x2", "100x2", "breast-cancer", "digits")
+    )
+    crowded: tuple[Problem, ...] = (PROBLEMS["20000x100"], PROBLEMS["100000x100"])
     large: Problem = PROBLEMS["1000000x100"]
     sparse: Problem = PROBLEMS["sparse"]
     one_row: Problem = PROBLEMS["breast-cancer"]
@@ -410,6 +421,70 @@ def _one_row(plan):
     )
 
 
+def harmless_threads(plan: Plan) -> Iterator[Line]:
+    for problem in plan.small:
+        yield from _allowed(problem.load(), plan, "")
+    with _busy_processors():
+        for problem in plan.crowded:
+            yield from _allowed(problem.load(), plan, ", all processors busy")
+
+
+def _allowed(task, plan, where):
+    """`train` and a fit, with each number of threads against one."""
+    calls = {
+        "train": lambda n: train(
+            task.X, task.codes, learning_rate=task.learning_rate, epochs=FEW_EPOCHS, n_jobs=n
+        ).coef[0],
+        "SigmoidClassifier.fit": lambda n: SigmoidClassifier(
+            learning_rate=task.learning_rate, max_iter=FEW_EPOCHS, tol=0.0, n_jobs=n
+        ).fit(task.X, task.codes).coef_[0],
+    }  # fmt: skip
+    for name, call in calls.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = call(1)
+
+            def check(coef, expected=expected):
+                if not np.array_equal(coef, expected):
+                    raise Refused("another number of threads gave other bits")
+
+            works = {
+                f"{n}": Work(lambda n=n, call=call: call(n), check=check)
+                for n in (1, *ALLOWED_THREADS)
+            }
+            timed = interleave(works, n_threads=min(2, threads.available()), **plan.timing)
+        for n in ALLOWED_THREADS:
+            yield Line(
+                "i",
+                f"{task.name} {name}, {_threads(n)}{where}",
+                "× one thread",
+                timed.ratio(f"{n}", to="1").tolist(),
+                timed.probe_seconds,
+                NO_HARM,
+                note=_refusal(timed, f"{n}", "1"),
+            )
+
+
+@contextmanager
+def _busy_processors():
+    """As many processes that do nothing but work as this one may use processors."""
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=_spin, daemon=True) for _ in range(threads.available())]
+    try:
+        for other in others:
+            other.start()
+        yield
+    finally:
+        for other in others:
+            other.terminate()
+            other.join()
+
+
+def _spin():
+    while True:
+        pass
+
+
 def _same(got, expected):
     tolerance = 1e-5 if got.dtype == np.float32 else 1e-12
     if got.shape != expected.shape or not np.allclose(got, expected, rtol=0, atol=tolerance):
@@ -435,6 +510,7 @@ ROWS = {
     "f": sparse_rows,
     "g": prediction,
     "h": loops,
+    "i": harmless_threads,
 }
 
 

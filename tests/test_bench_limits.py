@@ -20,6 +20,8 @@ PLAN = limits.Plan(
     widths=(3, 16),
     loops=(replace(PROBLEMS["4x2"], epochs=20), SMALL),
     scaling=(SMALL,),
+    small=(SMALL,),
+    crowded=(SMALL,),
     large=SMALL,
     sparse=SPARSE,
     rounds=3,
@@ -166,7 +168,7 @@ def test_two_threads_on_one_processor(monkeypatch):
     assert line.note == "skipped: one processor"
 
 
-@pytest.mark.parametrize(("letter", "n_lines"), [("e", 2), ("f", 2), ("g", 5)])
+@pytest.mark.parametrize(("letter", "n_lines"), [("e", 2), ("f", 2), ("g", 5), ("i", 8)])
 def test_the_other_rows(letter, n_lines, compiled, two_processors):
     lines = lines_of(letter)
 

@@ -42,14 +42,23 @@ def test_negative_numbers_count_from_all():
     assert threads.available(-everything - 5) == 1
 
 
+def test_no_more_threads_than_processors_are_worth_waking(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 3)
+    assert threads.useful(8, elements=10**9) == 3
+    assert threads.useful(8, elements=2 * threads.MIN_ELEMENTS_PER_THREAD) == 2
+    assert threads.useful(2, elements=10**9) == 2
+    assert threads.useful(8, elements=10) == 1
+
+
 def test_limits_of_threadpoolctl_are_respected():
     with threadpool_limits(1):
         assert threads.available() == 1
 
 
 @pytest.fixture
-def rows():
+def rows(monkeypatch):
     """Large enough for two threads to be worth their while, and quick to send elsewhere."""
+    monkeypatch.setattr(threads, "processors", lambda: 8)
     X = np.random.default_rng(0).integers(0, 256, (25_000, 100), np.uint8)
     assert threads.useful(8, X.size) == 2
     return X, (X[:, 0] > 99).astype(float)
