@@ -52,7 +52,7 @@ cdef inline Py_ssize_t rows_of_block(Py_ssize_t n, Py_ssize_t row_bytes) noexcep
             rows *= 2
         return rows
     rows = CACHED_BLOCK_BYTES if cached else ROWS_BLOCK_BYTES
-    return between(8, rows // row_bytes // 8 * 8, 128)
+    return between(16, rows // row_bytes // 16 * 16, 128)
 
 
 cdef inline Py_ssize_t beyond_boundary(const char *base) noexcept nogil:
