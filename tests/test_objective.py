@@ -110,7 +110,8 @@ def test_value_has_the_penalty_and_constant_has_not():
     assert free == pytest.approx(np.log(2))
 
 
-def test_threads_are_woken_by_the_work_of_a_step():
+def test_threads_are_woken_by_the_work_of_a_step(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 8)
     X = np.broadcast_to(np.zeros((1, 1)), (3 * threads.MIN_ELEMENTS_PER_THREAD, 1))
     y = np.zeros(len(X), np.uint8)
     found = objective(X, y, n_threads=8)
@@ -119,7 +120,8 @@ def test_threads_are_woken_by_the_work_of_a_step():
     assert objective(X, y, n_threads=8, n_outputs=2).n_threads() == 6
 
 
-def test_threads_of_a_network_meet_for_batches_that_are_worth_it():
+def test_threads_of_a_network_meet_for_batches_that_are_worth_it(monkeypatch):
+    monkeypatch.setattr(threads, "processors", lambda: 8)
     n, network = 3 * threads.MIN_ELEMENTS_PER_THREAD // 1000, Network((100, 10), 0, 0)
     X = np.broadcast_to(np.zeros((1, 1)), (n, 100))
     found = NetworkObjective(
