@@ -11,7 +11,8 @@ cdef enum Layout:
 cdef enum:
     # A block is read twice, the second time from the cache. On Zen 5 blocks of 4 KiB are best
     # where X comes from memory, four times as long ones where X as a whole is in a cache, because
-    # they hide more of the costs' latency. Long rows: as many as the first cache holds.
+    # they hide more of the costs' latency. Long rows: four from memory, from a cache as many as
+    # the first cache holds.
     ROWS_BLOCK_BYTES = 4096
     CACHED_BYTES = 16777216
     CACHED_BLOCK_BYTES = 16384

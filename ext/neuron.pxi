@@ -367,7 +367,7 @@ cdef void block_prediction(
     cdef real *z
     cdef vreal b, score, doubt = v_set(0)
     cdef Block block
-    if p.x.layout == ROWS:
+    if p.x.layout == ROWS and p.x.row_stride == p.x.d * REAL_SIZE:
         # Processors ask for too little by themselves: 16.0 -> 10.2 ms for 1,000,000 x 100
         # float32, which take 9.7 ms to read (Zen 5). Requests spread over the loop, as those of
         # a pass (`Coming`) are, took 12.4 ms; in float64, blocks of twice the size 23.8 ms

@@ -1,5 +1,6 @@
 /* Where the threads of one call meet. The threads themselves are Python's: portable, and
-   nothing of them outlives the call, so a child of fork() finds nothing half-locked. */
+   nothing of them outlives the call, but for an evaluator's (passes.pxi), which linger a few
+   milliseconds; a child of fork() finds nothing half-locked. */
 #ifndef SCHUSS_TEAM_H
 #define SCHUSS_TEAM_H
 
@@ -13,7 +14,8 @@
 #define atomic_next(p) ((int64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), 1))
 #define cpu_relax() YieldProcessor()
 #define give_way() SwitchToThread()
-#define nap() Sleep(1)
+/* Sleep's shortest is a tick of the clock, up to 15.6 ms. */
+#define nap() SwitchToThread()
 static inline int64_t nanoseconds(void) { return (int64_t)GetTickCount64() * 1000000; }
 #else
 #include <sched.h>

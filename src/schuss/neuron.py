@@ -119,7 +119,8 @@ def train(
     checkpoint : str or path, optional
         File to which the state is written every minute and at the end. Where it exists
         and belongs to the same call, training goes on from it, and ends at the same bits
-        as without the interruption. `epochs` counts those in the file: it may be larger
+        as without the interruption (X of more than 16 MB, where it begins at the same place
+        within a cache line). `epochs` counts those in the file: it may be larger
         than in the call before, and must not be smaller than what is done.
 
     Returns

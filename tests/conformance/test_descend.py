@@ -106,6 +106,16 @@ def test_batch_sizes(backend, reference, batch_size):
     same_run(backend, reference, small(), rule, order, f"batches of {batch_size}")
 
 
+@pytest.mark.parametrize(("n", "batch_size"), ((300, 7), (300, 150), (700, 270)))
+@pytest.mark.parametrize("order", ("C", "F"))
+def test_batches_begin_within_what_lies_together(backend, reference, order, n, batch_size):
+    """Small X may be copied into blocks of its own; a batch begins anywhere in them."""
+    p = small(n=n)
+    p.X = np.asarray(p.X, order=order)
+    rule = cases.rule(batch_size=batch_size, learning_rate=0.01)
+    same_run(backend, reference, p, rule, None, f"{n} rows by {batch_size}")
+
+
 @pytest.mark.parametrize("kind", BATCHES)
 @pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
 def test_chunks_change_no_bit(backend, solver, kind):

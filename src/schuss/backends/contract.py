@@ -94,7 +94,7 @@ class NewtonRule(NamedTuple):
     noise: float  # relative error of the objective
     armijo: float = ARMIJO
     singular: float = SINGULAR
-    steps: int = FACTOR_STEPS  # that a factor serves for, at most
+    steps: int = FACTOR_STEPS  # whose pairs mend a factor, at most; not less than 1
 
 
 class Function(NamedTuple):
@@ -286,8 +286,8 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
 def newton(data, rule, theta, gradient, model, helper):
     """Whole steps of Newton's method, for one neuron on dense rows.
 
-    The factor of a Hessian serves for up to `steps` of them, as long as each multiplies the
-    largest entry of the gradient by `rate` or less; the pairs of L-BFGS mend it. Where a step
+    The factor of a Hessian serves on as long as each step multiplies the largest entry of the
+    gradient by `rate` or less, until `steps` pairs of L-BFGS mend it. Where a step
     by the factor of an earlier place is refused, that of the place itself takes its turn.
 
     A call stops early where `rule` says so, before a step that the objective refuses, and where

@@ -660,6 +660,22 @@ def _choose_source(values, indices, indptr, scratch, columns, rows, own, ordered
     return _converted if isinstance(scratch, types.Array) else _in_place
 
 
+def _together(values, columns, ordered, first):
+    """How many rows from `first` on one tile can have: of columns, those of one panel."""
+
+
+@overload(_together, jit_options=_INLINED)
+def _choose_together(values, columns, ordered, first):
+    if columns is types.none:
+        return lambda values, columns, ordered, first: 1 << 62
+
+    def in_panel(values, columns, ordered, first):
+        height = values.shape[1]
+        return 1 << 62 if ordered else height - first % height
+
+    return in_panel
+
+
 @register_jitable
 def _first_of(panels, d, row):
     """Where a row is in the first column of its panel, in numbers."""
@@ -808,8 +824,9 @@ def _pass(
     tile, lines, fetched, ahead = _source(
         values, indices, indptr, scratch, columns, rows, own, ordered
     )
-    for first in range(start, stop, block):
-        m = min(block, stop - first)
+    first = start
+    while first < stop:
+        m = min(block, stop - first, _together(values, columns, ordered, first))
         for r in range(m):
             rows[r] = order[first + r] if ordered else first + r
         for r in range(m, m + (-m) % LINES):
@@ -849,7 +866,8 @@ def _pass(
                 e[r] = 0
             _pull(tile, lines, every, ahead, m, e, work, partial, k, d)
         since_flush += m
-        if since_flush >= flush_rows or first + block >= stop:
+        first += m
+        if since_flush >= flush_rows or first >= stop:
             _flush(partial, total)
             since_flush = 0
     for k in range(n_outputs):

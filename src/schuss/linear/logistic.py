@@ -70,7 +70,8 @@ class LogisticRegression(_LogisticRegression):
     class_weight : dict, "balanced" or None, default=None
         Factors of the sample weights.
     random_state : int, RandomState or None, default=None
-        Ignored: the same data give the same bits.
+        Ignored: the same data give the same bits (X of more than 16 MB, where it begins at
+        the same place within a cache line).
     solver : {"lbfgs", "liblinear", "newton-cg", "newton-cholesky", "sag", "saga"}, \
 default="lbfgs"
         All names are accepted, with the penalties that scikit-learn allows for each, and

@@ -1,8 +1,8 @@
 """Newton's method and L-BFGS on the fused pass, with or without an L1 penalty.
 
 One loop serves them all: a model of the curvature turns the gradient into a direction,
-pairs of steps and changes of the gradient mend it (L-BFGS; none for Newton's method, whose
-model is new at each step), and a line search keeps what improves the objective.
+pairs of steps and changes of the gradient mend it (L-BFGS; in Newton's method, where a factor
+serves for several steps), and a line search keeps what improves the objective.
 
 Where n is much larger than d the model is the Hessian on a sample of the rows at the
 sample's own optimum, which also is where the run begins. A sample that misleads costs
@@ -70,7 +70,9 @@ class SecondOrder:
     tol : float
         Stop where no entry of the smallest subgradient is larger.
     exact : bool
-        Newton's method with the Hessian of all rows at each step, whatever it costs.
+        Newton's method, whatever it costs.
+    reuses : bool
+        Whether a factor may then serve for several steps.
     intercept_scaling, units : float or None, ndarray or None
         As `problem.Problem` takes it.
     doubt : callable or None
@@ -88,7 +90,7 @@ class SecondOrder:
 
     def __init__(
         self, objective, coef, intercept, *,
-        tol=0.0, exact=False, intercept_scaling=None, units=None, doubt=None,
+        tol=0.0, exact=False, reuses=False, intercept_scaling=None, units=None, doubt=None,
     ):  # fmt: skip
         self.objective = objective
         self.tol = tol
@@ -113,7 +115,7 @@ class SecondOrder:
         newton = exact or (small and not sampled)
         self.method = "newton" if newton else "lbfgs"
         self._sample = rows if sampled and not newton else 0
-        self._reuses = convex and not exact
+        self._reuses = convex and (reuses or not exact)
         self._helper = None
         # The diagonal of the Hessian as the model, until steps do not improve anything.
         self._scales = convex and not newton
@@ -537,12 +539,10 @@ class SecondOrder:
     def _on(self, objective):
         """A run of Newton's method on a sample."""
         coef, intercept = np.zeros_like(self.state.coef), np.zeros_like(self.state.intercept)
-        part = SecondOrder(
-            objective, coef, intercept, exact=True,
+        return SecondOrder(
+            objective, coef, intercept, exact=True, reuses=True,
             intercept_scaling=self.problem.intercept_scaling, units=self.problem.units,
         )  # fmt: skip
-        part._reuses = True
-        return part
 
 
 def _choose(objective, m):
