@@ -45,9 +45,19 @@ cdef inline Py_ssize_t between(Py_ssize_t low, Py_ssize_t value, Py_ssize_t high
     return low if value < low else (high if value > high else value)
 
 
+cdef inline real *from_cache_line(real *memory) noexcept nogil:
+    """The first boundary of a cache line in memory that has a line to spare."""
+    return <real *>(<size_t>memory + (CACHE_LINE - 1) & ~<size_t>(CACHE_LINE - 1))
+
+
+cdef inline bint stays_cached(Py_ssize_t n, Py_ssize_t row_bytes) noexcept nogil:
+    """Whether X as a whole stays in a cache from pass to pass."""
+    return n <= CACHED_BYTES // row_bytes
+
+
 cdef inline Py_ssize_t rows_of_block(Py_ssize_t n, Py_ssize_t row_bytes) noexcept nogil:
     cdef Py_ssize_t rows = LONG_BLOCK_ROWS
-    cdef bint cached = n <= CACHED_BYTES // row_bytes
+    cdef bint cached = stays_cached(n, row_bytes)
     if row_bytes > SHORT * LANES * REAL_SIZE:
         while cached and rows < 16 and 2 * rows * row_bytes <= CACHED_LONG_BLOCK_BYTES:
             rows *= 2
@@ -168,7 +178,7 @@ cdef class Matrix:
             x.group = round_up(GROUP_ROWS, x.block)
 
         # Only of what comes from memory: the sums of smaller X do not depend on where it lies.
-        if x.n > CACHED_BYTES // (x.width * REAL_SIZE) and (
+        if not stays_cached(x.n, x.width * REAL_SIZE) and (
             x.layout == ROWS and x.d > SHORT * LANES
             and x.row_stride % (LANES * REAL_SIZE) == 0
             or x.layout == COLUMNS and x.column_stride % (LANES * REAL_SIZE) == 0
@@ -201,7 +211,7 @@ cdef class Matrix:
             raise MemoryError()
         # A register of 512 bits that straddles two cache lines costs twice as much: 1797 x 64
         # took 5.4 microseconds an epoch instead of 4.4 (Zen 5), as chance would have it.
-        x.panels = <real *>(<size_t>self.memory + 63 & ~<size_t>63)
+        x.panels = from_cache_line(self.memory)
         with nogil:
             for i in range(self.lines.n):
                 convert_line(line, self.lines.base + i * self.lines.row_stride, self.lines.d,

@@ -914,7 +914,7 @@ cdef class NetworkJob(Job):
                 self.doubles = <double *>calloc(n_doubles, sizeof(double))
                 if self.reals == NULL or self.doubles == NULL:
                     raise MemoryError()
-                free_ = <real *>(<size_t>self.reals + 63 & ~<size_t>63)
+                free_ = from_cache_line(self.reals)
                 free_doubles = self.doubles
         for layer_ in range(net.n_layers):
             layer = &net.layers[layer_]

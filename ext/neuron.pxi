@@ -782,7 +782,7 @@ cdef class Job:
         if self.memory == NULL or self.values == NULL or p.scratch == NULL:
             raise MemoryError()
         p.partial_value = self.values
-        free_ = <real *>(<size_t>self.memory + 63 & ~<size_t>63)
+        free_ = from_cache_line(self.memory)
         p.padded_step = round_up(n, LANES)
         p.padded_targets = free_
         p.padded_weights = free_ + K * p.padded_step

@@ -261,7 +261,7 @@ cdef class Newton(Job):
         self.reals = <real *>malloc(64 + REAL_SIZE * (
             n_threads * c.block_reals + c.n_chunks * c.width * c.width
         ))
-        c.blocks = <real *>(<size_t>self.reals + 63 & ~<size_t>63)
+        c.blocks = from_cache_line(self.reals)
         c.sums = c.blocks + n_threads * c.block_reals
         self.most_pairs = rule.steps
         self.doubles = <double *>malloc(sizeof(double) * (
