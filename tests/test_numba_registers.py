@@ -5,7 +5,7 @@ import pytest
 
 numba = pytest.importorskip("numba")
 
-from schuss.backends import registers  # noqa: E402
+from schuss.backends.numba_kernels import registers  # noqa: E402
 
 # Narrower ones than the processor's own are the path of other processors; wider ones are
 # cut in pieces by LLVM.

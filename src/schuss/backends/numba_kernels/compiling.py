@@ -1,0 +1,86 @@
+"""How the functions of this package are compiled, and for which types."""
+
+import functools
+import hashlib
+from importlib import resources
+
+import numba
+from numba import types
+
+
+def _can_cache():
+    try:
+        numba.njit(cache=True)(lambda: None)
+    except RuntimeError:  # no folder can be written: neither here nor in the user's home
+        return False
+    return True
+
+
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_KEPT = {**_OPTIONS, "cache": _can_cache()}
+# Sums may be reordered; NaN and infinities must still be seen.
+_SUMS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
+INLINED = {**_SUMS, "forceinline": True}
+sums = numba.njit(**{**_OPTIONS, **_SUMS})
+# Compensated steps may not be.
+exact = numba.njit(fastmath={"contract"}, **_OPTIONS)
+exact_inlined = numba.njit(fastmath={"contract"}, forceinline=True, **_OPTIONS)
+# Nor products be fused with sums, where a path must be that of other code.
+strict = numba.njit(**_OPTIONS)
+
+
+def _digest():
+    """Of all that compiled code is made of; Numba looks at a function's own file only."""
+    schuss = resources.files("schuss")
+    folder = sorted((schuss / "backends" / "numba_kernels").iterdir(), key=lambda file: file.name)
+    files = [file for file in folder if file.name.endswith(".py")]
+    content = hashlib.sha256()
+    for file in (*files, schuss / "backends" / "contract.py", schuss / "constants.py"):
+        content.update(file.read_bytes())
+    return content.hexdigest()[:16]
+
+
+_DIGEST = _digest()
+_NUMBERS = {int: types.int64, float: types.float64, bool: types.boolean}
+
+
+def compiled_for(signature):
+    """Decorator of what Python calls: ``function(*kind)`` is compiled for ``signature(*kind)``.
+
+    The types are written out so that their number is bounded; arrays of other layouts are not
+    recompiled for but refused.
+    """
+
+    def decorate(function):
+        # A part of the name of the file that it is kept in.
+        function.__qualname__ += f"_{_DIGEST}"
+
+        @functools.cache
+        def for_kind(*kind):
+            return numba.njit(signature(*kind), **_KEPT)(function)
+
+        return for_kind
+
+    return decorate
+
+
+def array(dtype, ndim, layout="C", **flags):
+    return types.Array(numba.from_dtype(dtype), ndim, layout, **flags)
+
+
+def given(dtype, ndim, layout="C", **flags):
+    """An array that is only read."""
+    return array(dtype, ndim, layout, readonly=True, **flags)
+
+
+def tuple_type(kind):
+    """Of a named tuple of numbers."""
+    return types.NamedTuple([_NUMBERS[number] for number in kind.__annotations__.values()], kind)
+
+
+def of_its_types(numbers):
+    """A named tuple with each number in the type that it is declared with."""
+    kind = type(numbers)
+    return kind(
+        *(to(value) for to, value in zip(kind.__annotations__.values(), numbers, strict=True))
+    )
