@@ -9,10 +9,17 @@ cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noex
     """r with e^a = 2^power (1 + r)."""
     # Neighbouring terms in pairs: half as long a chain of operations as Horner's, which small
     # problems wait for.
-    cdef vreal n = v_round(a * v_set(<real>1.4426950408889634)), r, p, q, r2, r4
+    cdef vreal n = v_round(a * v_set(<real>1.4426950408889634)), r, rest, p, q, r2, r4
     if REAL_SIZE == 4:
-        # log(2) in two parts, the first short enough for n times it to be exact.
-        r = a - n * v_set(<real>0.693145751953125) - n * v_set(<real>1.428606765330187e-06)
+        if FUSED:
+            # The remainder of log(2) as the next float is exact, and what that lacks, at most
+            # 3e-7, is soon enough for the last addition.
+            r = a - n * v_set(<real>0.693147182464599609375)
+            rest = r + n * v_set(<real>1.904654323148236e-09)
+        else:
+            # log(2) in two parts, the first short enough for n times it to be exact.
+            r = a - n * v_set(<real>0.693145751953125)
+            r = rest = r - n * v_set(<real>1.428606765330187e-06)
         r2 = r * r
         p = v_set(<real>0.00019891981313977690212) * r + v_set(<real>0.0013934541928270264477)
         q = v_set(<real>0.0083333100242252924299) * r + v_set(<real>0.041666456809677876034)
@@ -20,7 +27,8 @@ cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noex
         q = v_set(<real>0.16666666682534356071) * r + v_set(<real>0.50000000142862234172)
         p = p * r2 + q
     else:
-        r = a - n * v_set(<real>0.6931471803691238) - n * v_set(<real>1.9082149292705877e-10)
+        r = a - n * v_set(<real>0.6931471803691238)
+        r = rest = r - n * v_set(<real>1.9082149292705877e-10)
         r2 = r * r
         r4 = r2 * r2
         p = v_set(<real>2.0915442297780115216e-9) * r + v_set(<real>2.5106274733573294687e-8)
@@ -34,20 +42,22 @@ cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noex
         )
         p = (p * r4 + q) * r + v_set(<real>0.5)
     power[0] = n
-    reduced[0] = p * r2 + r
+    reduced[0] = p * r2 + rest
 
 
-cdef inline inlined_void exp_minus_abs(vreal z, vreal *e, vreal *rest) noexcept nogil:
-    """e^(-|z|) = e * (1 + rest), subnormal results included."""
-    # Below -104 (double: -746) the result rounds to 0; the bound keeps `v_scale` in its range.
-    cdef vreal a = v_at_least(v_minus_abs(z), -110 if REAL_SIZE == 4 else -750)
-    cdef vreal n, p, r, one = v_set(1)
-    exp_reduced(a, &r, &n)
-    p = one + r
-    # What the sum rounded away, over p; 1 / p = 1 - r is near enough for a last half bit.
-    a = r - (p - one)
-    rest[0] = a - a * r
-    e[0] = v_scale(p, n)
+cdef inline inlined_void exp_parts(vreal z, vreal *power, vreal *r) noexcept nogil:
+    """e^(-|z|) = power (1 + r), with a power of two that may be subnormal."""
+    # Below -104 (double: -746) the result rounds to 0; the bound keeps `v_exp2` in its range.
+    cdef vreal a = v_at_least(v_minus_abs(z), -110 if REAL_SIZE == 4 else -750), n
+    exp_reduced(a, r, &n)
+    power[0] = v_exp2(n)
+
+
+cdef inline vreal exp_minus_abs(vreal z) noexcept nogil:
+    """e^(-|z|), subnormal results included."""
+    cdef vreal power, r
+    exp_parts(z, &power, &r)
+    return power + power * r
 
 
 cdef inline vreal log1p_unit(vreal e) noexcept nogil:
@@ -77,30 +87,28 @@ cdef inline vreal log1p_unit(vreal e) noexcept nogil:
 
 
 cdef inline inlined_void logistic_pair(
-    vreal z, vreal e, vreal rest, vreal *p, vreal *q
+    vreal power, vreal r, vreal *small, vreal *large
 ) noexcept nogil:
-    """sigma(z) and sigma(-z) from e^(-|z|) = e (1 + rest), neither by subtraction from 1.
+    """sigma(-|z|) and sigma(|z|) from e^(-|z|) = power (1 + r), neither by subtraction from 1.
 
     A Newton step for each mends the division and the rounding of 1 + e; their product,
     sigma', is then within 2.5 ULP.
     """
     cdef vreal one = v_set(1)
-    cdef vreal whole = one + e
-    cdef vreal more = e * rest
-    cdef vreal missing = (e - (whole - one)) + more
-    cdef vreal large = one / whole
-    cdef vreal small = e * large
-    small = small + large * (v_remainder(e, whole, small) + (more - missing * small))
-    large = large + large * (v_remainder(one, whole, large) - missing * large)
-    p[0] = v_where_negative(z, small, large)
-    q[0] = v_where_negative(z, large, small)
+    cdef vreal e = power + power * r
+    cdef vreal rest = power * r - (e - power)
+    # Not 1 + e, which would come later.
+    cdef vreal whole = (one + power) + power * r
+    cdef vreal missing = (e - (whole - one)) + rest
+    cdef vreal p = one / whole
+    cdef vreal q = e * p
+    small[0] = q + p * (v_remainder(e, whole, q) + (rest - missing * q))
+    large[0] = p + p * (v_remainder(one, whole, p) - missing * p)
 
 
 cdef inline vreal log_logistic(vreal z) noexcept nogil:
     """log sigma(z) = -log(1 + e^-z)."""
-    cdef vreal e, rest
-    exp_minus_abs(z, &e, &rest)
-    return v_where_negative(z, z, v_set(0)) - log1p_unit(e)
+    return v_where_negative(z, z, v_set(0)) - log1p_unit(exp_minus_abs(z))
 
 
 cdef inline vreal logistic_of(vreal z) noexcept nogil:
@@ -123,24 +131,37 @@ cdef inline vreal tanh_of(vreal z) noexcept nogil:
     return v_where_negative(z, v_set(0) - x, x)
 
 
-cdef inline inlined_void cost(
-    int loss, vreal z, vreal y, vreal *value, vreal *derivative
+cdef inline inlined_void cost_by_parts(
+    int loss, vreal z, vreal y, vreal weight, vreal power, vreal r, vreal small, vreal large,
+    vreal *value, vreal *derivative
 ) noexcept nogil:
-    """A cost c(z, y) and dc/dz; `loss` is a constant at every call."""
-    cdef vreal p, q, e, rest, residual, share
+    """As `cost`, from what `exp_parts` and `logistic_pair` give."""
+    cdef vreal of_small, of_large, residual, share
     if loss == LOSS_QUADRATIC:
-        value[0] = z * z * v_set(<real>0.5)
-        derivative[0] = z
+        value[0] = z * z * v_set(<real>0.5) * weight
+        derivative[0] = z * weight
         return
-    exp_minus_abs(z, &e, &rest)
-    logistic_pair(z, e, rest, &p, &q)
-    # p - y with no digit lost where p rounds to 0 or 1 and y is 0 or 1.
-    residual = p * (v_set(1) - y) - q * y
+    # sigma(z) (1 - y) - sigma(-z) y: no digit is lost where sigma rounds to 0 or 1 and y is 0 or
+    # 1. What depends on the sign is known long before the two are.
+    of_small = v_where_negative(z, v_set(1) - y, v_set(0) - y)
+    of_large = v_where_negative(z, v_set(0) - y, v_set(1) - y)
+    residual = small * of_small + large * of_large
     if loss == LOSS_SQUARED_ERROR:
-        value[0] = residual * residual * v_set(<real>0.5)
-        derivative[0] = residual * (p * q)
+        value[0] = residual * residual * v_set(<real>0.5) * weight
+        derivative[0] = residual * (small * (large * weight))
     else:
         # Its share of |z| is 0 for the right label, of an infinite score too.
         share = v_where_negative(z, y, v_set(1) - y)
-        value[0] = log1p_unit(e) + v_where_zero(share, share, share * v_abs(z))
-        derivative[0] = residual
+        share = v_where_zero(share, share, share * v_abs(z))
+        value[0] = (log1p_unit(power + power * r) + share) * weight
+        derivative[0] = residual * weight
+
+
+cdef inline inlined_void cost(
+    int loss, vreal z, vreal y, vreal weight, vreal *value, vreal *derivative
+) noexcept nogil:
+    """A cost c(z, y) and dc/dz, both weighted; `loss` is a constant at every call."""
+    cdef vreal power, r, small, large
+    exp_parts(z, &power, &r)
+    logistic_pair(power, r, &small, &large)
+    cost_by_parts(loss, z, y, weight, power, r, small, large, value, derivative)

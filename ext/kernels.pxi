@@ -21,6 +21,7 @@ cdef extern from "vec.h" nogil:
     ctypedef void inlined_void "INLINED_VOID"
     const int LANES
     const int REAL_SIZE
+    const bint FUSED
     vreal v_load(const real *p)
     void v_store(real *p, vreal v)
     vreal v_set(real x)
@@ -38,8 +39,12 @@ cdef extern from "vec.h" nogil:
     vreal v_remainder(vreal a, vreal b, vreal c)
     vreal v_round(vreal v)
     vreal v_exp2_whole(vreal n)
-    vreal v_scale(vreal v, vreal n)
+    vreal v_exp2(vreal n)
     real v_sum(vreal v)
+    vreal v_sum_all(vreal v)
+    vreal v_sum_fours(vreal v)
+    vreal v_repeat4(vreal v)
+    real v_first(vreal v)
     void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out)
     vreal v_fold4(vreal a, vreal b, vreal c, vreal d)
     vreal v_join(const vreal *folded)

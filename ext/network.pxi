@@ -245,7 +245,7 @@ cdef inline double single_strip(
         z[i] = y[i] = s[i] = 0
     i = 0
     while i < m:
-        cost(loss, v_load(z + i), v_load(y + i), &c, &d)
+        cost(loss, v_load(z + i), v_load(y + i), v_set(1), &c, &d)
         if loss == LOSS_LOG_LOSS:
             c = v_larger(floor, v_smaller(ceiling, c))
         total = total + c * v_load(s + i)
@@ -269,7 +269,7 @@ cdef double softmax_strip(
     cdef Py_ssize_t[STRIP] codes
     cdef Py_ssize_t i, k, row
     cdef real *t
-    cdef vreal top, total, share, e, rest
+    cdef vreal top, total, share, e
     cdef double loss = 0, product = 1, off
     for i in range(m):
         row = row_at(order, first + low + i)
@@ -291,7 +291,7 @@ cdef double softmax_strip(
             top = v_larger(top, v_load(turned + k * STRIP + i))
         total = v_set(0)
         for k in range(layer.d_out):
-            exp_minus_abs(v_load(turned + k * STRIP + i) - top, &e, &rest)
+            e = exp_minus_abs(v_load(turned + k * STRIP + i) - top)
             v_store(turned + k * STRIP + i, e)
             total = total + e
         v_store(tops + i, top)
@@ -327,7 +327,7 @@ cdef inline double logistic_row(
     low, high = v_set(<real>bounded(0)), v_set(<real>bounded(100))
     while j < layer.width:
         s = v_load(net.is_output + j) * v_set(weight)
-        cost(loss, v_load(z + j), v_load(y + j), &c, &d)
+        cost(loss, v_load(z + j), v_load(y + j), v_set(1), &c, &d)
         if loss == LOSS_LOG_LOSS:
             c = v_larger(low, v_smaller(high, c))
         v_store(g + j, d * s)
@@ -382,7 +382,7 @@ cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
     cdef Py_ssize_t j
     cdef real top = z[0]
     cdef double total = 0
-    cdef vreal t, e, rest, large
+    cdef vreal t, e, large
     if net.output == OUTPUT_SOFTMAX:
         for j in range(layer.d_out):
             top = max(top, z[j])
@@ -394,7 +394,7 @@ cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
         j = 0
         while j < layer.width:
             t = v_load(z + j)
-            exp_minus_abs(t, &e, &rest)
+            e = exp_minus_abs(t)
             large = v_set(1) / (v_set(1) + e)
             v_store(z + j, v_where_negative(t, e * large, large))
             j += LANES

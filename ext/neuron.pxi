@@ -105,22 +105,20 @@ cdef inline inlined_void cost_loop(
     The registers at `value` and `bias` take up the sums of the costs and of the derivatives.
     """
     cdef vreal total = v_load(value), slope = v_load(bias), b = v_set(intercept)
-    cdef vreal c, g, w
+    cdef vreal c, g
     cdef Py_ssize_t i = 0
     if s == NULL:
         while i < count:
-            cost(loss, v_load(z + i) + b, v_load(y + i), &c, &g)
+            cost(loss, v_load(z + i) + b, v_load(y + i), v_set(1), &c, &g)
             v_store(z + i, g)
             total = total + c
             slope = slope + g
             i += LANES
     else:
         while i < count:
-            cost(loss, v_load(z + i) + b, v_load(y + i), &c, &g)
-            w = v_load(s + i)
-            g = g * w
+            cost(loss, v_load(z + i) + b, v_load(y + i), v_load(s + i), &c, &g)
             v_store(z + i, g)
-            total = total + c * w
+            total = total + c
             slope = slope + g
             i += LANES
     v_store(value, total)
@@ -350,11 +348,11 @@ cdef inline void scores_of_block(
 
 
 cdef inline vreal activate(int activation, vreal z) noexcept nogil:
-    cdef vreal positive, negative, e, rest
+    cdef vreal power, r, small, large
     if activation == ACTIVATION_LOGISTIC:
-        exp_minus_abs(z, &e, &rest)
-        logistic_pair(z, e, rest, &positive, &negative)
-        return positive
+        exp_parts(z, &power, &r)
+        logistic_pair(power, r, &small, &large)
+        return v_where_negative(z, small, large)
     if activation == ACTIVATION_LOG_LOGISTIC:
         return log_logistic(z)
     return z

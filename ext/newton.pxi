@@ -31,16 +31,15 @@ cdef inline inlined_void curvature_roots(
 
     Those of the squared cost are its Gauss-Newton part, sigma'^2.
     """
-    cdef vreal e, rest, p, q, v
+    cdef vreal power, r, small, large, slope
     cdef Py_ssize_t i = 0
     while i < count:
-        v = v_load(z + i)
-        exp_minus_abs(v, &e, &rest)
-        logistic_pair(v, e, rest, &p, &q)
-        q = p * q
+        exp_parts(v_load(z + i), &power, &r)
+        logistic_pair(power, r, &small, &large)
+        slope = small * large
         if loss == LOSS_SQUARED_ERROR:
-            q = q * q
-        v_store(z + i, v_sqrt(q * v_load(weight + i)))
+            slope = slope * slope
+        v_store(z + i, v_sqrt(slope * v_load(weight + i)))
         i += LANES
 
 

@@ -12,7 +12,7 @@ cdef void softmax_block(
     near 1 is taken: 1 - p_k = (rest + (1 - e_k)) / (1 + rest).
     """
     cdef Py_ssize_t i = 0, j, k
-    cdef vreal largest, free_, hit, rest, own, e, low, total, c, p, q, t, w
+    cdef vreal largest, free_, hit, rest, own, e, total, c, p, q, t, w
     cdef vreal one = v_set(1), none = v_set(0), sum_ = v_set(0)
     cdef real[MOST_LANES] lanes
     while i < count:
@@ -25,7 +25,7 @@ cdef void softmax_block(
             t = largest - (v_load(z + k * z_step + i) + v_set(intercept[k * span]))
             p = v_load(y + k * y_step + i)
             own = own + v_where_zero(p, p, p * t)
-            exp_minus_abs(t, &e, &low)
+            e = exp_minus_abs(t)
             hit = v_where_zero(e - one, free_, none)
             free_ = free_ - hit
             rest = rest + (e - hit)

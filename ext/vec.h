@@ -143,9 +143,16 @@ ALWAYS_INLINE vreal v_where_zero(vreal z, vreal a, vreal b) { return z == 0 ? a 
 /* The larger of v and the bound; NaN stays NaN. */
 ALWAYS_INLINE vreal v_at_least(vreal v, real bound) { return v_larger(v_set(bound), v); }
 
+/* Whether products are not rounded before they are added to something. */
+#if defined(__FMA__) || defined(__FP_FAST_FMA)
+#define FUSED 1
+#else
+#define FUSED 0
+#endif
+
 /* a - b * c, the product not rounded, where the two nearly cancel. */
 ALWAYS_INLINE vreal v_remainder(vreal a, vreal b, vreal c) {
-#if defined(__FMA__) || defined(__FP_FAST_FMA)
+#if FUSED
     return a - b * c;
 #else
     /* In halves of the mantissa, whose products are exact (Dekker 1971). */
@@ -170,15 +177,14 @@ ALWAYS_INLINE vreal v_exp2_whole(vreal n) {
 #endif
 }
 
-/* v * 2^n, subnormal results included, for v near 1 and a whole number |n| <
-   2 EXPONENT_BIAS - 1. */
-ALWAYS_INLINE vreal v_scale(vreal v, vreal n) {
+/* 2^n, subnormal results included, for whole numbers |n| < 2 EXPONENT_BIAS - 1. */
+ALWAYS_INLINE vreal v_exp2(vreal n) {
 #if VECTORISED && defined(__AVX512F__)
-    return X86(scalef)(v, n);
+    return X86(scalef)(v_set(1), n);
 #else
     /* Two factors, because 2^n itself may be below the smallest normal number. */
     vreal half = v_round(n * v_set((real)0.5));
-    return (v * v_exp2_whole(half)) * v_exp2_whole(n - half);
+    return v_exp2_whole(half) * v_exp2_whole(n - half);
 #endif
 }
 
@@ -200,20 +206,25 @@ ALWAYS_INLINE vreal v_sqrt(vreal v) {
 
 /* The lanes in pairs half a register apart, until one is left. */
 #if VECTORISED && LANES == 16
+#define FOLD4(v, op) \
+    v = op(v, SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)); \
+    v = op(v, SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14))
 #define FOLD(v, op) \
     v = op(v, SHUFFLE(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)); \
     v = op(v, SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)); \
-    v = op(v, SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)); \
-    v = op(v, SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14))
+    FOLD4(v, op)
 #elif VECTORISED && LANES == 8
-#define FOLD(v, op) \
-    v = op(v, SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3)); \
+#define FOLD4(v, op) \
     v = op(v, SHUFFLE(v, v, 2, 3, 0, 1, 6, 7, 4, 5)); \
     v = op(v, SHUFFLE(v, v, 1, 0, 3, 2, 5, 4, 7, 6))
-#elif VECTORISED && LANES == 4
 #define FOLD(v, op) \
+    v = op(v, SHUFFLE(v, v, 4, 5, 6, 7, 0, 1, 2, 3)); \
+    FOLD4(v, op)
+#elif VECTORISED && LANES == 4
+#define FOLD4(v, op) \
     v = op(v, SHUFFLE(v, v, 2, 3, 0, 1)); \
     v = op(v, SHUFFLE(v, v, 1, 0, 3, 2))
+#define FOLD(v, op) FOLD4(v, op)
 #elif VECTORISED
 #define FOLD(v, op) v = op(v, SHUFFLE(v, v, 1, 0))
 #endif
@@ -222,6 +233,37 @@ ALWAYS_INLINE vreal v_sqrt(vreal v) {
 ALWAYS_INLINE real v_sum(vreal v) {
 #if VECTORISED
     FOLD(v, V_PLUS);
+    return v[0];
+#else
+    return v;
+#endif
+}
+
+/* The sum in all lanes, or that of each four lanes in all four. */
+ALWAYS_INLINE vreal v_sum_all(vreal v) {
+#if VECTORISED
+    FOLD(v, V_PLUS);
+#endif
+    return v;
+}
+ALWAYS_INLINE vreal v_sum_fours(vreal v) {
+#if VECTORISED && LANES >= 4
+    FOLD4(v, V_PLUS);
+#endif
+    return v;
+}
+/* The first four lanes in each four. */
+ALWAYS_INLINE vreal v_repeat4(vreal v) {
+#if LANES == 16
+    return SHUFFLE(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+#elif LANES == 8
+    return SHUFFLE(v, v, 0, 1, 2, 3, 0, 1, 2, 3);
+#else
+    return v;
+#endif
+}
+ALWAYS_INLINE real v_first(vreal v) {
+#if VECTORISED
     return v[0];
 #else
     return v;

@@ -135,6 +135,33 @@ def test_chunks_change_no_bit(backend, solver, kind):
         assert sum(epochs for epochs, _ in answers) == EPOCHS
 
 
+@pytest.mark.parametrize("d", (1, 2, 3, 4))
+@pytest.mark.parametrize("n", (1, 3, 4, 5, 16, 17, 47, 70, 300))
+def test_few_features(backend, reference, n, d):
+    """Kernels may keep few parameters in registers from epoch to epoch."""
+    cut = ("float64", "float32"), (False, True), (0.0, 0.3), (True, False)
+    losses = Loss.SQUARED_ERROR, Loss.LOG_LOSS
+    for real, weighted, l2, fit_intercept, loss in itertools.product(*cut, losses):
+        p = small(real, n, d, setting=(1, weighted, "uint8", loss))
+        rule = cases.rule(loss=loss, l2=l2, fit_intercept=fit_intercept)
+        what = f"{real} {weighted} {rule}"
+        whole, _ = same_run(backend, reference, p, rule, None, what)
+        part, history, _ = cases.descend(backend, p, rule, EPOCHS, chunk=5)
+        for name in ("coef", "intercept"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(whole, name), what)
+        between = rule._replace(tol=float(history[5:7, 1].mean()))
+        if history[6, 1] < between.tol < history[:6, 1].min():
+            state, _, answers = cases.descend(backend, p, between, EPOCHS)
+            before, *_ = cases.descend(backend, p, rule, 6)
+            assert answers == [(6, Status.CONVERGED)]
+            np.testing.assert_array_equal(state.coef, before.coef)
+            assert state.counters[Counter.STEPS] == 6
+        p.X[n // 2, d - 1] = np.nan
+        state, _, answers = cases.descend(backend, p, rule, EPOCHS)
+        assert answers == [(0, Status.NONFINITE)]
+        np.testing.assert_array_equal(state.coef, p.coef)
+
+
 @pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
 def test_counters(backend, solver):
     p = small(n=70)
