@@ -419,7 +419,7 @@ cdef int pending() except? -1:
     return -1
 
 
-cdef class Descent(Job):
+cdef class Descent(PassJob):
     """A call of `descend`."""
 
     cdef Optimiser o
@@ -504,8 +504,6 @@ cdef class Descent(Job):
             with nogil:
                 status = run(p, &self.o, &self.rule, self.scale, self.order,
                              &self.history[0, 0], epochs)
-        with nogil:
-            self.end()
         for k in range(p.K):
             memcpy(&self.coef[k, 0], p.theta + k * p.span, p.x.d * REAL_SIZE)
             self.intercept[k] = p.theta[k * p.span + p.x.d]
@@ -515,7 +513,7 @@ cdef class Descent(Job):
         return int(self.counters[COUNTER_EPOCHS]), status
 
 
-cdef class Gradient(Job):
+cdef class Gradient(PassJob):
     """A call of `gradient`."""
 
     cdef real[:, ::1] coef_grad
@@ -537,7 +535,6 @@ cdef class Gradient(Job):
         cdef double value
         with nogil:
             value = whole_pass(p, NULL, 0, p.x.n, self.scale)
-            self.end()
         if p.interrupted:
             pending()
         for k in range(p.K):
@@ -576,7 +573,7 @@ def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
 
 # --------------------------------------------------------------------- prediction
 
-cdef class Prediction(Job):
+cdef class Prediction(PassJob):
     """A call of `predict`."""
 
     cdef real[:, ::1] out
@@ -600,8 +597,7 @@ cdef class Prediction(Job):
     def lead(self):
         cdef Problem *p = &self.p
         with nogil:
-            share_chunks(p)
-            self.end()
+            share_out(p, TASK_PASS)
         if p.interrupted:
             pending()
         return not p.not_finite

@@ -63,7 +63,7 @@ cdef extern from "team.h" nogil:
     int64_t atomic_read(int64_t *place)
     void atomic_write(int64_t *place, int64_t value)
     int64_t atomic_next(int64_t *place)
-    void rest_a_moment()
+    int rest(int spins)
     int64_t nanoseconds()
     ctypedef struct places:
         pass
@@ -80,9 +80,9 @@ include "softmax.pxi"
 include "lines.pxi"
 include "matrix.pxi"
 include "neuron.pxi"
+include "passes.pxi"
 include "packed.pxi"
 include "descent.pxi"
-include "passes.pxi"
 include "network.pxi"
 include "sgd.pxi"
 include "newton.pxi"

@@ -1048,12 +1048,6 @@ cdef class NetworkDescent(NetworkJob):
         net.counters = &self.counters[0]
         self.counters[COUNTER_EPOCHS] = 0
 
-    def follow(self, int64_t member):
-        with nogil:
-            wait_until(&self.p.started, 1)
-            self.serve(member)
-            atomic_next(&self.p.left)
-
     cdef void serve(self, int64_t member) noexcept nogil:
         train(&self.net, &self.p, self.order, self.n, &self.rates[0], &self.history[0, 0],
               self.history.shape[0], member)
@@ -1077,6 +1071,7 @@ cdef class NetworkGradient(NetworkJob):
     cdef real[::1] grad
     cdef const real[::1] theta
     cdef double scale
+    cdef double value
 
     def __init__(self, data, network, const real[::1] theta, grad, n_threads):
         self.theta, self.scale = theta, data.scale
@@ -1086,18 +1081,16 @@ cdef class NetworkGradient(NetworkJob):
             self.grad = grad
         self.hold_targets(data)
 
-    def follow(self, int64_t member):
-        with nogil:
-            wait_until(&self.p.started, 1)
-            batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, member)
-            atomic_next(&self.p.left)
+    cdef void serve(self, int64_t member) noexcept nogil:
+        cdef double value = batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, member)
+        if member == 0:
+            self.value = value
 
     def lead(self):
-        cdef double value
         cdef Py_ssize_t i
         cdef real share
         with nogil:
-            value = batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, 0)
+            self.serve(0)
         if self.p.interrupted:
             pending()
         if self.net.layers[0].gradient != NULL:
@@ -1105,7 +1098,7 @@ cdef class NetworkGradient(NetworkJob):
             share = <real>self.scale
             for i in range(self.grad.shape[0]):
                 self.grad[i] *= share
-        return value
+        return self.value
 
 
 cdef class NetworkPrediction(NetworkJob):
@@ -1116,12 +1109,6 @@ cdef class NetworkPrediction(NetworkJob):
     def __init__(self, Matrix X, network, const real[::1] theta, real[:, ::1] out, n_threads):
         self.n, self.out, self.keep = X.lines.n, out, X
         self.build(X, network, theta, n_threads, self.n, 0, False, False)
-
-    def follow(self, int64_t member):
-        with nogil:
-            wait_until(&self.p.started, 1)
-            self.serve(member)
-            atomic_next(&self.p.left)
 
     cdef void serve(self, int64_t member) noexcept nogil:
         """The member's strips of each part of the rows; the same ones of the scratch, a shorter

@@ -75,12 +75,11 @@ cdef struct Problem_:
     int64_t n_threads
     int64_t arrived
     int64_t round
-    int64_t next_chunk
     int64_t started
     int64_t ended
     int64_t left
-    bint lingering          # members come and go (passes.pxi)
-    int task                # of which they take shares
+    int task                # of which members that come and go take shares (passes.pxi)
+    int64_t next_share
     Py_ssize_t n_shares
     Problem *host           # whose members take the shares, if it is another's
     Problem *guest          # whose task they take them of
@@ -565,70 +564,29 @@ cdef int look_at_signals(Problem *p) noexcept nogil:
     return p.interrupted
 
 
-cdef void take_chunks(Problem *p, int64_t member) noexcept nogil:
-    cdef int64_t chunk = -1
-    while True:
-        if p.n_threads == 1:
-            chunk += 1
-        else:
-            chunk = atomic_next(&p.next_chunk)
-        if chunk >= p.n_chunks:
-            return
-        chunk_pass(p, &p.scratch[member], chunk)
-        if member == 0 and look_at_signals(p):
-            # Leave the others nothing to take.
-            atomic_write(&p.next_chunk, p.n_chunks)
-            return
+cdef inline Py_ssize_t tiles(Problem *p) noexcept nogil:
+    return (p.K * p.span + SUM_TILE - 1) // SUM_TILE
 
 
-cdef void share_chunks(Problem *p) noexcept nogil:
-    """All chunks of the pass, with the other members. Called by the first only."""
-    if p.lingering or p.host != NULL:
-        share_out(p, TASK_PASS)
-        if p.shared_sum:
-            share_out(p, TASK_SUM)
-        return
-    if p.n_threads == 1:
-        take_chunks(p, 0)
-        return
-    p.next_chunk = 0
-    meet(&p.arrived, &p.round, p.n_threads)
-    serve(p, 0)
-
-
-cdef void serve(Problem *p, int64_t member) noexcept nogil:
-    """A member's share of the pass under way."""
-    cdef Py_ssize_t size = round_up(p.K * p.span, SUM_TILE) // SUM_TILE
-    cdef bint shared_sum = p.shared_sum
-    take_chunks(p, member)
-    meet(&p.arrived, &p.round, p.n_threads)
-    if shared_sum:
-        sum_chunks(p, member * size // p.n_threads, (member + 1) * size // p.n_threads)
-        meet(&p.arrived, &p.round, p.n_threads)
-
-
-cdef void sum_chunks(Problem *p, Py_ssize_t tile, Py_ssize_t stop) noexcept nogil:
-    """Sum over the chunks, in their order, of the tiles of gradients up to a stop."""
-    cdef Py_ssize_t size = p.K * p.span, first, chunk, i, count
+cdef inline void sum_chunks(Problem *p, Py_ssize_t tile) noexcept nogil:
+    """Sum over the chunks, in their order, of a tile of gradients."""
+    cdef Py_ssize_t size = p.K * p.span, first = tile * SUM_TILE, chunk, i
+    cdef Py_ssize_t count = min(<Py_ssize_t>SUM_TILE, size - first)
     cdef double[SUM_TILE] total
     cdef const real *part
-    while tile < stop:
-        first = tile * SUM_TILE
-        count = min(<Py_ssize_t>SUM_TILE, size - first)
-        for i in range(SUM_TILE):
-            total[i] = 0
-        for chunk in range(p.n_chunks):
-            part = p.partial + chunk * size + first
-            if count == SUM_TILE:
-                # A constant number: the compiler keeps the sums in registers.
-                for i in range(SUM_TILE):
-                    total[i] += part[i]
-            else:
-                for i in range(count):
-                    total[i] += part[i]
-        for i in range(count):
-            p.total[first + i] = <real>(total[i] * p.factor)
-        tile += 1
+    for i in range(SUM_TILE):
+        total[i] = 0
+    for chunk in range(p.n_chunks):
+        part = p.partial + chunk * size + first
+        if count == SUM_TILE:
+            # A constant number: the compiler keeps the sums in registers.
+            for i in range(SUM_TILE):
+                total[i] += part[i]
+        else:
+            for i in range(count):
+                total[i] += part[i]
+    for i in range(count):
+        p.total[first + i] = <real>(total[i] * p.factor)
 
 
 cdef inline void ragged_in(Problem *p) noexcept nogil:
@@ -669,7 +627,7 @@ cdef double whole_pass(
     Problem *p, const int32_t *order, Py_ssize_t start, Py_ssize_t stop, double factor
 ) noexcept nogil:
     """Value at `theta`; the gradient is left in `total`. Called by the first member only."""
-    cdef Py_ssize_t chunk, size = p.K * p.span
+    cdef Py_ssize_t chunk, tile
     cdef double value = 0
     if p.x.layout == PACKED:
         return packed_pass(p, factor)
@@ -678,23 +636,16 @@ cdef double whole_pass(
         p.order, p.start, p.stop = order, start, stop
         cut_chunks(p)
     p.factor = factor
-    share_chunks(p)
+    share_out(p, TASK_PASS)
     for chunk in range(p.n_chunks):
         value += p.partial_value[chunk]
-    if not p.shared_sum:
-        sum_chunks(p, 0, (size + SUM_TILE - 1) // SUM_TILE)
+    if p.shared_sum:
+        share_out(p, TASK_SUM)
+    else:
+        for tile in range(tiles(p)):
+            sum_chunks(p, tile)
     settle(p)
     return value * factor
-
-
-cdef void follow(Problem *p, int64_t member) noexcept nogil:
-    """What the other members do: their share of every pass, until told to stop."""
-    wait_until(&p.started, 1)
-    while True:
-        meet(&p.arrived, &p.round, p.n_threads)
-        if atomic_read(&p.ended):
-            return
-        serve(p, member)
 
 
 # --------------------------------------------------------------------- set-up of a call
@@ -831,15 +782,19 @@ cdef class Job:
             raise MemoryError()
         return 0
 
+    cdef void serve(self, int64_t member) noexcept nogil:
+        """A member's part of a job that `run` does."""
+
     def follow(self, int64_t member):
-        """Serve as member 1, 2, … of the job's threads until it ends."""
+        """Serve as member 1, 2, … of the job's threads."""
         with nogil:
             run_anywhere(&self.allowed[member])
-            follow(&self.p, member)
+            wait_until(&self.p.started, 1)
+            self.serve(member)
             atomic_next(&self.p.left)
 
     def run(self):
-        """Do the job, with threads of Python's as its other members.
+        """Do the job, with threads of Python's as its other members, for all of its time.
 
         No line of Python runs between the first start and the last member's leave, so no
         signal handler can raise there and strand a member that waits for the others.
@@ -861,8 +816,3 @@ cdef class Job:
         finally:
             with nogil:
                 wait_until(&self.p.left, members - 1)
-
-    cdef void end(self) noexcept nogil:
-        if self.p.n_threads > 1:
-            atomic_write(&self.p.ended, 1)
-            meet(&self.p.arrived, &self.p.round, self.p.n_threads)

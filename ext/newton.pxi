@@ -298,11 +298,7 @@ cdef class Newton(Job):
         cdef Py_ssize_t r = self.r, width = c.width, chunk, i, j
         cdef const real *line
         c.theta = theta
-        if self.p.host != NULL:
-            share_out(&self.p, TASK_CURVATURE)
-        else:
-            for chunk in range(c.n_chunks):
-                curvature_chunk(&self.p, 0, chunk)
+        share_out(&self.p, TASK_CURVATURE)
         for j in range(r):
             for i in range(j, r):
                 hess[j * r + i] = 0

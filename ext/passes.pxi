@@ -1,12 +1,15 @@
-# Many passes with the same arrays, between which the caller thinks for a moment.
+# Passes whose chunks are shared with threads that come and go.
 #
-# A thread that is started for each pass comes late: where the other processor was idle, or
-# another package's idle threads spin there, the system lets it wait behind the one that
-# started it, for milliseconds. So the other members stay for the next pass, a few milliseconds
-# at most, and nobody waits for them to come: who is late finds fewer chunks, or none.
+# Nobody waits for a member to come: who is late, or off the processor, finds fewer shares, or
+# none. The first member waits only for those that have taken one.
 
 cdef enum:
-    LINGERING = 4000000     # nanoseconds without a pass after which a member leaves
+    LINGERING = 4000000     # nanoseconds without a task after which an evaluator's member leaves
+    # Spins between tasks before those that end in a sleep, some 200 us: as long as Newton's
+    # method thinks between passes. Members that slept after 20 us cost its fits of
+    # 100,000 x 100 6 %; those that never sleep lose their turns to other processes, which made
+    # two threads on two busy processors as slow as one (20,000 x 100: 42 instead of 32 ms).
+    SPINS_BETWEEN_TASKS = 5000
 
 cdef enum Task:
     TASK_PASS
@@ -15,26 +18,34 @@ cdef enum Task:
     TASK_GUEST              # the guest's
 
 
+cdef Py_ssize_t parts(Problem *p) noexcept nogil:
+    """Of the task under way."""
+    if p.task == TASK_PASS:
+        return p.n_chunks
+    return tiles(p) if p.task == TASK_SUM else p.curvature.n_chunks
+
+
+cdef void do_part(Problem *p, int64_t member, Py_ssize_t part) noexcept nogil:
+    if p.task == TASK_PASS:
+        chunk_pass(p, &p.scratch[member], part)
+    elif p.task == TASK_SUM:
+        sum_chunks(p, part)
+    else:
+        curvature_chunk(p, member, part)
+
+
 cdef void do_share(Problem *p, int64_t member, Py_ssize_t share, Py_ssize_t shares) noexcept nogil:
     """One of so many shares of the task under way."""
-    cdef Py_ssize_t count, chunk
-    if p.task == TASK_SUM:
-        count = round_up(p.K * p.span, SUM_TILE) // SUM_TILE
-        sum_chunks(p, share * count // shares, (share + 1) * count // shares)
-        return
-    count = p.n_chunks if p.task == TASK_PASS else p.curvature.n_chunks
-    for chunk in range(share * count // shares, (share + 1) * count // shares):
-        if p.task == TASK_PASS:
-            chunk_pass(p, &p.scratch[member], chunk)
-        else:
-            curvature_chunk(p, member, chunk)
+    cdef Py_ssize_t count = parts(p), part
+    for part in range(share * count // shares, (share + 1) * count // shares):
+        do_part(p, member, part)
 
 
 cdef void take_shares(Problem *p, int64_t member) noexcept nogil:
     """Shares of the task under way, until there are none."""
     cdef int64_t share
     while True:
-        share = atomic_next(&p.next_chunk)
+        share = atomic_next(&p.next_share)
         if share >= p.n_shares:
             return
         if not p.interrupted:
@@ -47,73 +58,73 @@ cdef void take_shares(Problem *p, int64_t member) noexcept nogil:
 
 cdef void share_out(Problem *p, int task) noexcept nogil:
     """All of a task, with those members that are there. Called by the first only."""
-    cdef Problem *host = p
+    cdef Problem *host = p if p.host == NULL else p.host
+    cdef Py_ssize_t part
     p.task = task
-    if p.host != NULL:
-        host = p.host
+    if host.n_threads == 1:
+        for part in range(parts(p)):
+            do_part(p, 0, part)
+            if look_at_signals(p):
+                return
+        return
+    if host != p:
         host.guest, host.task = p, TASK_GUEST
     host.arrived = 0
     # Who takes a share has read this, and so sees what was written before.
-    atomic_write(&host.next_chunk, 0)
+    atomic_write(&host.next_share, 0)
     take_shares(host, 0)
     wait_until(&host.arrived, host.n_shares)
-    if p.host != NULL and host.interrupted:
+    if host != p and host.interrupted:
         p.interrupted, host.interrupted = True, False
 
 
-cdef class Evaluator(Job):
-    """What `evaluator` returns."""
+cdef class PassJob(Job):
+    """A job whose members stay between passes."""
 
-    cdef const real[:, ::1] coef
-    cdef const real[::1] intercept
-    cdef real[:, ::1] coef_grad
-    cdef real[::1] intercept_grad
-    cdef double scale
+    cdef int64_t patience   # nanoseconds without a task after which a member leaves
     cdef int64_t *there     # for each member whether it is
 
     def __cinit__(self):
         self.there = NULL
+        self.patience = INT64_MAX
 
     def __dealloc__(self):
         free(self.there)
 
-    def __init__(self, data, int loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    cdef int open(self) except -1:
+        """Before there are members."""
         cdef Problem *p = &self.p
-        self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads,
-                    loss != LOSS_MULTINOMIAL)
-        self.scale = data.scale
-        self.coef, self.intercept = coef, intercept
-        self.coef_grad, self.intercept_grad = coef_grad, intercept_grad
-        p.lingering = True
-        # No share is to be had before the first task.
-        p.next_chunk = INT64_MAX
-        self.there = <int64_t *>calloc(n_threads, sizeof(int64_t))
-        self.make_places()
-        if self.there == NULL:
-            raise MemoryError()
         if p.x.layout == PACKED:
             p.n_threads = 1
-            return
-        p.stop = p.x.n
+        if p.n_threads == 1:
+            return 0
+        # No share is to be had before the first task.
+        p.next_share = INT64_MAX
+        p.start, p.stop = 0, p.x.n
         cut_chunks(p)
         # Never another number: a member that comes late would take what is another task's.
         p.n_shares = p.n_chunks
-        # They take a while to come.
-        self.call_members()
+        self.there = <int64_t *>calloc(p.n_threads, sizeof(int64_t))
+        self.make_places()
+        if self.there == NULL:
+            raise MemoryError()
+        return 0
 
-    def linger(self, int64_t member):
-        """Serve as member 1, 2, … until no task comes any more."""
+    def follow(self, int64_t member):
+        """Serve as member 1, 2, … until the job ends or no task comes any more."""
         cdef Problem *p = &self.p
         cdef int64_t last
+        cdef int spins = -SPINS_BETWEEN_TASKS
         with nogil:
             run_anywhere(&self.allowed[member])
             last = nanoseconds()
-            while nanoseconds() - last < LINGERING:
-                if atomic_read(&p.next_chunk) < p.n_shares:
+            while not atomic_read(&p.ended) and nanoseconds() - last < self.patience:
+                if atomic_read(&p.next_share) < p.n_shares:
                     take_shares(p, member)
                     last = nanoseconds()
+                    spins = -SPINS_BETWEEN_TASKS
                 else:
-                    rest_a_moment()
+                    spins = rest(spins)
             atomic_write(&self.there[member], 0)
 
     cdef int call_members(self) except -1:
@@ -123,11 +134,46 @@ cdef class Evaluator(Job):
                 atomic_write(&self.there[member], 1)
                 try:
                     # It waits for the interpreter's lock, so it is alive.
-                    send_away(start_new_thread(self.linger, (member,)), &self.allowed[member])
+                    send_away(start_new_thread(self.follow, (member,)), &self.allowed[member])
                 except (RuntimeError, MemoryError):
                     # The system grants no more: this one does their work, too.
                     atomic_write(&self.there[member], 0)
         return 0
+
+    def run(self):
+        """Do the job; members that are off the processor then leave when they are on it."""
+        self.open()
+        try:
+            self.call_members()
+            return self.lead()
+        finally:
+            atomic_write(&self.p.ended, 1)
+
+
+cdef class Evaluator(PassJob):
+    """What `evaluator` returns.
+
+    A thread that is started for each call comes late: where the other processor was idle, or
+    another package's idle threads spin there, the system lets it wait behind the one that
+    started it, for milliseconds.
+    """
+
+    cdef const real[:, ::1] coef
+    cdef const real[::1] intercept
+    cdef real[:, ::1] coef_grad
+    cdef real[::1] intercept_grad
+    cdef double scale
+
+    def __init__(self, data, int loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+        self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads,
+                    loss != LOSS_MULTINOMIAL)
+        self.scale = data.scale
+        self.coef, self.intercept = coef, intercept
+        self.coef_grad, self.intercept_grad = coef_grad, intercept_grad
+        self.patience = LINGERING
+        self.open()
+        # They take a while to come.
+        self.call_members()
 
     def __call__(self):
         cdef Problem *p = &self.p

@@ -666,26 +666,20 @@ cdef class Sweep(Job):
         if self.vectors == NULL or self.jumps == NULL:
             raise MemoryError()
 
-    def follow(self, int64_t member):
-        with nogil:
-            wait_until(&self.p.started, 1)
-            self.sweep_some(member)
-            atomic_next(&self.p.left)
-
     def lead(self):
         cdef Py_ssize_t k
         with nogil:
-            self.sweep_some(0)
+            self.serve(0)
             wait_until(&self.p.left, self.p.n_threads - 1)
             # `run` waits for them once more, and finds them gone.
         if self.p.ended:
             pending()
         return max(int(self.marks[k, SWEEPMARK_EPOCHS]) for k in range(self.p.K))
 
-    cdef void sweep_some(self, int64_t member) noexcept nogil:
+    cdef void serve(self, int64_t member) noexcept nogil:
         cdef int64_t k
         while True:
-            k = atomic_next(&self.p.next_chunk)
+            k = atomic_next(&self.p.next_share)
             if k >= self.p.K or self.sweep_one(k, member):
                 return
 

@@ -1,6 +1,6 @@
-/* Where the threads of one call meet. The threads themselves are Python's: portable, and
-   nothing of them outlives the call, but for an evaluator's (passes.pxi), which linger a few
-   milliseconds; a child of fork() finds nothing half-locked. */
+/* Where the threads of one call meet. The threads themselves are Python's: portable, and of
+   those of passes alone (passes.pxi) something may outlive the call, for some milliseconds; a
+   child of fork() finds nothing half-locked. */
 #ifndef SCHUSS_TEAM_H
 #define SCHUSS_TEAM_H
 
@@ -13,7 +13,6 @@
 #define atomic_write(p, value) ((void)_InterlockedExchange64((volatile __int64 *)(p), (value)))
 #define atomic_next(p) ((int64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), 1))
 #define cpu_relax() YieldProcessor()
-#define give_way() SwitchToThread()
 /* Sleep's shortest is a tick of the clock, up to 15.6 ms. */
 #define nap() SwitchToThread()
 static inline int64_t nanoseconds(void) { return (int64_t)GetTickCount64() * 1000000; }
@@ -28,7 +27,6 @@ static inline int64_t nanoseconds(void) { return (int64_t)GetTickCount64() * 100
 #else
 #define cpu_relax() ((void)0)
 #endif
-#define give_way() sched_yield()
 #define nap() nanosleep(&(const struct timespec){0, 50000}, NULL)
 static inline int64_t nanoseconds(void) {
     struct timespec now;
@@ -37,29 +35,26 @@ static inline int64_t nanoseconds(void) {
 }
 #endif
 
-/* Spins before a thread sleeps, about 20 us on a 3 GHz machine. It does not offer the processor
-   to others instead: where they have work, each offer lasts as long as their turn, 3 ms and more,
-   while those that it waits for need microseconds; who sleeps comes back as soon as the time is
-   over. On two processors that two other processes kept busy, fits of 20,000 x 100 and 100,000 x
-   100 on two threads took 160 and 338 ms with 256 offers before the first sleep, 30 and 120 ms
-   without. */
+/* A thread that waits spins, about 20 us on a 3 GHz machine, and then sleeps. It does not offer
+   the processor to others instead: where they have work, each offer lasts as long as their turn,
+   3 ms and more, while those that it waits for need microseconds; who sleeps comes back as soon
+   as the time is over. On two processors that two other processes kept busy, fits of
+   20,000 x 100 and 100,000 x 100 on two threads took 160 and 338 ms with 256 offers before the
+   first sleep, 30 and 120 ms without. */
 #define SPINS 512
 
-static inline void wait_until(const int64_t *place, int64_t value) {
-    for (int spins = 0; atomic_read((int64_t *)place) != value;) {
-        if (spins < SPINS) {
-            spins++;
-            cpu_relax();
-        } else {
-            nap();
-        }
+/* A moment of a wait, after so many; returns how many there were. */
+static inline int rest(int spins) {
+    if (spins == SPINS) {
+        nap();
+        return spins;
     }
+    cpu_relax();
+    return spins + 1;
 }
 
-/* A short wait, a few of which are spent on the processor before it is offered to others. */
-static inline void rest_a_moment(void) {
-    for (int spins = 0; spins < 16; spins++) cpu_relax();
-    give_way();
+static inline void wait_until(const int64_t *place, int64_t value) {
+    for (int spins = 0; atomic_read((int64_t *)place) != value;) spins = rest(spins);
 }
 
 /* A new thread begins where another processor may be had, and may then run anywhere.
