@@ -233,6 +233,13 @@ def test_eval_set_is_recorded(digits):
     assert recorded[-1] == pytest.approx(-np.log(p[np.arange(200), y[400:]]).mean(), rel=1e-9)
 
 
+def test_eval_set_must_fit_the_type_of_the_weights(digits):
+    X, y = digits
+    X = X.astype(np.float32)
+    with pytest.raises(ValueError, match="eval_set, as float32: X contains infinity"):
+        MLPClassifier((3,), max_iter=1).fit(X, y, eval_set=(X.astype(float) * 1e300, y))
+
+
 def test_eval_set_decides_with_early_stopping(digits):
     X, y = digits
     model = MLPClassifier(20, random_state=0, early_stopping=True, max_iter=300, batch_size=32)

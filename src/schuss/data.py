@@ -2,7 +2,7 @@
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
 from schuss.backends.contract import Data
@@ -52,6 +52,33 @@ def check_features(X, *, estimator=None, reset=True, finite=False):
 def real_type(X):
     """Type of the weights that X trains."""
     return REAL_TYPE[X.dtype]
+
+
+def eval_pair(eval_set, dtype, check):
+    """Rows held out, of the type of weights that the others train.
+
+    Parameters
+    ----------
+    eval_set : pair (X, y)
+    dtype : float32 or float64
+    check : function (X, y) -> (X, y)
+        Of its errors it is said that they are about `eval_set`.
+    """
+    try:
+        X, y = eval_set
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"eval_set: got {type(eval_set).__name__}, expected a pair (X, y)."
+        ) from None
+    try:
+        X, y = check(X, y)
+    except ValueError as error:
+        raise ValueError(f"eval_set: {error}") from error
+    if real_type(X) != dtype:
+        with np.errstate(over="ignore"):
+            X = X.astype(dtype)
+        assert_all_finite(X, input_name=f"eval_set, as {dtype}: X")
+    return X, y
 
 
 def size(X):

@@ -176,17 +176,10 @@ class _SchussNetwork:
         return weights
 
     def _check_eval_set(self, eval_set, real):
-        try:
-            X, y = eval_set
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"eval_set: got {type(eval_set).__name__}, expected a pair (X, y)."
-            ) from None
-        try:
-            X, y = self._validate_input(X, y, True, reset=False)
-        except ValueError as error:
-            raise ValueError(f"eval_set: {error}") from error
-        return X if data.real_type(X) == real else X.astype(real), y, None
+        def check(X, y):
+            return self._validate_input(X, y, True, reset=False)
+
+        return *data.eval_pair(eval_set, real, check), None
 
     def _hold_out(self, X, y, weights):
         """Rows to learn from, and those kept for validation: scikit-learn's draw."""

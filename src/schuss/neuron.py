@@ -427,20 +427,10 @@ class _SigmoidNeuron(BaseEstimator):
         return *parts[0], parts[1]
 
     def _check_eval_set(self, eval_set, dtype):
-        try:
-            X, y = eval_set
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"eval_set: got {type(eval_set).__name__}, expected a pair (X, y)."
-            ) from None
-        try:
-            X = data.check_features(X, estimator=self, reset=False)
-        except ValueError as error:
-            raise ValueError(f"eval_set: {error}") from error
-        if data.real_type(X) != dtype:
-            with np.errstate(over="ignore"):
-                X = X.astype(dtype)
-            assert_all_finite(X, input_name=f"eval_set, as {dtype}: X")
+        def check(X, y):
+            return data.check_features(X, estimator=self, reset=False), y
+
+        X, y = data.eval_pair(eval_set, dtype, check)
         return X, self._check_eval_y(X, y), None
 
     def _check_fitted(self):
