@@ -87,9 +87,9 @@ class Info:
         self._log = log
         self.n_iter = log.n_rows
         self.max_iter = max_iter
-        last = log.blocks[-1][-1]
-        self.loss, self.gradient_norm, self.step, self.seconds = map(float, last[:4])
-        self.validation_loss = float(last[4]) if log.validated else None
+        kernels, others = log.blocks[-1]
+        self.loss, self.gradient_norm, self.step = kernels[-1].tolist()
+        self.seconds, self.validation_loss = (*others[-1].tolist(), None)[:2]
 
     @property
     def coef(self):
@@ -297,7 +297,7 @@ def _call(callbacks, info, chunked):
 def _finish(solver, log, reason, begin, best, first):
     """Leave finite weights in the state, the best ones where they were kept."""
     if first is None and not solver.stochastic and log.n_rows > 1:
-        first = float(log.blocks[0][0, 0])
+        first = float(log.blocks[0][0][0, 0])
     if reason == "diverged":
         if getattr(solver, "retreats", True):
             solver.restore(begin)
@@ -360,42 +360,46 @@ class _Watch:
 
 
 class _Log:
-    """History in blocks: columns of the kernels, seconds, validation loss."""
+    """History in blocks: columns of the kernels; seconds, validation loss."""
 
     def __init__(self, validated):
         self.validated = validated
         self.blocks = []
         self.n_rows = 0
-        self._width = len(HISTORY_COLUMNS) + 1 + validated
         self._begin = self._last = perf_counter()
 
     def resume(self, rows):
         if rows is not None and len(rows):
-            self.blocks.append(rows)
+            kernels, others = np.split(rows, [len(HISTORY_COLUMNS)], axis=1)
+            self.blocks.append((kernels, others))
             self.n_rows = len(rows)
             # The clock goes on from where it stood.
-            self._begin -= float(rows[-1, len(HISTORY_COLUMNS)])
+            self._begin -= float(others[-1, 0])
 
     def add(self, rows, validation):
         """Append a chunk; its rows are taken to have lasted equally long."""
         now = perf_counter()
         took, m = now - self._last, len(rows)
         if m:
-            block = np.empty((m, self._width))
-            block[:, : len(HISTORY_COLUMNS)] = rows
-            block[:, len(HISTORY_COLUMNS)] = (
-                self._last - self._begin + np.arange(1, m + 1) * (took / m)
-            )
+            others = np.empty((m, 1 + self.validated))
+            others[:, 0] = self._last - self._begin + np.arange(1, m + 1) * (took / m)
             if self.validated:
-                block[:, -1] = validation
-            self.blocks.append(block)
+                others[:, 1] = validation
+            self.blocks.append((rows, others))
             self.n_rows += m
         self._last = now
         return took
 
     def rows(self):
-        return np.concatenate(self.blocks) if self.blocks else np.empty((0, self._width))
+        """All of the table, whose columns are contiguous."""
+        table = np.empty((len(HISTORY_COLUMNS) + 1 + self.validated, self.n_rows)).T
+        if self.blocks:
+            kernels, others = zip(*self.blocks, strict=True)
+            np.concatenate(kernels, out=table[:, : len(HISTORY_COLUMNS)])
+            np.concatenate(others, out=table[:, len(HISTORY_COLUMNS) :])
+        return table
 
     def columns(self):
-        names = (*HISTORY_COLUMNS, "seconds", "validation_loss")[: self._width]
-        return dict(zip(names, np.ascontiguousarray(self.rows().T), strict=True))
+        table = self.rows()
+        names = (*HISTORY_COLUMNS, "seconds", "validation_loss")[: table.shape[1]]
+        return dict(zip(names, table.T, strict=True))
