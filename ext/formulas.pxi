@@ -89,9 +89,9 @@ cdef inline vreal log1p_unit(vreal e) noexcept nogil:
 cdef inline inlined_void logistic_pair(
     vreal power, vreal r, vreal *small, vreal *large
 ) noexcept nogil:
-    """sigma(-|z|) and sigma(|z|) from e^(-|z|) = power (1 + r), neither by subtraction from 1.
+    """sigma(-|z|), at most 1/2, and sigma(|z|) from e^(-|z|) = power (1 + r).
 
-    A Newton step for each mends the division and the rounding of 1 + e; their product,
+    A Newton step mends the division and the roundings before it; the product of the two,
     sigma', is then within 2.5 ULP.
     """
     cdef vreal one = v_set(1)
@@ -103,7 +103,7 @@ cdef inline inlined_void logistic_pair(
     cdef vreal p = one / whole
     cdef vreal q = e * p
     small[0] = q + p * (v_remainder(e, whole, q) + (rest - missing * q))
-    large[0] = p + p * (v_remainder(one, whole, p) - missing * p)
+    large[0] = one - small[0]
 
 
 cdef inline vreal log_logistic(vreal z) noexcept nogil:
@@ -136,19 +136,19 @@ cdef inline inlined_void cost_by_parts(
     vreal *value, vreal *derivative
 ) noexcept nogil:
     """As `cost`, from what `exp_parts` and `logistic_pair` give."""
-    cdef vreal of_small, of_large, residual, share
+    cdef vreal sign, rest, residual, share
     if loss == LOSS_QUADRATIC:
         value[0] = z * z * v_set(<real>0.5) * weight
         derivative[0] = z * weight
         return
-    # sigma(z) (1 - y) - sigma(-z) y: no digit is lost where sigma rounds to 0 or 1 and y is 0 or
-    # 1. What depends on the sign is known long before the two are.
-    of_small = v_where_negative(z, v_set(1) - y, v_set(0) - y)
-    of_large = v_where_negative(z, v_set(0) - y, v_set(1) - y)
-    residual = small * of_small + large * of_large
+    # sigma(z) - y is sigma(-|z|) - y or (1 - y) - sigma(-|z|): no digit is lost where sigma rounds
+    # to 0 or 1 and y is 0 or 1. What depends on the sign is known long before sigma is.
+    sign = v_where_negative(z, v_set(1), v_set(-1))
+    rest = v_where_negative(z, v_set(0) - y, v_set(1) - y)
+    residual = sign * small + rest
     if loss == LOSS_SQUARED_ERROR:
         value[0] = residual * residual * v_set(<real>0.5) * weight
-        derivative[0] = residual * (small * (large * weight))
+        derivative[0] = residual * (small * weight * large)
     else:
         # Its share of |z| is 0 for the right label, of an infinite score too.
         share = v_where_negative(z, y, v_set(1) - y)
