@@ -90,9 +90,18 @@ cdef inline inlined_void panels(
             x += PANEL * LANES
     while i < registers:
         z[0] = b
-        for j in range(d):
+        z[1] = z[2] = z[3] = value = v_set(0)
+        j = 0
+        while j + PANEL <= d:
             z[0] = z[0] + v_set(theta[j]) * v_load(x + j * LANES)
-        value = v_set(0)
+            z[1] = z[1] + v_set(theta[j + 1]) * v_load(x + (j + 1) * LANES)
+            z[2] = z[2] + v_set(theta[j + 2]) * v_load(x + (j + 2) * LANES)
+            z[3] = z[3] + v_set(theta[j + 3]) * v_load(x + (j + 3) * LANES)
+            j += PANEL
+        while j < d:
+            z[0] = z[0] + v_set(theta[j]) * v_load(x + j * LANES)
+            j += 1
+        z[0] = (z[0] + z[1]) + (z[2] + z[3])
         weighted_costs(loss, 1, z, y, s, &value, &bias)
         total += v_sum(value)
         for j in range(d):
