@@ -19,8 +19,11 @@
 # for memory and computing leaves it idle half of the time. On Zen 5, one thread, float32 at
 # d = 28, 100 and 784, an epoch from memory takes 0.56, 0.58 and 0.89 of the time without.
 # What is asked for lies together: every other cache line in either loop took 0.75 at d = 100.
-# For columns it changed nothing, nor did one loop for the scores of a block and the sums of
-# the one before it, which for rows from memory was slower.
+#
+# Of columns, half of the next block is asked for while the sums of this one are taken. Asked for
+# in the scores' loop, too, they took longer, because processors drop requests beyond those that
+# they can have under way; so did one loop for the scores of a block and the sums of the one
+# before it, and the two in turn for each eight columns.
 
 
 # From how far before their turn rows are asked for: 8 KiB is too late where blocks are longer,
@@ -92,44 +95,6 @@ cdef inline void dots(
         i += 1
 
 
-cdef inline void add_column_dots(
-    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length,
-    const real *vector, real *out,
-) noexcept nogil:
-    """out[i] += line i . vector; the length is whole registers.
-
-    Four lines at a time, two chains of sums each.
-    """
-    cdef Py_ssize_t i = 0, j, u
-    cdef vreal a, b
-    cdef vreal[4] even, odd
-    cdef real[4] four
-    cdef line_t[4] line
-    cdef Coming none
-    none.next = NULL
-    while i + 4 <= count:
-        for u in range(4):
-            line[u] = at(lines, (i + u) * step)
-            even[u] = odd[u] = v_set(0)
-        j = 0
-        while j + 2 * LANES <= length:
-            a, b = v_load(vector + j), v_load(vector + j + LANES)
-            for u in range(4):
-                even[u] = even[u] + a * v_load(line[u] + j)
-                odd[u] = odd[u] + b * v_load(line[u] + j + LANES)
-            j += 2 * LANES
-        if j < length:
-            for u in range(4):
-                even[u] = even[u] + v_load(vector + j) * v_load(line[u] + j)
-        v_sum4(even[0] + odd[0], even[1] + odd[1], even[2] + odd[2], even[3] + odd[3], four)
-        for u in range(4):
-            out[i + u] += four[u]
-        i += 4
-    while i < count:
-        out[i] += v_sum(long_dot(at(lines, i * step), length, 0, vector, NULL, &none))
-        i += 1
-
-
 cdef enum:
     LINES_AT_ONCE = 8
 
@@ -145,6 +110,94 @@ cdef inline vreal plus_lines(
         else:
             odd = odd + factor[i] * v_load(line[i] + j)
     return even + odd
+
+
+cdef inline void add_column_dots(
+    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length,
+    const real *vector, real *out, const char *next,
+) noexcept nogil:
+    """out[i] += line i . vector; the length is whole registers.
+
+    Four lines at a time, two chains of sums each. From the last line, which is still in the
+    first cache, to the first; meanwhile half of the lines at `next`, if it is not NULL, are
+    asked for.
+    """
+    cdef Py_ssize_t i = count, j, u
+    cdef vreal a, b
+    cdef vreal[4] even, odd
+    cdef real[4] four
+    cdef line_t[4] line
+    cdef Coming none
+    none.next = NULL
+    while i % 4:
+        i -= 1
+        out[i] += v_sum(long_dot(at(lines, i * step), length, 0, vector, NULL, &none))
+    while i:
+        i -= 4
+        for u in range(4):
+            line[u] = at(lines, (i + u) * step)
+            even[u] = odd[u] = v_set(0)
+        j = 0
+        while j + 2 * LANES <= length:
+            a, b = v_load(vector + j), v_load(vector + j + LANES)
+            for u in range(4):
+                even[u] = even[u] + a * v_load(line[u] + j)
+                odd[u] = odd[u] + b * v_load(line[u] + j + LANES)
+            if next != NULL:
+                prefetch_far(next + j * REAL_SIZE)
+                prefetch_far(next + step + j * REAL_SIZE)
+                if 2 * LANES * REAL_SIZE > CACHE_LINE:
+                    prefetch_far(next + (j + LANES) * REAL_SIZE)
+                    prefetch_far(next + step + (j + LANES) * REAL_SIZE)
+            j += 2 * LANES
+        if j < length:
+            for u in range(4):
+                even[u] = even[u] + v_load(vector + j) * v_load(line[u] + j)
+        v_sum4(even[0] + odd[0], even[1] + odd[1], even[2] + odd[2], even[3] + odd[3], four)
+        for u in range(4):
+            out[i + u] += four[u]
+        if next != NULL:
+            next += 2 * step
+
+
+cdef inline inlined_void add_columns(
+    Py_ssize_t count, bint first, const char *lines, Py_ssize_t step, Py_ssize_t length,
+    const real *factors, real *out,
+) noexcept nogil:
+    """As `sum_columns`, for a constant number of columns; `out` is read if not the first."""
+    cdef line_t[LINES_AT_ONCE] line
+    cdef vreal[LINES_AT_ONCE] factor
+    cdef Py_ssize_t i, j = 0
+    for i in range(count):
+        line[i] = at(lines, i * step)
+        factor[i] = v_set(factors[i])
+    while j < length:
+        v_store(out + j, plus_lines(count, v_set(0) if first else v_load(out + j), line, factor, j))
+        j += LANES
+
+
+cdef inline void sum_columns(
+    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length,
+    const real *factors, real *out,
+) noexcept nogil:
+    """out = sum of factors[i] * line i; the length is whole registers."""
+    cdef Py_ssize_t i = 8
+    if count < 8:
+        memset(out, 0, length * REAL_SIZE)
+        i = 0
+    else:
+        add_columns(8, True, lines, step, length, factors, out)
+    while i + 8 <= count:
+        add_columns(8, False, lines + i * step, step, length, factors + i, out)
+        i += 8
+    if i + 4 <= count:
+        add_columns(4, False, lines + i * step, step, length, factors + i, out)
+        i += 4
+    if i + 2 <= count:
+        add_columns(2, False, lines + i * step, step, length, factors + i, out)
+        i += 2
+    if i < count:
+        add_columns(1, False, lines + i * step, step, length, factors + i, out)
 
 
 cdef inline inlined_void add_lines(

@@ -22,7 +22,17 @@ cdef enum:
     GROUP_ROWS = 256
     # Columns that are converted: long enough lines for few page changes, within half of a
     # 512 KiB L2.
-    COLUMNS_BLOCK_BYTES = 131072
+    CONVERTED_COLUMNS_BLOCK_BYTES = 131072
+    # Columns of X itself: of each a page, but no more in all than the L2 cache holds beside half
+    # of the next block. On Zen 5 the first reading, from memory, takes 6 cycles a cache line, the
+    # second 2 from L2 and 3 from L3; the first takes longer where pieces are shorter.
+    COLUMNS_BLOCK_BYTES = 327680
+    LEAST_COLUMN_BYTES = 512
+    MOST_COLUMN_BYTES = 4096
+    # So few columns are read at once (columns.h), in blocks of this many rows, or twice as many
+    # where X comes from memory.
+    FEW_COLUMNS = 32
+    FEW_COLUMNS_BLOCK = 1024
     # Packing pays where X stays in the L2 cache and is read many times.
     PACKED_BYTES = 524288
     PACKED_FEATURES = 256
@@ -90,6 +100,17 @@ cdef struct Lines:
     const void *indices
     const void *indptr
     int index_size
+
+
+cdef inline Py_ssize_t rows_of_columns_block(Lines *x) noexcept nogil:
+    cdef bint cached = stays_cached(x.n, x.d * REAL_SIZE)
+    if x.layout == CONVERTED_COLUMNS:
+        return between(32, CONVERTED_COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32, 1024)
+    if x.d <= FEW_COLUMNS:
+        return FEW_COLUMNS_BLOCK if cached else 2 * FEW_COLUMNS_BLOCK
+    return between((MOST_COLUMN_BYTES if cached else LEAST_COLUMN_BYTES) // REAL_SIZE,
+                   COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32,
+                   MOST_COLUMN_BYTES // REAL_SIZE)
 
 
 cdef class Matrix:
@@ -162,11 +183,7 @@ cdef class Matrix:
         )
         if by_columns:
             x.layout = COLUMNS if own and x.n >= LANES else CONVERTED_COLUMNS
-            x.block = COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE)
-            # Of X itself, pages in full: a second reading from L3 costs less than short lines.
-            x.block = x.group = 1024 if x.layout == COLUMNS else between(
-                32, x.block // 32 * 32, 1024
-            )
+            x.block = x.group = rows_of_columns_block(x)
         else:
             own = own and x.column_stride == REAL_SIZE and x.d >= LANES
             x.layout = ROWS if own else CONVERTED_ROWS

@@ -173,6 +173,7 @@ cdef inline void take_block(
             return
         if x.layout == COLUMNS and m == padded:
             block.lines = x.base + first * REAL_SIZE
+            block.coming.next = block.lines + m * REAL_SIZE
             block.step = x.column_stride
             block.by_columns = True
             block.length = m
@@ -205,8 +206,7 @@ cdef inline void block_scores(
 ) noexcept nogil:
     """z = X w for one neuron; z has room for whole registers."""
     if block.by_columns:
-        memset(z, 0, block.length * REAL_SIZE)
-        accumulate(block.lines, block.step, x.d, block.length, 0, theta, z, NULL, coming)
+        sum_columns(block.lines, block.step, x.d, block.length, theta, z)
         return
     row_dots(block.lines, block.step, m, block.length, block.lead, theta, last, z, coming)
 
@@ -216,7 +216,7 @@ cdef inline void block_gradient(
 ) noexcept nogil:
     """grad += X^T g for one neuron."""
     if block.by_columns:
-        add_column_dots(block.lines, block.step, x.d, block.length, g, grad)
+        add_column_dots(block.lines, block.step, x.d, block.length, g, grad, coming.next)
     else:
         row_sums(block.lines, block.step, m, block.length, block.lead, g, grad, last, coming)
 
@@ -293,6 +293,91 @@ cdef inline void sparse_block_scores(
     else:
         sparse_scores(<int64_t *>x.indices, <int64_t *>x.indptr, x, order, first, m, K,
                       weights, span, z, z_step)
+
+
+# --------------------------------------------------------------------- few columns
+#
+# All columns of two registers of rows at a time: scores, costs and sums in one loop, so that the
+# processor computes while it waits for memory. An epoch of 2,000,000 x 16 float32 takes 2.9 ms
+# instead of 4.6, of which 2.7 are reading (Zen 5, one thread). More columns leave the first
+# cache before their sums: they are read in blocks.
+
+cdef extern from "columns.h" nogil:
+    void columns_scores(int quads, int registers, line_t *column, Py_ssize_t row, Py_ssize_t d,
+                        const real *w, real start, vreal *scores)
+    void columns_sums(int quads, int registers, line_t *column, Py_ssize_t row, Py_ssize_t d,
+                      const vreal *g, real *sums)
+
+
+cdef inline inlined_void few_columns_rows(
+    int quads, int registers, int loss, line_t *column, Py_ssize_t row, Py_ssize_t d,
+    const real *theta, const real *y, const real *s, real *sums, vreal *value, vreal *bias,
+) noexcept nogil:
+    cdef vreal[2] z
+    cdef vreal c, g, w
+    cdef int r
+    columns_scores(quads, registers, column, row, d, theta, theta[d], z)
+    for r in range(registers):
+        if loss == LOSS_SQUARED_ERROR:
+            cost(LOSS_SQUARED_ERROR, z[r], v_load(y + row + r * LANES), &c, &g)
+        elif loss == LOSS_LOG_LOSS:
+            cost(LOSS_LOG_LOSS, z[r], v_load(y + row + r * LANES), &c, &g)
+        else:
+            cost(LOSS_QUADRATIC, z[r], v_load(y + row + r * LANES), &c, &g)
+        if s != NULL:
+            w = v_load(s + row + r * LANES)
+            c, g = c * w, g * w
+        value[0] = value[0] + c
+        bias[0] = bias[0] + g
+        z[r] = g
+    columns_sums(quads, registers, column, row, d, z, sums)
+
+
+cdef inline inlined_void few_columns_loop(
+    int quads, int loss, line_t *column, Py_ssize_t count, Py_ssize_t d, const real *theta,
+    const real *y, const real *s, real *sums, real *value, real *bias,
+) noexcept nogil:
+    cdef vreal total = v_load(value), slope = v_load(bias)
+    cdef Py_ssize_t i = 0
+    while i + 2 * LANES <= count:
+        few_columns_rows(quads, 2, loss, column, i, d, theta, y, s, sums, &total, &slope)
+        i += 2 * LANES
+    if i < count:
+        few_columns_rows(quads, 1, loss, column, i, d, theta, y, s, sums, &total, &slope)
+    v_store(value, total)
+    v_store(bias, slope)
+
+
+cdef void few_columns_pass(
+    int loss, Block *block, Py_ssize_t d, const real *theta, const real *y, const real *s,
+    real *sums, real *grad, real *value, real *bias,
+) noexcept nogil:
+    """As `block_pass`, of one neuron; `sums` has room for a register for each column."""
+    cdef Py_ssize_t j, m = block.length
+    cdef line_t[FEW_COLUMNS] x
+    memset(sums, 0, d * LANES * REAL_SIZE)
+    for j in range(d):
+        x[j] = at(block.lines, j * block.step)
+    if d < 4:
+        few_columns_loop(0, loss, x, m, d, theta, y, s, sums, value, bias)
+    elif d < 8:
+        few_columns_loop(1, loss, x, m, d, theta, y, s, sums, value, bias)
+    elif d < 12:
+        few_columns_loop(2, loss, x, m, d, theta, y, s, sums, value, bias)
+    elif d < 16:
+        few_columns_loop(3, loss, x, m, d, theta, y, s, sums, value, bias)
+    elif d < 20:
+        few_columns_loop(4, loss, x, m, d, theta, y, s, sums, value, bias)
+    elif d < 24:
+        few_columns_loop(5, loss, x, m, d, theta, y, s, sums, value, bias)
+    elif d < 28:
+        few_columns_loop(6, loss, x, m, d, theta, y, s, sums, value, bias)
+    elif d < 32:
+        few_columns_loop(7, loss, x, m, d, theta, y, s, sums, value, bias)
+    else:
+        few_columns_loop(8, loss, x, m, d, theta, y, s, sums, value, bias)
+    for j in range(d):
+        grad[j] += v_sum(v_load(sums + j * LANES))
 
 
 # --------------------------------------------------------------------- the pass
@@ -430,6 +515,14 @@ cdef void block_pass(
     cdef Block block
     cdef Coming none
     none.next = NULL
+    if (
+        p.x.layout == COLUMNS and p.x.d <= FEW_COLUMNS and p.K == 1 and p.order == NULL
+        and m == padded and p.loss != LOSS_MULTINOMIAL
+    ):
+        take_block(&p.x, NULL, first, m, NULL, &block)
+        few_columns_pass(p.loss, &block, p.x.d, p.theta, y, weights, s.lines, grad, value,
+                         grad + p.span - LANES)
+        return
     scores_of_block(p, s, first, m, &block)
     if p.loss == LOSS_MULTINOMIAL:
         for k in range(p.K):

@@ -26,14 +26,6 @@
 #define TILE_REGISTERS 2
 #define TILE_WIDTH (TILE_REGISTERS * LANES)
 
-#if defined(__GNUC__) && !defined(__clang__)
-#define UNROLL _Pragma("GCC unroll 16")
-#elif defined(__clang__)
-#define UNROLL _Pragma("unroll")
-#else
-#define UNROLL
-#endif
-
 /* C[i, j] = start[j] + sum_k A[i * a_row + k * a_step] * B[k * b_line + j] for i < m and as many
    j as there are in nv registers; m, nv, `asks` and one of the two strides are constants in each
    call. Where it `asks`, a place is fetched with each k: requests at once, more than the core

@@ -60,6 +60,15 @@ typedef bits vbits;
 #define prefetch_far(address) ((void)(address))
 #endif
 
+/* Of a loop with a constant number of turns, at most 32: what it indexes stays in registers. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define UNROLL _Pragma("GCC unroll 32")
+#elif defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL
+#endif
+
 /* Loads and stores go through memcpy: no alignment is assumed, none is needed. */
 ALWAYS_INLINE vreal v_load(const real *p) { vreal v; memcpy(&v, p, sizeof v); return v; }
 ALWAYS_INLINE void v_store(real *p, vreal v) { memcpy(p, &v, sizeof v); }
