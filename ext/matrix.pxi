@@ -102,11 +102,18 @@ cdef struct Lines:
     int index_size
 
 
+cdef inline bint few_columns(Lines *x) noexcept nogil:
+    """Whether all columns are read at once; 16 registers are too few for it but from memory."""
+    return x.layout == COLUMNS and x.d <= FEW_COLUMNS and (
+        REGISTERS > 16 or not stays_cached(x.n, x.d * REAL_SIZE)
+    )
+
+
 cdef inline Py_ssize_t rows_of_columns_block(Lines *x) noexcept nogil:
     cdef bint cached = stays_cached(x.n, x.d * REAL_SIZE)
     if x.layout == CONVERTED_COLUMNS:
         return between(32, CONVERTED_COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32, 1024)
-    if x.d <= FEW_COLUMNS:
+    if few_columns(x):
         return FEW_COLUMNS_BLOCK if cached else 2 * FEW_COLUMNS_BLOCK
     return between((MOST_COLUMN_BYTES if cached else LEAST_COLUMN_BYTES) // REAL_SIZE,
                    COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32,

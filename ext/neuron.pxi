@@ -173,7 +173,8 @@ cdef inline void take_block(
             return
         if x.layout == COLUMNS and m == padded:
             block.lines = x.base + first * REAL_SIZE
-            block.coming.next = block.lines + m * REAL_SIZE
+            if not stays_cached(x.n, x.d * REAL_SIZE):
+                block.coming.next = block.lines + m * REAL_SIZE
             block.step = x.column_stride
             block.by_columns = True
             block.length = m
@@ -516,8 +517,8 @@ cdef void block_pass(
     cdef Coming none
     none.next = NULL
     if (
-        p.x.layout == COLUMNS and p.x.d <= FEW_COLUMNS and p.K == 1 and p.order == NULL
-        and m == padded and p.loss != LOSS_MULTINOMIAL
+        few_columns(&p.x) and p.K == 1 and p.order == NULL and m == padded
+        and p.loss != LOSS_MULTINOMIAL
     ):
         take_block(&p.x, NULL, first, m, NULL, &block)
         few_columns_pass(p.loss, &block, p.x.d, p.theta, y, weights, s.lines, grad, value,
