@@ -319,15 +319,13 @@ cdef inline inlined_void few_columns_rows(
     cdef int r
     columns_scores(quads, registers, column, row, d, theta, theta[d], z)
     for r in range(registers):
+        w = v_set(1) if s == NULL else v_load(s + row + r * LANES)
         if loss == LOSS_SQUARED_ERROR:
-            cost(LOSS_SQUARED_ERROR, z[r], v_load(y + row + r * LANES), &c, &g)
+            cost(LOSS_SQUARED_ERROR, z[r], v_load(y + row + r * LANES), w, &c, &g)
         elif loss == LOSS_LOG_LOSS:
-            cost(LOSS_LOG_LOSS, z[r], v_load(y + row + r * LANES), &c, &g)
+            cost(LOSS_LOG_LOSS, z[r], v_load(y + row + r * LANES), w, &c, &g)
         else:
-            cost(LOSS_QUADRATIC, z[r], v_load(y + row + r * LANES), &c, &g)
-        if s != NULL:
-            w = v_load(s + row + r * LANES)
-            c, g = c * w, g * w
+            cost(LOSS_QUADRATIC, z[r], v_load(y + row + r * LANES), w, &c, &g)
         value[0] = value[0] + c
         bias[0] = bias[0] + g
         z[r] = g
