@@ -21,7 +21,7 @@ from schuss.backends.numba_kernels import descent, formulas, matrix, neuron, sgd
 from schuss.backends.numba_kernels import network as networks
 from schuss.backends.numba_kernels.compiling import of_its_types
 from schuss.backends.numba_kernels.matrix import arguments, kind
-from schuss.backends.numba_kernels.neuron import learnt
+from schuss.backends.numba_kernels.neuron import learnt, scratch
 from schuss.backends.numba_kernels.walk import walk as walk_polynomial
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Solver, Status
 
@@ -88,7 +88,8 @@ def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
 
 def predict(X, coef, intercept, activation, out, n_threads):
     compiled = neuron.predict(*kind(X))
-    return compiled(*arguments(X), coef, intercept, int(activation), out) == 0
+    room = scratch(X, len(coef))
+    return compiled(*arguments(X), coef, intercept, int(activation), room, out) == 0
 
 
 def walk(function, state, rule, limits, trail, rates, path, values):
@@ -131,11 +132,12 @@ def shuffle(random_state, order, out):
 
 def _run(data, state, rule, order, history):
     rule = of_its_types(rule)
-    if order is None:
+    if order is None or rule.batch_size >= data.X.shape[0]:
         order = np.empty((0, 0), dtype=np.int32)
     grad = np.empty((state.coef.shape[0], state.coef.shape[1] + 1), state.coef.dtype)
     compiled = descent.descend(*kind(data.X))
-    run = compiled(*arguments(data.X), *learnt(data), *state, rule, order, history, grad)
+    room = scratch(data.X, len(state.coef), rule.loss)
+    run = compiled(*arguments(data.X), *learnt(data), *state, rule, order, history, room, grad)
     return grad, *run
 
 
@@ -159,4 +161,5 @@ def _run_network(
         np.empty((0, len(HISTORY_COLUMNS))) if history is None else history,
         np.empty(len(theta), real) if grad is None else grad,
         np.empty((0, 0), real) if out is None else out,
+        data.X.tile_rows,
     )  # fmt: skip

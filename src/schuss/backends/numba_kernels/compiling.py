@@ -23,8 +23,10 @@ _SUMS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "num
 INLINED = {**_SUMS, "forceinline": True}
 sums = numba.njit(**{**_OPTIONS, **_SUMS})
 # Compensated steps may not be.
-exact = numba.njit(fastmath={"contract"}, **_OPTIONS)
-exact_inlined = numba.njit(fastmath={"contract"}, forceinline=True, **_OPTIONS)
+EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}
+exact = numba.njit(**{**_OPTIONS, **EXACT})
+# For each tile: functions that are called count the references to their arrays, in atomic steps.
+exact_inlined = numba.njit(**{**_OPTIONS, **EXACT}, forceinline=True)
 # Nor products be fused with sums, where a path must be that of other code.
 strict = numba.njit(**_OPTIONS)
 

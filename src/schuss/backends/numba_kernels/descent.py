@@ -20,35 +20,33 @@ from schuss.backends.numba_kernels.codes import (
 )
 from schuss.backends.numba_kernels.compiling import array, compiled_for, exact, given, tuple_type
 from schuss.backends.numba_kernels.matrix import rows_types
-from schuss.backends.numba_kernels.neuron import learnt_types, whole_pass
+from schuss.backends.numba_kernels.neuron import learnt_types, scratch_types, whole_pass
 
 
 def _descend_types(real, *kind):
     return (
         *rows_types(real, *kind), *learnt_types(real),
         array(real, 2), array(real, 1), array(real, 3), array(np.float64, 1), tuple_type(Rule),
-        given(np.int32, 2), array(np.float64, 2), array(real, 2),
+        given(np.int32, 2), array(np.float64, 2), scratch_types(real), array(real, 2),
     )  # fmt: skip
 
 
 @compiled_for(_descend_types)
 def descend(
     n, values, indices, indptr, scratch, columns, soft, small, wide, weight, scale,
-    coef, intercept, slots, counters, rule, order, history, grad,
+    coef, intercept, slots, counters, rule, order, history, room, grad,
 ):  # fmt: skip
     """A run; `grad` is left with the last gradient or point."""
     full = rule.batch_size >= n
-    own_order = np.empty(0, np.int32)
     counters[EPOCHS] = 0
     for epoch in range(len(history)):
-        rows = own_order if full or len(order) == 0 else order[epoch]
         mean = 0.0
         for start in range(0, n, rule.batch_size):
             stop = min(start + rule.batch_size, n)
             share = (stop - start) / n
             value = whole_pass(
                 values, indices, indptr, scratch, columns, soft, small, wide, weight, scale / share,
-                rule.loss, coef, intercept, rows, start, stop, grad,
+                rule.loss, coef, intercept, order, epoch, start, stop, room, grad,
             )  # fmt: skip
             norm, penalty = _add_penalty(coef, rule, grad)
             mean += value * share

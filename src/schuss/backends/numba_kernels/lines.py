@@ -8,7 +8,7 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 from schuss.backends.numba_kernels.compiling import INLINED, exact
-from schuss.backends.numba_kernels.registers import AHEAD_BYTES, LINES, REGISTER, accumulate, dots
+from schuss.backends.numba_kernels.registers import AHEAD_BYTES, accumulate, dots
 
 
 @exact
@@ -75,15 +75,15 @@ def _in_place(values, indices, indptr, scratch, columns, rows, own, ordered):
 
 
 def _in_place_columns(values, indices, indptr, scratch, columns, rows, own, ordered):
-    return ((scratch,), own, True, 0) if ordered else ((values,), rows, False, 0)
+    return ((scratch,), own, True, None) if ordered else ((values,), rows, False, None)
 
 
 def _converted(values, indices, indptr, scratch, columns, rows, own, ordered):
-    return scratch, own, True, 0
+    return scratch, own, True, None
 
 
 def _sparse(values, indices, indptr, scratch, columns, rows, own, ordered):
-    return (values, indices, indptr), rows, False, 0
+    return (values, indices, indptr), rows, False, None
 
 
 def source(values, indices, indptr, scratch, columns, rows, own, ordered):
@@ -97,7 +97,7 @@ def source(values, indices, indptr, scratch, columns, rows, own, ordered):
         The places of a tile's rows in it. Those of columns always follow one another.
     fetched : bool
         Whether `fetch` is to be called for each tile.
-    ahead : int
+    ahead : int or None
         How many bytes ahead what follows is worth asking for.
 
     It is called once, because arrays that come and go in a loop have their references counted
@@ -137,22 +137,20 @@ def _first_of(panels, d, row):
     return panel * d * panels.shape[1] + place
 
 
-def _scores_rows(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
-    dots(tile, rows, m, 0, d, coef, k * coef.shape[1], work, ahead)
+def _scores_rows(tile, rows, every, ahead, m, coef, k, d, bias, z):
+    dots(tile, rows, m, 0, d, coef, k * coef.shape[1], z, ahead)
     for r in range(m):
-        z[r] = work[r] + bias
+        z[r] += bias
 
 
-def _scores_columns(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
+def _scores_columns(tile, rows, every, ahead, m, coef, k, d, bias, z):
     for r in range(m):
-        work[r] = bias
+        z[r] = bias
     start = _first_of(tile[0], d, rows[0])
-    accumulate(tile[0], every, d, start, m, coef, k * coef.shape[1], work, 0, ahead)
-    for r in range(m):
-        z[r] = work[r]
+    accumulate(tile[0], every, d, start, m, coef, k * coef.shape[1], z, 0, ahead)
 
 
-def _scores_sparse(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
+def _scores_sparse(tile, rows, every, ahead, m, coef, k, d, bias, z):
     values, indices, indptr = tile
     for r in range(m):
         total = bias - bias
@@ -161,12 +159,12 @@ def _scores_sparse(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
         z[r] = total + bias
 
 
-def block_scores(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
-    """z[r] = tile[rows[r]] @ coef[k, :d] + bias"""
+def block_scores(tile, rows, every, ahead, m, coef, k, d, bias, z):
+    """z[r] = tile[rows[r]] @ coef[k, :d] + bias; z is in whole registers."""
 
 
 @overload(block_scores, jit_options=INLINED)
-def _choose_scores(tile, rows, every, ahead, m, coef, k, d, bias, work, z):
+def _choose_scores(tile, rows, every, ahead, m, coef, k, d, bias, z):
     if isinstance(tile, types.Array):
         return _scores_rows
     return _scores_columns if len(tile) == 1 else _scores_sparse
@@ -198,20 +196,3 @@ def _choose_gradient(tile, rows, every, ahead, m, e, work, g, k, d):
     if isinstance(tile, types.Array):
         return _gradient_rows
     return _gradient_columns if len(tile) == 1 else _gradient_sparse
-
-
-@register_jitable
-def padded_weights(coef):
-    """The weights, and zeros up to whole registers."""
-    n_outputs, d = coef.shape
-    padded = np.zeros((n_outputs, d + (-d) % REGISTER), coef.dtype)
-    padded[:, :d] = coef
-    return padded
-
-
-@register_jitable
-def every_column(d):
-    """The places of d columns; those up to a multiple of LINES repeat the last one."""
-    every = np.arange(d + (-d) % LINES)
-    every[d:] = d - 1
-    return every

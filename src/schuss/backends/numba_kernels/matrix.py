@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from numba import types
-from numba.extending import register_jitable
 
 from schuss.backends.numba_kernels.compiling import array, given
 from schuss.backends.numba_kernels.registers import CACHE_LINE, LINES, REGISTER
@@ -34,6 +33,10 @@ class Rows(NamedTuple):
     in_place: bool = True  # read where it lies, else converted tile by tile
     columns: bool = False
 
+    @property
+    def tile_rows(self):
+        return tile_rows(*self.shape, self.real.itemsize, self.columns)
+
 
 def rows_of(X):
     if sp.issparse(X):
@@ -57,7 +60,7 @@ def _panels(X, real):
     So that a tile lies together: the second cache delivers it faster.
     """
     n, d = X.shape
-    m = min(tile_rows(d, real.itemsize, True), max(n + (-n) % REGISTER, REGISTER))
+    m = tile_rows(n, d, real.itemsize, True)
     whole, rest = divmod(n, m)
     size = (whole + (rest > 0)) * d * m
     memory = np.zeros(size + REGISTER, real)
@@ -100,15 +103,17 @@ def arguments(X):
     n, d = X.shape
     scratch = None
     if X.columns or not X.in_place:
-        m = tile_rows(d, X.real.itemsize, X.columns or None)
+        m = X.tile_rows
         scratch = np.empty((d, m) if X.columns else (m, d), dtype=X.real)
     return n, X.values, X.indices, X.indptr, scratch, X.columns or None
 
 
-@register_jitable
-def tile_rows(d, itemsize, columns):
-    most, least = _TILE_BYTES, LINES
-    if columns is not None:
-        most, least = _TILE_COLUMNS_BYTES, _TILE_LEAST_COLUMNS
+def tile_rows(n, d, itemsize, columns):
+    most, least = (_TILE_COLUMNS_BYTES, _TILE_LEAST_COLUMNS) if columns else (_TILE_BYTES, LINES)
     fitting = most // max(d * itemsize, 1)
-    return min(max(fitting - fitting % least, least), TILE_ROWS)
+    fitting -= fitting % (REGISTER if fitting >= REGISTER else LINES)
+    return min(max(fitting, least), TILE_ROWS, whole_registers(n))
+
+
+def whole_registers(count):
+    return max(count + (-count) % REGISTER, REGISTER)

@@ -12,7 +12,6 @@ from schuss.backends.numba_kernels.codes import (
     EPOCHS,
     EXPONENTIAL,
     HIDDEN_LOGISTIC,
-    LOG_LOSS,
     NESTEROV,
     NONFINITE,
     RAN,
@@ -20,15 +19,14 @@ from schuss.backends.numba_kernels.codes import (
     SIGMOID,
     SIGMOID_SQUARED,
     SOFTMAX,
-    SQUARED_ERROR,
     STEPS,
     TANH,
 )
 from schuss.backends.numba_kernels.compiling import array, compiled_for, exact, given, tuple_type
 from schuss.backends.numba_kernels.descent import larger
-from schuss.backends.numba_kernels.formulas import cost_loop, logistic_pair
+from schuss.backends.numba_kernels.formulas import log_losses, logistic_pair, squared_errors
 from schuss.backends.numba_kernels.lines import fetch, source
-from schuss.backends.numba_kernels.matrix import rows_types, tile_rows
+from schuss.backends.numba_kernels.matrix import rows_types
 from schuss.backends.numba_kernels.neuron import learnt_types
 
 # What `network` is to do, and the rows that go through the layers together.
@@ -139,7 +137,10 @@ def _output_row(output, z, y, eps, e, cost, slope):
             e[k] = slope[k] / total - y[k]
         return _bounded(math.log(total) - pull, eps)
     if output == SIGMOID or output == SIGMOID_SQUARED:
-        cost_loop(LOG_LOSS if output == SIGMOID else SQUARED_ERROR, n_outputs, z, y, cost, slope)
+        if output == SIGMOID:
+            log_losses(n_outputs, z, y, cost, slope)
+        else:
+            squared_errors(n_outputs, z, y, cost, slope)
         for k in range(n_outputs):
             e[k] = slope[k]
             total += _bounded(cost[k], eps) if output == SIGMOID else cost[k]
@@ -178,11 +179,13 @@ def _answer_row(output, z):
 @exact
 def _network_pass(
     values, indices, indptr, scratch, columns, soft, small, wide, weight, units, hidden, output,
-    theta, order, start, stop, layers, errors, places, grad, product, out, job,
+    theta, order, epoch, start, stop, layers, errors, places, grad, product, out, job, block,
 ):  # fmt: skip
-    """Sum of the costs of rows start to stop; their gradients are added to `grad`."""
+    """Sum of the costs of rows start to stop; their gradients are added to `grad`.
+
+    Of the rows in row `epoch` of `order`, where it is not empty.
+    """
     depth, d, n_outputs = len(units) - 1, units[0], units[-1]
-    block = tile_rows(d, theta.itemsize, columns)
     rows, part, own = np.empty(_NETWORK_ROWS, np.int64), np.empty(block, np.int64), np.arange(block)
     tile, lines, fetched, _ = source(values, indices, indptr, scratch, columns, part, own, False)
     z, y, cost, slope = np.empty((4, n_outputs))
@@ -192,7 +195,7 @@ def _network_pass(
     for first in range(start, stop, _NETWORK_ROWS):
         m = min(_NETWORK_ROWS, stop - first)
         for r in range(m):
-            rows[r] = order[first + r] if len(order) else first + r
+            rows[r] = order[epoch, first + r] if order.size > 0 else first + r
         a = layers[: m * d].reshape(m, d)
         for begin in range(0, m, block):
             some = min(block, m - begin)
@@ -258,14 +261,14 @@ def _network_types(real, *kind):
         types.int64, *rows_types(real, *kind), *learnt_types(real), given(np.int64, 1),
         types.int64, types.int64, array(real, 1), array(real, 2), array(np.float64, 1),
         tuple_type(NetworkRule), given(np.float64, 1), given(np.int32, 2), array(np.float64, 2),
-        array(real, 1), array(real, 2),
+        array(real, 1), array(real, 2), types.int64,
     )  # fmt: skip
 
 
 @compiled_for(_network_types)
 def network(
     job, n, values, indices, indptr, scratch, columns, soft, small, wide, weight, scale, units,
-    hidden, output, theta, slots, counters, rule, rates, order, history, grad, out,
+    hidden, output, theta, slots, counters, rule, rates, order, history, grad, out, block,
 ):  # fmt: skip
     """Epochs, or one pass for the cost, the gradient or the answers."""
     depth = len(units) - 1
@@ -281,12 +284,12 @@ def network(
             widest = max(widest, units[i] * units[i + 1])
     layers = np.empty(places[depth + 1], theta.dtype)
     errors, product = np.empty_like(layers), np.empty(widest, theta.dtype)
-    own = np.empty(0, np.int32)
     if job != EPOCHS_JOB:
         grad[:] = 0
         value = _network_pass(
             values, indices, indptr, scratch, columns, soft, small, wide, weight, units, hidden,
-            output, theta, own, 0, n, layers, errors, places, grad, product, out, job,
+            output, theta, order, 0, 0, n, layers, errors, places, grad, product, out, job,
+            block,
         )  # fmt: skip
         for p in range(len(grad)):
             grad[p] *= scale
@@ -294,7 +297,6 @@ def network(
     counters[EPOCHS] = 0
     steps = counters[STEPS]
     for epoch in range(len(rates)):
-        rows = order[epoch] if ordered else own
         total = norm = 0.0
         for start in range(0, n, rule.batch_size):
             stop = min(start + rule.batch_size, n)
@@ -302,7 +304,7 @@ def network(
             if len(weight):
                 mass = 0.0
                 for r in range(start, stop):
-                    mass += weight[rows[r] if ordered else r]
+                    mass += weight[order[epoch, r] if ordered else r]
             # A batch that weighs nothing teaches nothing.
             share = 1 / mass if mass > 0 else 0.0
             squares = 0.0
@@ -311,8 +313,8 @@ def network(
             grad[:] = 0
             value = _network_pass(
                 values, indices, indptr, scratch, columns, soft, small, wide, weight, units,
-                hidden, output, theta, rows, start, stop, layers, errors, places, grad, product,
-                out, job,
+                hidden, output, theta, order, epoch, start, stop, layers, errors, places, grad,
+                product, out, job, block,
             )  # fmt: skip
             total += (value + rule.l2 / 2 * squares) * share * (stop - start) / n
             if not math.isfinite(total):

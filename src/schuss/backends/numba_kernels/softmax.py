@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
+
 from schuss.backends.numba_kernels.compiling import exact
-from schuss.backends.numba_kernels.formulas import exp
+from schuss.backends.numba_kernels.formulas import exp_parts
 
 
 @exact
@@ -15,15 +17,17 @@ def softmax_costs(m, z, y, value):
         for k in range(1, n_outputs):
             if z[k, i] > z[top, i]:
                 top = k
-        largest, rest, own = z[top, i], 0.0, 0.0
+        largest, rest, own = np.float64(z[top, i]), 0.0, 0.0
         for k in range(n_outputs):
             below = largest - z[k, i]
             if y[k, i] != 0:
                 own += y[k, i] * below
-            z[k, i] = exp(-below)
+            share, _ = exp_parts(-below)
+            z[k, i] = share
             if k != top:
-                rest += z[k, i]
+                rest += share
         value[i] = own + math.log1p(rest)
         for k in range(n_outputs):
-            p, q = z[k, i] / (1.0 + rest), (rest + (1.0 - z[k, i])) / (1.0 + rest)
+            share = np.float64(z[k, i])
+            p, q = share / (1.0 + rest), (rest + (1.0 - share)) / (1.0 + rest)
             z[k, i] = p * (1.0 - y[k, i]) - y[k, i] * q
