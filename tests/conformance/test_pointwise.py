@@ -143,6 +143,19 @@ def test_infinite_scores(backend, real):
 
 
 @pytest.mark.parametrize("real", REALS)
+def test_costs_of_infinite_scores(backend, real):
+    z = np.array([np.inf, -np.inf, np.inf, -np.inf], real)
+    y = np.array([1, 0, 0, 1], real)
+    for loss, values, slopes in (
+        (Loss.SQUARED_ERROR, [0, 0, 0.5, 0.5], [0, 0, 0, 0]),
+        (Loss.LOG_LOSS, [0, 0, np.inf, np.inf], [0, 0, 1, -1]),
+    ):
+        value, slope = np.empty_like(z), np.empty_like(z)
+        backend.pointwise(z, y, loss, value, slope)
+        assert value.tolist() == values and slope.tolist() == slopes
+
+
+@pytest.mark.parametrize("real", REALS)
 @pytest.mark.parametrize("activation", Activation, ids=lambda a: a.name.lower())
 def test_nan_scores(backend, real, activation):
     for count in (1, 3, 64, 65):

@@ -382,7 +382,9 @@ def _cost(z, y, loss):
     if loss == Loss.SQUARED_ERROR:
         return residual * residual / 2, residual * p * q
     tail = np.log1p(np.exp(-np.abs(z)))
-    return tail + (1 - y) * np.maximum(z, 0) + y * np.maximum(-z, 0), residual
+    share = np.where(z < 0, y, 1 - y)
+    # 0 for the right label, of an infinite score too.
+    return tail + np.multiply(share, np.abs(z), where=share != 0, out=share), residual
 
 
 def _softmax_cost(z, y):

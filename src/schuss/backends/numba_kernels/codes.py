@@ -15,7 +15,7 @@ from schuss.constants import (
 )
 
 SQUARED_ERROR, LOG_LOSS = int(Loss.SQUARED_ERROR), int(Loss.LOG_LOSS)
-QUADRATIC, MULTINOMIAL = int(Loss.QUADRATIC), int(Loss.MULTINOMIAL)
+MULTINOMIAL = int(Loss.MULTINOMIAL)
 GD, MOMENTUM, NESTEROV, ADAM = (
     int(s) for s in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV, Solver.ADAM)
 )

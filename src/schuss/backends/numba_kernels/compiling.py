@@ -2,10 +2,21 @@
 
 import functools
 import hashlib
-from importlib import resources
+import pkgutil
+from importlib.util import find_spec
 
 import numba
 from numba import types
+
+from schuss.backends import numba_kernels as package
+from schuss.errors import BackendUnavailableError
+
+if numba.config.DISABLE_JIT:
+    # What is generated as LLVM's code has no Python to run in its place.
+    raise BackendUnavailableError(
+        "The Numba backend cannot run with NUMBA_DISABLE_JIT=1. Unset it, or choose another "
+        "backend by SCHUSS_BACKEND or schuss.use_backend."
+    )
 
 
 def _can_cache():
@@ -33,12 +44,12 @@ strict = numba.njit(**_OPTIONS)
 
 def _digest():
     """Of all that compiled code is made of; Numba looks at a function's own file only."""
-    schuss = resources.files("schuss")
-    folder = sorted((schuss / "backends" / "numba_kernels").iterdir(), key=lambda file: file.name)
-    files = [file for file in folder if file.name.endswith(".py")]
+    modules = [f"{__package__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
     content = hashlib.sha256()
-    for file in (*files, schuss / "backends" / "contract.py", schuss / "constants.py"):
-        content.update(file.read_bytes())
+    for name in (*sorted(modules), "schuss.backends.contract", "schuss.constants"):
+        spec = find_spec(name)
+        # The source, or the byte code where it was installed without.
+        content.update(spec.loader.get_data(spec.origin))
     return content.hexdigest()[:16]
 
 

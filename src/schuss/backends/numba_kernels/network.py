@@ -58,7 +58,7 @@ def _gather_sparse(tile, lines, m, target):
 
 
 def _gather(tile, lines, m, target):
-    """Rows that `_tile` returned, as an array."""
+    """Rows of a tile of `source`, as an array."""
 
 
 @overload(_gather)
@@ -276,7 +276,8 @@ def network(
     n = order.shape[1] if ordered else n
     most = min(_NETWORK_ROWS, n)
     places = np.zeros(depth + 2, np.int64)
-    n_weights, widest = 0, 0
+    # Not literals, whose types are their values: what they are given to is compiled again.
+    n_weights = widest = zero = np.int64(0)
     for i in range(depth + 1):
         places[i + 1] = places[i] + most * units[i]
         if i < depth:
@@ -288,7 +289,7 @@ def network(
         grad[:] = 0
         value = _network_pass(
             values, indices, indptr, scratch, columns, soft, small, wide, weight, units, hidden,
-            output, theta, order, 0, 0, n, layers, errors, places, grad, product, out, job,
+            output, theta, order, zero, zero, n, layers, errors, places, grad, product, out, job,
             block,
         )  # fmt: skip
         for p in range(len(grad)):
