@@ -295,9 +295,7 @@ cdef inline inlined_void narrow_descent(
         v_store(repeated + (d + 1) * LANES, v_repeat4(v_load(s)))
         x, y, s = repeated, repeated + d * LANES, repeated + (d + 1) * LANES
     while epoch < epochs:
-        narrow_panels(loss, d, x, registers, y, s, w, sums, &total)
-        if few:
-            total *= 4. / LANES
+        narrow_panels(loss, d, x, registers, y, s, w, sums, few, &total)
         largest = squares = odd = zero
         for j in range(d + 1):
             sums[j] = v_sum_fours(sums[j]) if few else v_sum_all(sums[j])
@@ -380,6 +378,8 @@ cdef int run(
     if (
         p.x.layout == PACKED and 0 < o.d < FEW and o.K == 1 and rule.solver == SOLVER_GD
         and rule.l1 == 0 and p.loss != LOSS_QUADRATIC
+        # Which it takes as one factor.
+        and (rule.learning_rate == 0 or 1e-30 < rule.learning_rate * scale < 1e30)
     ):
         return narrow_run(p, o, rule, scale, history, epochs)
     for epoch in range(epochs):

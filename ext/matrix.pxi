@@ -103,7 +103,7 @@ cdef struct Lines:
 
 
 cdef inline bint few_columns(Lines *x) noexcept nogil:
-    """Whether all columns are read at once; 16 registers are too few for it but from memory."""
+    """Whether all columns are read at once; with 16 registers only where X comes from memory."""
     return x.layout == COLUMNS and x.d <= FEW_COLUMNS and (
         REGISTERS > 16 or not stays_cached(x.n, x.d * REAL_SIZE)
     )

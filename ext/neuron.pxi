@@ -78,7 +78,7 @@ cdef struct Problem_:
     int64_t started
     int64_t ended
     int64_t left
-    int task                # of which members that come and go take shares (passes.pxi)
+    int task                # the one under way (passes.pxi)
     int64_t next_share
     Py_ssize_t n_shares
     Problem *host           # whose members take the shares, if it is another's
@@ -648,7 +648,11 @@ cdef Py_ssize_t sparse_entries(Problem *p) noexcept nogil:
 
 cdef int look_at_signals(Problem *p) noexcept nogil:
     """Let Ctrl-C through every few hundredths of a second of work."""
-    p.unchecked += p.chunk_elements * p.K
+    cdef Problem *working = p.guest if p.task == TASK_GUEST else p
+    if working.task == TASK_CURVATURE:
+        p.unchecked += working.curvature.chunk * working.curvature.r * working.curvature.r
+    else:
+        p.unchecked += working.chunk_elements * working.K
     if p.unchecked > 50_000_000:
         p.unchecked = 0
         with gil:
@@ -729,6 +733,8 @@ cdef double whole_pass(
         cut_chunks(p)
     p.factor = factor
     share_out(p, TASK_PASS)
+    if p.interrupted:
+        return 0
     for chunk in range(p.n_chunks):
         value += p.partial_value[chunk]
     if p.shared_sum:
@@ -886,7 +892,7 @@ cdef class Job:
             atomic_next(&self.p.left)
 
     def run(self):
-        """Do the job, with threads of Python's as its other members, for all of its time.
+        """Do the job, with threads of Python's as its other members, which stay until it is done.
 
         No line of Python runs between the first start and the last member's leave, so no
         signal handler can raise there and strand a member that waits for the others.

@@ -414,6 +414,9 @@ cdef class Newton(Job):
                 with gil:
                     if PyErr_CheckSignals() != 0:
                         pending()
+                    if self.helper is not None:
+                        # Factorising may have taken longer than they wait.
+                        self.helper.call_members()
             memcpy(self.last, theta, size)
             if hessian is not None and not self.p.interrupted:
                 hess = &hessian[0, 0]

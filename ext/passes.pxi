@@ -148,6 +148,8 @@ cdef class PassJob(Job):
             return self.lead()
         finally:
             atomic_write(&self.p.ended, 1)
+            # Members that are not gone yet read nothing any more, and shall not keep X alive.
+            self.keep = None
 
 
 cdef class Evaluator(PassJob):

@@ -236,7 +236,7 @@ def test_eval_set_is_recorded(digits):
 def test_eval_set_must_fit_the_type_of_the_weights(digits):
     X, y = digits
     X = X.astype(np.float32)
-    with pytest.raises(ValueError, match="eval_set, as float32: X contains infinity"):
+    with pytest.raises(ValueError, match="eval_set: Input X as float32 contains infinity"):
         MLPClassifier((3,), max_iter=1).fit(X, y, eval_set=(X.astype(float) * 1e300, y))
 
 

@@ -55,14 +55,18 @@ def real_type(X):
 
 
 def eval_pair(eval_set, dtype, check):
-    """Rows held out, of the type of weights that the others train.
+    """Rows held out, converted to the type of the weights.
 
     Parameters
     ----------
     eval_set : pair (X, y)
     dtype : float32 or float64
     check : function (X, y) -> (X, y)
-        Of its errors it is said that they are about `eval_set`.
+        Its errors are reported as errors of `eval_set`.
+
+    Returns
+    -------
+    X, y : as `check` returns them
     """
     try:
         X, y = eval_set
@@ -72,12 +76,12 @@ def eval_pair(eval_set, dtype, check):
         ) from None
     try:
         X, y = check(X, y)
+        if real_type(X) != dtype:
+            with np.errstate(over="ignore"):
+                X = X.astype(dtype)
+            assert_all_finite(X, input_name=f"X as {dtype}")
     except ValueError as error:
         raise ValueError(f"eval_set: {error}") from error
-    if real_type(X) != dtype:
-        with np.errstate(over="ignore"):
-            X = X.astype(dtype)
-        assert_all_finite(X, input_name=f"eval_set, as {dtype}: X")
     return X, y
 
 

@@ -89,7 +89,8 @@ class Info:
         self.max_iter = max_iter
         kernels, others = log.blocks[-1]
         self.loss, self.gradient_norm, self.step = kernels[-1].tolist()
-        self.seconds, self.validation_loss = (*others[-1].tolist(), None)[:2]
+        self.seconds = float(others[-1, 0])
+        self.validation_loss = float(others[-1, 1]) if log.validated else None
 
     @property
     def coef(self):

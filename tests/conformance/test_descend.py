@@ -162,6 +162,15 @@ def test_few_features(backend, reference, n, d):
         np.testing.assert_array_equal(state.coef, p.coef)
 
 
+@pytest.mark.parametrize("real", ("float64", "float32"))
+def test_large_weights_of_few_rows(backend, reference, real):
+    """Sums of four costs are finite, those of copies of them would not be."""
+    p = small(real, 4, 1, setting=(1, True, "uint8", Loss.LOG_LOSS))
+    p.weight[:] = np.finfo(real).max / 5
+    p.scale = 1 / p.weight.sum(dtype="float64")
+    same_run(backend, reference, p, cases.rule(loss=Loss.LOG_LOSS), None, real)
+
+
 @pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
 def test_counters(backend, solver):
     p = small(n=70)
