@@ -513,36 +513,6 @@ cdef class Descent(PassJob):
         return int(self.counters[COUNTER_EPOCHS]), status
 
 
-cdef class Gradient(PassJob):
-    """A call of `gradient`."""
-
-    cdef real[:, ::1] coef_grad
-    cdef real[::1] intercept_grad
-    cdef double scale
-
-    def __init__(self, data, int loss, const real[:, ::1] coef, const real[::1] intercept,
-                 real[:, ::1] coef_grad, real[::1] intercept_grad, n_threads):
-        # The pass over panels takes one output at a time.
-        self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads,
-                    loss != LOSS_MULTINOMIAL)
-        self.set_theta(coef, intercept)
-        self.scale = data.scale
-        self.coef_grad, self.intercept_grad = coef_grad, intercept_grad
-
-    def lead(self):
-        cdef Problem *p = &self.p
-        cdef Py_ssize_t k
-        cdef double value
-        with nogil:
-            value = whole_pass(p, NULL, 0, p.x.n, self.scale)
-        if p.interrupted:
-            pending()
-        for k in range(p.K):
-            memcpy(&self.coef_grad[k, 0], p.total + k * p.span, p.x.d * REAL_SIZE)
-            self.intercept_grad[k] = p.total[k * p.span + p.x.d]
-        return value
-
-
 def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
               real[::1] derivative):
     """See the contract."""
@@ -591,8 +561,6 @@ cdef class Prediction(PassJob):
             rows = PREDICTED_BYTES // (p.x.width * REAL_SIZE)
             p.x.block = min(p.x.block, max(LANES, rows // LANES * LANES))
         p.activation = activation
-        p.stop = p.x.n
-        cut_chunks(p)
 
     def lead(self):
         cdef Problem *p = &self.p

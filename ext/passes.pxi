@@ -96,12 +96,13 @@ cdef class PassJob(Job):
         cdef Problem *p = &self.p
         if p.x.layout == PACKED:
             p.n_threads = 1
+            return 0
+        p.start, p.stop = 0, p.x.n
+        cut_chunks(p)
         if p.n_threads == 1:
             return 0
         # No share is to be had before the first task.
         p.next_share = INT64_MAX
-        p.start, p.stop = 0, p.x.n
-        cut_chunks(p)
         # Never another number: a member that comes late would take what is another task's.
         p.n_shares = p.n_chunks
         self.there = <int64_t *>calloc(p.n_threads, sizeof(int64_t))
@@ -152,13 +153,8 @@ cdef class PassJob(Job):
             self.keep = None
 
 
-cdef class Evaluator(PassJob):
-    """What `evaluator` returns.
-
-    A thread that is started for each call comes late: where the other processor was idle, or
-    another package's idle threads spin there, the system lets it wait behind the one that
-    started it, for milliseconds.
-    """
+cdef class Gradient(PassJob):
+    """A call of `gradient`."""
 
     cdef const real[:, ::1] coef
     cdef const real[::1] intercept
@@ -167,21 +163,17 @@ cdef class Evaluator(PassJob):
     cdef double scale
 
     def __init__(self, data, int loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+        # The pass over panels takes one output at a time.
         self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads,
                     loss != LOSS_MULTINOMIAL)
         self.scale = data.scale
         self.coef, self.intercept = coef, intercept
         self.coef_grad, self.intercept_grad = coef_grad, intercept_grad
-        self.patience = LINGERING
-        self.open()
-        # They take a while to come.
-        self.call_members()
 
-    def __call__(self):
+    def lead(self):
         cdef Problem *p = &self.p
         cdef Py_ssize_t k
         cdef double value
-        self.call_members()
         self.set_theta(self.coef, self.intercept)
         with nogil:
             value = whole_pass(p, NULL, 0, p.x.n, self.scale)
@@ -192,3 +184,23 @@ cdef class Evaluator(PassJob):
             memcpy(&self.coef_grad[k, 0], p.total + k * p.span, p.x.d * REAL_SIZE)
             self.intercept_grad[k] = p.total[k * p.span + p.x.d]
         return value
+
+
+cdef class Evaluator(Gradient):
+    """What `evaluator` returns.
+
+    A thread that is started for each call comes late: where the other processor was idle, or
+    another package's idle threads spin there, the system lets it wait behind the one that
+    started it, for milliseconds.
+    """
+
+    def __init__(self, *arguments):
+        Gradient.__init__(self, *arguments)
+        self.patience = LINGERING
+        self.open()
+        # They take a while to come.
+        self.call_members()
+
+    def __call__(self):
+        self.call_members()
+        return self.lead()
