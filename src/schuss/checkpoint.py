@@ -15,7 +15,7 @@ from safetensors import numpy as safetensors_numpy
 
 from schuss.backends.contract import State
 from schuss.files import check_writable, write_whole
-from schuss.solvers.first_order import Snapshot
+from schuss.solvers.run import Snapshot
 
 _FORMAT = "schuss-checkpoint"
 _VERSION = 1

@@ -4,22 +4,7 @@ Between chunks of iterations, which run compiled and take about 50 ms each, this
 does what Python should: callbacks, history, stopping rules, Ctrl-C. What stops a run is
 decided on the history, row by row, never on where a chunk happened to end.
 
-A run is an object with
-
-``advance(k)``
-    up to k iterations; returns rows of `constants.HISTORY_COLUMNS` and, where it cannot
-    go on, a reason;
-``snapshot()``, ``restore(snapshot)``
-    all that it changes, random state included;
-``value()``, ``constant()``, ``is_finite()``, ``is_saturated(value)``, ``is_settled()``,
-``is_unstable()``, ``oscillation(losses)``
-    the objective where it stands, and what tells a useless end from a good one;
-``state``, ``stochastic``, ``watched``, ``longest``, ``seconds_estimate``
-    as `solvers.first_order` describes them;
-``weights()`` (optional, else ``snapshot()``)
-    what early stopping keeps, to be restored;
-``retreats`` (optional, else True)
-    whether it goes back to its start where it diverges.
+What it asks of a solver is `solvers.run.Run`.
 """
 
 import math
@@ -210,7 +195,7 @@ def run(
                     if early_stopping:
                         judged = validation if judge is None else judge()
                         if judged < best[0]:
-                            best = judged, getattr(solver, "weights", solver.snapshot)()
+                            best = judged, solver.weights()
                         if plateau.find(np.array([judged])) is not None and reason is None:
                             reason = "early_stopping"
                 seconds = log.add(rows, validation)
@@ -300,7 +285,7 @@ def _finish(solver, log, reason, begin, best, first):
     if first is None and not solver.stochastic and log.n_rows > 1:
         first = float(log.blocks[0][0][0, 0])
     if reason == "diverged":
-        if getattr(solver, "retreats", True):
+        if solver.retreats:
             solver.restore(begin)
     elif best is not None:
         solver.restore(best)

@@ -24,8 +24,7 @@ def start(name, objective, coef, intercept, **options):
 
     Returns
     -------
-    object
-        With the attributes and methods that `driver.run` describes.
+    run.Run
     """
     if name not in SECOND_ORDER:
         return FirstOrder(name, objective, coef, intercept, **options)

@@ -23,6 +23,7 @@ from schuss.constants import (
     Status,
 )
 from schuss.errors import DivergenceError
+from schuss.solvers.run import Progress, Run, Snapshot
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
 _ORDER_ENTRIES = 1_000_000
@@ -68,13 +69,6 @@ METHODS = {
 }
 
 
-class Snapshot(NamedTuple):
-    """All that a run changes."""
-
-    state: State
-    generator: dict | None  # state of the bit generator behind the rows' order
-
-
 class Memory(NamedTuple):
     """What an optimiser keeps from one call of ``partial_fit`` to the next."""
 
@@ -82,14 +76,7 @@ class Memory(NamedTuple):
     curvature: float
 
 
-class Progress(NamedTuple):
-    """What `advance` brought."""
-
-    rows: np.ndarray  # (m, 3) history, one row for each iteration
-    reason: str | None  # why it cannot go on
-
-
-class FirstOrder:
+class FirstOrder(Run):
     """A run of a first-order rule.
 
     Parameters
@@ -158,14 +145,12 @@ class FirstOrder:
 
     @property
     def longest(self):
-        """Epochs that one `advance` should take at the most."""
         if self._generator is None:
             return 1 << 30
         return max(1, _ORDER_ENTRIES // self.objective.n_rows)
 
     @property
     def seconds_estimate(self):
-        """Rough duration of one iteration, to choose the length of the first chunk."""
         objective = self.objective
         steps = math.ceil(objective.n_rows / self.rule.batch_size)
         elements = objective.size + 5 * objective.n_rows + steps * objective.n_features
@@ -173,7 +158,6 @@ class FirstOrder:
 
     @property
     def watched(self):
-        """Whether the size of the step was the user's choice."""
         return self.method.fixed_step and not self.automatic
 
     @property
@@ -221,16 +205,13 @@ class FirstOrder:
         return self.objective.gradient(self.state.coef, self.state.intercept)
 
     def constant(self):
-        """Objective of the best constant prediction."""
         return float(self.objective.constant())
 
     def is_finite(self):
         return bool(np.isfinite(self.state.coef).all() and np.isfinite(self.state.intercept).all())
 
     def is_saturated(self, value):
-        """Whether a stationary point of this value is one that too large a step fell into.
-
-        Where sigma is 0 or 1 in every row the gradient vanishes, although the neuron may
+        """Where sigma is 0 or 1 in every row the gradient vanishes, although the neuron may
         say no more than a constant does. Half the weights then cost the same, which at an
         optimum they do not: there they are a quarter of the way back to no weights.
         """
@@ -247,9 +228,7 @@ class FirstOrder:
         return abs(half - value) < _HAIR * min(value, abs(none - value))
 
     def is_settled(self):
-        """Whether a cost that no longer improves is an end, not a matter of small steps.
-
-        A neuron no better than a constant, whose gradient is far above `tol`, has hardly
+        """A neuron no better than a constant, whose gradient is far above `tol`, has hardly
         begun: it should go on.
         """
         rule = self.rule._replace(
@@ -269,13 +248,11 @@ class FirstOrder:
         return settled
 
     def is_unstable(self):
-        """Whether the step is longer than what surely converges."""
         if self.method.learning_rate is not None:
             return True
         return self.watched and self.rule.learning_rate > self._largest_safe_step()
 
     def oscillation(self, losses):
-        """What to say of a run of all its epochs, or None."""
         tail = losses[-_TAIL:]
         if self.stochastic or len(tail) < 2 or self.method.learning_rate is not None:
             return None
@@ -296,7 +273,6 @@ class FirstOrder:
         return Memory(self.snapshot(), self._seen_curvature)
 
     def divergence_error(self):
-        """The error to raise for a run that diverged."""
         step = self.rule.learning_rate
         scaler = "for example with sklearn.preprocessing.StandardScaler"
         if self.method.learning_rate is not None:

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from schuss.backends.contract import NetworkState
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, N_SLOTS, Counter, Solver, Status
-from schuss.solvers.first_order import Progress
+from schuss.solvers.run import Progress, Run
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
 _ORDER_ENTRIES = 1_000_000
@@ -43,13 +43,13 @@ class _Snapshot(NamedTuple):
     loss: float
 
 
-class _NetworkRun:
-    """What the two solvers share, as `driver.run` wants it."""
+class _NetworkRun(Run):
+    """What the two solvers share.
 
-    # The driver neither evaluates the objective before nor judges the height of the cost:
-    # scikit-learn does not, and with other rates networks do rise and come back.
-    stochastic = False
-    watched = False
+    The driver neither evaluates the objective before nor judges the height of the cost:
+    scikit-learn does not, and with other rates networks do rise and come back.
+    """
+
     # Where it diverges it stays at its last finite state.
     retreats = False
 
@@ -74,18 +74,6 @@ class _NetworkRun:
 
     def is_finite(self):
         return bool(np.isfinite(self._state.theta).all())
-
-    def is_saturated(self, value):
-        return False
-
-    def is_settled(self):
-        return True
-
-    def is_unstable(self):
-        return False
-
-    def oscillation(self, losses):
-        return None
 
 
 class MiniBatches(_NetworkRun):
@@ -229,8 +217,6 @@ class QuasiNewton(_NetworkRun):
     max_iter, max_fun, tol
         As scikit-learn passes them.
     """
-
-    longest = 1 << 30
 
     def __init__(self, objective, theta, *, max_iter, max_fun, tol):
         super().__init__(objective, NetworkState(theta, np.empty((0, len(theta))), np.zeros(0)))

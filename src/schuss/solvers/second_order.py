@@ -20,8 +20,8 @@ from schuss.constants import ARMIJO, HISTORY_COLUMNS, N_COUNTERS, Loss
 from schuss.errors import DivergenceError
 from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal
-from schuss.solvers.first_order import Progress, Snapshot
 from schuss.solvers.problem import LARGE, Problem
+from schuss.solvers.run import Progress, Run, Snapshot
 
 # Multiplications that a Hessian over all rows, and its factors, may cost for Newton's
 # method to be chosen: below that an iteration takes about a millisecond.
@@ -60,7 +60,7 @@ _RATE = 3.0
 _PATIENCE = 4
 
 
-class SecondOrder:
+class SecondOrder(Run):
     """A run of Newton's method or L-BFGS.
 
     Parameters
@@ -83,10 +83,6 @@ class SecondOrder:
     method : str
         "newton" or "lbfgs": what serves.
     """
-
-    stochastic = False
-    watched = False
-    longest = 1 << 30
 
     def __init__(
         self, objective, coef, intercept, *,
@@ -124,7 +120,6 @@ class SecondOrder:
 
     @property
     def seconds_estimate(self):
-        """Rough duration of one iteration, to choose the length of the first chunk."""
         return 1e-9 * self.objective.size * self.objective.n_outputs + 1e-4
 
     def advance(self, iterations):
@@ -177,18 +172,6 @@ class SecondOrder:
     def is_finite(self):
         return bool(np.isfinite(self.theta).all())
 
-    def is_saturated(self, value):
-        return False
-
-    def is_settled(self):
-        return True
-
-    def is_unstable(self):
-        return False
-
-    def oscillation(self, losses):
-        return None
-
     def snapshot(self):
         return Snapshot(State(*(array.copy() for array in self.state)), None)
 
@@ -203,7 +186,6 @@ class SecondOrder:
         return None
 
     def divergence_error(self):
-        """The error to raise for a run that diverged."""
         text = (
             "The objective is not finite where the run begins, even with units for large "
             "features. Look at the weights that it starts from (coef_init, intercept_init, or "

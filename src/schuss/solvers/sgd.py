@@ -19,7 +19,7 @@ from schuss.constants import (
 )
 from schuss.driver import Plateau
 from schuss.errors import DivergenceError
-from schuss.solvers.first_order import Progress
+from schuss.solvers.run import Progress, Run
 
 # Cost by its name, and the threshold of the hinges; for the others it is `epsilon`.
 LOSSES = {
@@ -45,7 +45,7 @@ class Start(NamedTuple):
     seed: int
 
 
-class SGD:
+class SGD(Run):
     """Sweeps of one or more neurons, for `driver.run`.
 
     Each neuron goes its own way through the rows and stops for itself.
@@ -79,11 +79,6 @@ class SGD:
     size : int
         Elements of X.
     """
-
-    # What `driver.run` asks of every solver. That a sweep is no use shows in its weights
-    # alone: scikit-learn's rules end it, and nothing is restored.
-    stochastic = watched = False
-    longest = 1 << 30
 
     def __init__(
         self, backend, data, starts, class_weight, *, loss, penalty, learning_rate, epsilon,
@@ -221,18 +216,11 @@ class SGD:
     def is_finite(self):
         return bool((self._trail.marks[:, SweepMark.STATUS] != Status.NONFINITE).all())
 
-    def is_saturated(self, value):
-        return False
-
-    def is_unstable(self):
-        return False
+    # That a sweep is no use shows in its weights alone: scikit-learn's rules end it, and
+    # nothing is restored.
 
     def constant(self):
-        """Such that no cost is above it: see the class's attributes."""
         return math.inf
-
-    def oscillation(self, losses):
-        return None
 
     def snapshot(self):
         return None

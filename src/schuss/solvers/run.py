@@ -1,0 +1,69 @@
+"""A run of a solver, as `driver.run` advances it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from schuss.backends.contract import State
+
+
+class Progress(NamedTuple):
+    """What `Run.advance` brought."""
+
+    rows: np.ndarray  # (m, 3) history, one row for each iteration
+    reason: str | None  # why it cannot go on
+
+
+class Snapshot(NamedTuple):
+    """All that a run of a neuron changes."""
+
+    state: State
+    generator: dict | None  # state of the bit generator behind the rows' order
+
+
+class Run:
+    """What the driver asks for, with the answers of a solver that finds its own steps.
+
+    To these each solver adds ``state``; ``seconds_estimate``, the rough duration of an
+    iteration, which chooses the length of the first chunk; ``advance(k)``, up to k iterations,
+    which returns a `Progress`; ``value()`` and ``is_finite()`` of the objective and the weights
+    where it stands; ``constant()``, the objective of the best constant prediction;
+    ``snapshot()`` and ``restore(snapshot)`` of all that it changes, random state included; and
+    ``divergence_error()``, the error to raise where it diverged.
+
+    Attributes
+    ----------
+    stochastic : bool
+        Whether the costs of its history are those of moving weights.
+    watched : bool
+        Whether a cost that grows ends it: a step that the user chose may be too long.
+    retreats : bool
+        Whether it goes back to its start where it diverges.
+    longest : int
+        Iterations that one `advance` should take at the most.
+    """
+
+    stochastic = False
+    watched = False
+    retreats = True
+    longest = 1 << 30
+
+    def weights(self):
+        """What early stopping keeps, to be restored."""
+        return self.snapshot()
+
+    def is_saturated(self, value):
+        """Whether a stationary point of this value is one that too large a step fell into."""
+        return False
+
+    def is_settled(self):
+        """Whether a cost that no longer improves is an end, not a matter of small steps."""
+        return True
+
+    def is_unstable(self):
+        """Whether the step is longer than what surely converges."""
+        return False
+
+    def oscillation(self, losses):
+        """What to say of a run of all its epochs, or None."""
+        return None
