@@ -44,6 +44,24 @@ def data_dir():
     return folder
 
 
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a command in a folder of its own; returns exit_code, stdout and stderr."""
+    pytest.importorskip("rich")
+    testing = pytest.importorskip("typer.testing")
+    from schuss._commands import app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    runner = testing.CliRunner()
+
+    def run(*arguments):
+        return runner.invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
 @pytest.fixture(params=(*BACKENDS, "numba, rows"))
 def kernels(request, monkeypatch):
     """Each backend's module, and each way in which it reads X.

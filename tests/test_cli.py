@@ -15,29 +15,13 @@ import pytest
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("narwhals")
 pytest.importorskip("rich")
-testing = pytest.importorskip("typer.testing")
 import pyarrow.csv  # noqa: E402
 import pyarrow.parquet  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 
 import schuss  # noqa: E402
-from schuss._commands import app  # noqa: E402
 from schuss.constants import LOSSES  # noqa: E402
 from schuss.solvers import SOLVERS  # noqa: E402
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Run a command in a folder of its own; returns exit_code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("NO_COLOR", "1")
-    runner = testing.CliRunner()
-
-    def run(*arguments):
-        return runner.invoke(app, [str(argument) for argument in arguments])
-
-    return run
 
 
 def rows_of(text):

@@ -5,29 +5,17 @@ import json
 import numpy as np
 import pytest
 
-pytest.importorskip("rich")
-testing = pytest.importorskip("typer.testing")
-
-from schuss._commands import app  # noqa: E402
-
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("NO_COLOR", "1")
-
-    def run(*arguments):
-        return testing.CliRunner().invoke(app, ["minimize", *arguments])
-
-    return run
+def minimize(run):
+    return lambda *arguments: run("minimize", *arguments)
 
 
 TEXTBOOK = ("x**2 - 4*x + 6", "--x0", "8", "--learning-rate", "0.1")
 
 
-def test_the_textbooks_table(run):
-    result = run(*TEXTBOOK, "--max-iter", "40")
+def test_the_textbooks_table(minimize):
+    result = minimize(*TEXTBOOK, "--max-iter", "40")
     assert result.exit_code == 0, result.output
     rows = [line.split("│")[1:4] for line in result.stdout.splitlines() if line.startswith("│")]
     table = {cells[0].strip(): float(cells[1]) for cells in rows if cells[0].strip().isdigit()}
@@ -37,40 +25,40 @@ def test_the_textbooks_table(run):
     assert "Not converged after max_iter=40" in result.stdout
 
 
-def test_long_tables_are_cut(run):
-    result = run(*TEXTBOOK, "--rows", "4")
+def test_long_tables_are_cut(minimize):
+    result = minimize(*TEXTBOOK, "--rows", "4")
     assert (
         result.stdout.count("\n│") == 6 and "..." in result.stdout and "│   74 │" in result.stdout
     )
-    assert run(*TEXTBOOK, "--rows", "0").stdout.count("\n│") == 76
+    assert minimize(*TEXTBOOK, "--rows", "0").stdout.count("\n│") == 76
 
 
-def test_json(run):
-    result = run("(1-x)**2 + 100*(y-x**2)**2", "--x0", "-1,2", "--method", "newton", "--json")
+def test_json(minimize):
+    result = minimize("(1-x)**2 + 100*(y-x**2)**2", "--x0", "-1,2", "--method", "newton", "--json")
     report = json.loads(result.stdout)
     assert report["variables"] == ["x", "y"] and report["success"]
     np.testing.assert_allclose(report["x"], 1, atol=1e-6)
     assert len(report["path"]) == report["nit"] + 1 and report["derivatives"] == "exact"
-    grid = run("log(x)", "--method", "grid", "--bounds", "-1,1", "--points", "5", "--json")
+    grid = minimize("log(x)", "--method", "grid", "--bounds", "-1,1", "--points", "5", "--json")
     assert json.loads(grid.stdout)["path_fun"][0] is None
 
 
-def test_grid(run):
-    result = run("x**2 + (y-1)**2", "--method", "grid", "--bounds", "-2,2", "--points", "5")
+def test_grid(minimize):
+    result = minimize("x**2 + (y-1)**2", "--method", "grid", "--bounds", "-2,2", "--points", "5")
     assert result.exit_code == 0, result.output
     assert "best" in result.stdout and "25 points" in result.stdout
 
 
-def test_divergence_is_told(run):
-    result = run("x**2 - 4*x + 6", "--x0", "8", "--learning-rate", "1.1")
+def test_divergence_is_told(minimize):
+    result = minimize("x**2 - 4*x + 6", "--x0", "8", "--learning-rate", "1.1")
     assert result.exit_code == 2 and "│" in result.stdout
     assert "overshoot for ever" in result.stderr and "learning_rate=0.5" in result.stderr
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_plot(run, tmp_path, suffix):
+def test_plot(minimize, tmp_path, suffix):
     pytest.importorskip("matplotlib")
-    result = run(*TEXTBOOK, "--plot", f"out.{suffix}")
+    result = minimize(*TEXTBOOK, "--plot", f"out.{suffix}")
     assert result.exit_code == 0, result.output
     head = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix]
     assert (tmp_path / f"out.{suffix}").read_bytes().startswith(head)
@@ -94,8 +82,8 @@ def test_plot(run, tmp_path, suffix):
         (("x**2", "--x0", "8", "--plot", "none/out.png"), "does not exist"),
     ],
 )
-def test_refusals(run, arguments, words):
-    result = run(*arguments)
+def test_refusals(minimize, arguments, words):
+    result = minimize(*arguments)
     assert result.exit_code == 2 and result.stdout == "", result.output
     assert words in " ".join(result.stderr.replace("│", " ").split()), result.stderr
     assert "Traceback" not in result.stderr
