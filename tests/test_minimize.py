@@ -204,6 +204,12 @@ def test_kinds_of_polynomials():
     assert np.isfinite(falls.x).all()
 
 
+def test_a_fall_without_end_is_told():
+    result = schuss.minimize(Polynomial([0, 0, 0, 1]), -1.0)
+    assert not result.success and result.stop_reason == "max_iter"
+    assert "seems to fall for ever" in result.message
+
+
 def test_scalars_and_arrays_go_to_the_function_as_they_came():
     seen = []
 

@@ -628,9 +628,13 @@ def _result(problem, method, reason, message, **fields):
 
 
 def _not_converged(run, gradient):
+    norm = float(np.abs(gradient).max())
+    # The rules' squares of it overflow, and their steps come out as 0.
+    lost = norm > math.sqrt(np.finfo(float).max)
+    advice = "The function seems to fall for ever." if lost else "Raise max_iter or tol."
     return (
         f"Not converged after max_iter={run.max_iter} iterations: the largest entry of the "
-        f"gradient is {np.abs(gradient).max():.3g}, above tol={run.tol:.6g}. Raise max_iter or tol."
+        f"gradient is {norm:.3g}, above tol={run.tol:.6g}. {advice}"
     )
 
 
