@@ -127,6 +127,19 @@ def test_decision_boundary(classes):
         plot.DecisionBoundaryDisplay.from_estimator(neuron, np.zeros((5, 3)), np.zeros(5))
 
 
+def test_many_rows_become_small_pixels():
+    X = np.random.default_rng(0).standard_normal((20_000, 2))
+    y = (X[:, 0] > 0).astype(int)
+    neuron = SigmoidClassifier(max_iter=5, tol=0).fit(X, y)
+    few, many = (
+        plot.DecisionBoundaryDisplay.from_estimator(neuron, X[:n], y[:n], grid_resolution=10)
+        for n in (100, len(X))
+    )
+    marks = [display.ax_.lines[-1] for display in (few, many)]
+    assert marks[0].get_markersize() > 2 * marks[1].get_markersize()
+    assert [bool(mark.get_rasterized()) for mark in marks] == [False, True]
+
+
 def test_weights():
     X, y = load_digits(n_class=3, return_X_y=True)
     several = SigmoidClassifier("log_loss", "nesterov", max_iter=50, tol=0).fit(X, y)

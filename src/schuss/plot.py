@@ -36,6 +36,11 @@ _ENDS = {"max_iter": "not at the end", "diverged": "diverged", "saddle": "no min
 _CURVE_POINTS = 400
 _CONTOUR_POINTS = 81
 _CONTOURS = 12
+# Rows whose markers have room beside each other, the least share of their size for more, and
+# from how many on they are pixels in SVG and PDF files: a million took 138 MB.
+_FULL_MARKERS = 1000
+_LEAST_MARKER = 0.2
+_VECTOR_MARKERS = 10_000
 # Width and height of one picture among several, in inches.
 _PANEL = 3.2, 3.0
 _SINGLE = 4.8, 3.6
@@ -525,13 +530,18 @@ class DecisionBoundaryDisplay:
         return self._data(figure, axes)
 
     def _data(self, figure, axes):
+        # Of many rows the markers shrink, so that the boundary is seen between them.
+        n = len(self.X)
+        shrink = min(1.0, max(_LEAST_MARKER, (_FULL_MARKERS / max(n, 1)) ** 0.5))
         for k, label in enumerate(self.classes):
             axes.plot(
                 *self.X[self.y == label].T, linestyle="", marker=_MARKERS[k % len(_MARKERS)],
-                color=_COLOURS[k % len(_COLOURS)], markeredgecolor="white", markersize=6,
-                markeredgewidth=0.7, label=str(label),
+                color=_COLOURS[k % len(_COLOURS)], markeredgecolor="white", markersize=6 * shrink,
+                markeredgewidth=0.7 * shrink, rasterized=n > _VECTOR_MARKERS, label=str(label),
             )  # fmt: skip
-        axes.legend(frameon=True, framealpha=0.8, loc="best", fontsize="small")
+        axes.legend(
+            frameon=True, framealpha=0.8, loc="best", fontsize="small", markerscale=1 / shrink
+        )
         self.figure_, self.ax_ = figure, axes
         return self
 
