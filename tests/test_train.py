@@ -182,7 +182,8 @@ def test_penalised_optimum_is_that_of_scikit_learn(rows):
         ({"batch_size": 0}, "'batch_size' parameter"),
         ({"n_jobs": 0}, "n_jobs=0: expected a positive number"),
         ({"solver": "adaptive", "batch_size": 5}, "batch_size=5 with solver='adaptive'"),
-        ({"coef_init": [1.0]}, r"coef_init has shape \(1,\).*expected numbers of shape \(1, 7\)"),
+        ({"coef_init": [1.0]}, r"coef_init has shape \(1,\).*expected numbers of shape \(7,\)"),
+        ({"intercept_init": [1.0, 2.0]}, r"intercept_init has shape \(2,\).*expected a number"),
         ({"coef_init": np.full(7, np.nan)}, "coef_init holds NaN"),
         ({"intercept_init": "x"}, "intercept_init"),
         ({"sample_weight": -np.ones(203)}, "sample_weight.*smallest is -1"),
@@ -215,8 +216,21 @@ def test_bad_data_are_named(rows):
         train(X, 2 * y, loss="log_loss")
     with pytest.warns(UserWarning, match="cannot reach targets outside"):
         train(X, 2 * y, epochs=5)
+    with pytest.raises(ValueError, match="y: could not convert .*expected numbers.*Classifier"):
+        train(X, np.where(y > 0.5, "yes", "no"))
     with pytest.raises(TypeError, match="callbacks: got 3"):
         train(X, y, callbacks=[3])
+
+
+def test_initial_weights_of_several_neurons_are_not_transposed(rows):
+    X, y = rows
+    Y, start = np.column_stack([y, 1 - y, y]), np.arange(21.0).reshape(3, 7) / 21
+    np.testing.assert_array_equal(train(X, Y, coef_init=start, epochs=1).coef.shape, (3, 7))
+    for wrong in (start.T, start.ravel()):
+        with pytest.raises(ValueError, match=r"expected numbers of shape \(3, 7\)"):
+            train(X, Y, coef_init=wrong)
+    one = [train(X, y, coef_init=w, epochs=3).coef for w in (start[0], start[:1])]
+    np.testing.assert_array_equal(*one)
 
 
 def test_indices_outside_a_sparse_matrix_are_refused(rows):

@@ -179,7 +179,14 @@ def check_targets(y, n_rows, dtype, name="y", several=False):
     if type(y) is np.ndarray and y.dtype.kind in "biu":
         y = y.astype(dtype)
     else:
-        y = check_array(y, ensure_2d=False, allow_nd=True, dtype=dtype, input_name=name)
+        try:
+            y = check_array(y, ensure_2d=False, allow_nd=True, dtype=dtype, input_name=name)
+        except ValueError as error:
+            if "could not convert" not in str(error):
+                raise
+            raise ValueError(
+                f"{name}: {error}; expected numbers. For labels use SigmoidClassifier."
+            ) from None
     if y.ndim == 2 and not several:
         if y.shape[1] != 1:
             raise ValueError(
@@ -251,14 +258,18 @@ def check_not_negative(weights):
 
 
 def check_start(value, shape, dtype, name):
-    """Return a fresh array of initial weights; zeros where none are given."""
+    """Return a fresh array of initial weights; zeros where none are given.
+
+    One neuron's may come with its axis or without it.
+    """
     if value is None:
         return np.zeros(shape, dtype=dtype)
     given = np.asarray(value)
-    if given.size != np.prod(shape) or given.dtype.kind not in "biuf":
+    own = shape[1:] if shape[0] == 1 else shape
+    if given.shape not in (shape, own) or given.dtype.kind not in "biuf":
+        expected = f"numbers of shape {own}" if own else "a number"
         raise ValueError(
-            f"{name} has shape {given.shape} and dtype {given.dtype}, expected numbers of "
-            f"shape {shape}."
+            f"{name} has shape {given.shape} and dtype {given.dtype}, expected {expected}."
         )
     start = np.array(given.reshape(shape), dtype=dtype, order="C")
     if not np.isfinite(start).all():
