@@ -278,6 +278,23 @@ def test_callbacks(digits, solver):
     assert threading.active_count() < 10
 
 
+def test_a_failed_warm_start_leaves_the_scores_as_they_were(digits):
+    def fail(info):
+        if info.n_iter == 2:
+            raise RuntimeError
+
+    fail.every = 1
+    model = MLPClassifier((4,), early_stopping=True, warm_start=True, max_iter=3, random_state=0)
+    scores = model.fit(*digits).validation_scores_
+    before = list(scores)
+    with pytest.raises(RuntimeError):
+        model.fit(*digits, callbacks=fail)
+    assert model.validation_scores_ == before
+    model.fit(*digits)
+    assert model.validation_scores_[: len(before)] == before == scores
+    assert len(model.validation_scores_) > len(before)
+
+
 @pytest.mark.parametrize("solver", ("sgd", "lbfgs"))
 def test_divergence_leaves_the_last_finite_weights(solver):
     rng = np.random.default_rng(0)

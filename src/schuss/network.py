@@ -114,7 +114,7 @@ class _SchussNetwork:
                 return checked.value(theta)
 
             if early_stopping:
-                self._early_stopping_attributes(first_pass)
+                self._early_stopping_attributes()
 
                 def judge():
                     return -self._judge(network, theta, *held_out)
@@ -197,10 +197,13 @@ class _SchussNetwork:
             )
         return rows, (X[kept], y[kept], None if weights is None else weights[kept])
 
-    def _early_stopping_attributes(self, first_pass):
-        # Warm starts may come from a fit without early stopping.
+    def _early_stopping_attributes(self):
+        # Warm starts may come from a fit without early stopping. A fit that fails leaves the
+        # scores there were, so those of this one go into a list of their own.
         if getattr(self, "validation_scores_", None) is None:
             self.validation_scores_, self.best_validation_score_ = [], -np.inf
+        else:
+            self.validation_scores_ = list(self.validation_scores_)
 
     def _judge(self, network, theta, X, y, weights):
         """Score of the rows held out; kept for ``validation_scores_``."""
