@@ -261,6 +261,13 @@ def test_early_stopping_holds_out_each_class(several):
     assert len(fitted[0]) == 270 and len(held[0]) == 30
 
 
+@pytest.mark.parametrize("fraction", [1e-6, 0.999])
+def test_early_stopping_names_a_fraction_that_holds_out_too_much_or_little(rows, fraction):
+    model = SigmoidClassifier(early_stopping=True, validation_fraction=fraction)
+    with pytest.raises(ValueError, match=f"validation_fraction={fraction} of .* rows.*eval_set"):
+        model.fit(*rows)
+
+
 def test_eval_set_is_recorded_and_can_stop(rows):
     X, y = rows
     fitted, held = slice(0, 150), slice(150, None)

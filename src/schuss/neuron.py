@@ -409,12 +409,19 @@ class _SigmoidNeuron(BaseEstimator):
 
     def _hold_out(self, X, y, weights):
         """Keep a part of the rows, in the proportions of the classes, for validation."""
-        rows, kept = train_test_split(
-            np.arange(X.shape[0]),
-            test_size=self.validation_fraction,
-            random_state=check_random_state(self.random_state),
-            stratify=y if y.dtype.kind != "f" else None,
-        )
+        try:
+            rows, kept = train_test_split(
+                np.arange(X.shape[0]),
+                test_size=self.validation_fraction,
+                random_state=check_random_state(self.random_state),
+                stratify=y if y.dtype.kind != "f" else None,
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping=True cannot hold out validation_fraction="
+                f"{self.validation_fraction} of {X.shape[0]} rows: {error} Change "
+                "validation_fraction, or pass eval_set."
+            ) from None
         parts = [
             (X[part], y[part], None if weights is None else weights[part]) for part in (rows, kept)
         ]
