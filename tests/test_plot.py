@@ -119,7 +119,11 @@ def test_decision_boundary(classes):
     assert sum(len(line.get_xdata()) for line in points) == len(X) and len(points) == classes
     X = X.to_numpy()
     named = plot.DecisionBoundaryDisplay.from_estimator(
-        clone(neuron).fit(X, y), X, y, feature_names=["a (cm)", "b (cm)"], grid_resolution=30
+        clone(neuron).fit(X, y),
+        X,
+        y,
+        feature_names=np.array(["a (cm)", "b (cm)"]),
+        grid_resolution=30,
     )
     assert named.ax_.get_ylabel() == "b (cm)"
     assert named.plot().figure_ is not display.figure_

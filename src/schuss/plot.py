@@ -464,19 +464,19 @@ class DecisionBoundaryDisplay:
         -------
         DecisionBoundaryDisplay
         """
-        figure, (axes,) = _axes(ax)
         columns = getattr(X, "columns", None)
         rows = np.asarray(X, dtype=float)
         if rows.ndim != 2 or rows.shape[1] != 2:
             raise ValueError(
                 f"X has shape {rows.shape}, expected (n, 2): a plane has two features."
             )
-        names = feature_names or columns
+        names = columns if feature_names is None else feature_names
         names = [f"feature {j}" for j in range(2)] if names is None else [str(n) for n in names]
         y = np.asarray(y)
         if len(y) != len(rows):
             raise ValueError(f"y has {len(y)} rows, X has {len(rows)}; expected as many.")
         classes = estimator.classes_
+        figure, (axes,) = _axes(ax)
         # scikit-learn's margin is the same number for both features; here, a share of each.
         corners = np.array([_spread(*pair) for pair in zip(rows.min(0), rows.max(0), strict=True)])
         corners = corners.T
