@@ -166,6 +166,16 @@ def test_options_reach_the_estimator(run, data):
     assert {key: neuron.get_params()[key] for key in wanted} == wanted
 
 
+def test_names_that_look_like_markup_are_printed_as_they_are(run, tmp_path):
+    path = tmp_path / "a[red].csv"
+    rows = "".join(f"{('[b]', ':cat:', '[/i]')[i % 3]},{i % 3}\n" for i in range(60))
+    path.write_text(f"[bold]y,x\n{rows}", encoding="utf-8")
+    result = run("train", path, "--target", "[bold]y", "--no-save")
+    assert result.exit_code == 0, result.output
+    for name in ("a[red].csv", "[bold]y", "[/i], [b]", ":cat:"):
+        assert name in result.stdout, name
+
+
 def test_nothing_held_out(run, data):
     result = run("train", data, "--target", "label", "--drop", "share", "--test-size", "0")
     assert "training rows" in result.stdout and "held out" not in result.stdout

@@ -115,6 +115,16 @@ def test_table_has_every_figure_and_fits(width):
         assert figure in text, figure
 
 
+def test_titles_are_one_line():
+    lines = rendered(training_report(file="a name that is longer " * 4 + "than the table"), 200)
+    assert "a name that is longer than the table" in lines.splitlines()[0]
+
+
+def test_one_column_is_no_columns():
+    text = rendered(training_report(columns_numeric=1, columns_categorical=0), 100)
+    assert "from 1 numeric column " in text
+
+
 def test_table_says_what_is_unusual():
     text = rendered(
         training_report(

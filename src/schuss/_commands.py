@@ -541,7 +541,7 @@ def minimize(
         start = _numbers(x0, "--x0", n, function.variables)
     elif method != "grid":
         raise typer.BadParameter(
-            f"missing; expected {n} numbers for {', '.join(function.variables)}",
+            f"missing; expected {_counted(n, function.variables)}",
             param_hint="'--x0'",
         )
     region = [_numbers(pair, "--bounds", 2, ("low", "high")) for pair in bounds or ()]
@@ -858,10 +858,13 @@ def _numbers(text, option, count, names):
         numbers = None
     if numbers is None or len(numbers) != count:
         raise typer.BadParameter(
-            f"{text!r}; expected {count} number{'s' * (count > 1)} for {', '.join(names)}",
-            param_hint=f"'{option}'",
+            f"{text!r}; expected {_counted(count, names)}", param_hint=f"'{option}'"
         )
     return numbers
+
+
+def _counted(count, names):
+    return f"{count} number{'s' * (count > 1)} for {', '.join(names)}"
 
 
 def _estimator(is_classes, **parameters):
@@ -1034,7 +1037,8 @@ def _print_json(values):
 def _console(**settings):
     from rich.console import Console
 
-    return Console(highlight=False, **settings)
+    # Names and labels stand as they are: `[a]` is no markup, `:b:` no emoji.
+    return Console(highlight=False, markup=False, emoji=False, **settings)
 
 
 def _note(kind, text, style="bold yellow"):

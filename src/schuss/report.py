@@ -190,9 +190,8 @@ class TrainingReport:
             table.add_row("", "", _without_target(self.rows_without_target))
         columns = f"from {self.columns_numeric} numeric"
         if self.columns_categorical:
-            columns += f", {self.columns_categorical} categorical columns"
-        else:
-            columns += " columns"
+            columns += f", {self.columns_categorical} categorical"
+        columns += " column" + "s" * (self.columns_numeric + self.columns_categorical != 1)
         table.add_row("features", f"{self.features:,}", columns)
         if self.columns_left_out:
             left_out = ", ".join(f"{name} ({why})" for name, why in self.columns_left_out.items())
@@ -249,14 +248,9 @@ class DescentReport:
 
     def table(self):
         """Return a `rich.table.Table`."""
-        from rich.box import ROUNDED
-        from rich.table import Table
-
         points = self.method == "grid"
         step = "" if self.learning_rate is None else f", step {self.learning_rate:.6g}"
-        table = Table(
-            title=f"{self.expression}: {self.method}{step}", box=ROUNDED, title_justify="left"
-        )
+        table = _titled_table(f"{self.expression}: {self.method}{step}")
         table.add_column("point" if points else "step", justify="right")
         for name in (*self.variables, f"f({', '.join(self.variables)})"):
             table.add_column(name, justify="right")
@@ -281,13 +275,20 @@ def _flat(report):
     return report | {"metrics": scores["metrics"], "baseline": scores["baseline"]}
 
 
-def _new_table(title):
+def _titled_table(title, **settings):
+    """At least as wide as its title, which would be broken into lines otherwise."""
     from rich.box import ROUNDED
+    from rich.cells import cell_len
     from rich.table import Table
 
-    table = Table(
-        title=title, box=ROUNDED, show_header=False, title_justify="left", caption_justify="left"
-    )
+    return Table(
+        title=title, box=ROUNDED, title_justify="left", caption_justify="left",
+        min_width=cell_len(title), **settings,
+    )  # fmt: skip
+
+
+def _new_table(title):
+    table = _titled_table(title, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(justify="right")
     table.add_column()

@@ -139,10 +139,15 @@ class _CSVFile:
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
+                    utf_16 = number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff"))
+                    if b"\0" in line and not utf_16:
+                        raise TableError(
+                            f"{self.path}: not text; expected a CSV or Parquet file"
+                        ) from None
                     raise TableError(
                         f"{self.path}, line {number}: byte {error.start + 1} is "
                         f"0x{line[error.start]:02x}, which is not UTF-8; save the file as UTF-8 "
-                        f"(iconv -f latin1 -t utf-8)"
+                        f"(iconv -f {'utf-16' if utf_16 else 'latin1'} -t utf-8)"
                     ) from None
 
     def rows(self):
