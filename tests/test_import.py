@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +81,11 @@ def test_compiled_functions_know_their_module(module):
     functions = [f for f in vars(compiled).values() if type(f).__name__.startswith("cython_func")]
     assert functions
     assert {f.__module__ for f in functions} == {name}
+
+
+def test_the_reference_has_every_public_name():
+    reference = Path(__file__).parents[1] / "docs" / "reference.rst"
+    if not reference.is_file():
+        pytest.skip("not in a checkout")
+    words = set(re.findall(r"\w+", reference.read_text(encoding="utf-8")))
+    assert not set(schuss.__all__) - {"__version__"} - words

@@ -83,22 +83,22 @@ def minimize(
         ``double f(double)`` or ``double f(int n, double *x)``, each with or without a last
         ``void *``, are descended in compiled code without the GIL ("newton" and "grid", which
         take few steps or none, call functions in C from Python).
-    x0 : float or array-like of shape (n,)
+    x0 : float or array-like of shape (n,), optional
         Where to start; "grid" needs none.
-    args : tuple
+    args : tuple, default=()
         More arguments of `fun`, `jac` and `hess`.
-    jac : callable, True, "2-point", "3-point" or None
+    jac : callable, True, "2-point", "3-point" or None, default=None
         Gradient, of shape (n,); True: `fun` returns ``(value, gradient)``. For a function
         in C another one, ``double g(double)`` or ``void g(int n, double *x, double *out)``.
         By default exact for a polynomial, else by central differences ("3-point").
     hess : callable or array-like of shape (n, n), optional
         Hessian, an array if it is the same everywhere. "newton" takes differences of the
         gradient without it.
-    method : {"gd", "momentum", "nesterov", "adam", "adaptive", "newton", "grid"}
+    method : {"gd", "momentum", "nesterov", "adam", "adaptive", "newton", "grid"}, default="gd"
         Gradient descent with fixed steps, with momentum 0.9, with Nesterov's; Adam; gradient
         descent whose steps come from successive gradients (Malitsky and Mishchenko,
         arXiv 1910.09529); Newton-Raphson; the best point of a grid over `bounds`.
-    learning_rate : float, "auto", callable or array-like
+    learning_rate : float, "auto", callable or array-like, default="auto"
         Step; a schedule is a function of the iteration, from 0, or the steps themselves,
         the last of which goes on. "auto" is 1/L where the curvature's bound L is known
         (polynomials: on the way down from `x0`; a constant `hess`); where it is not, "gd"
@@ -106,20 +106,20 @@ def minimize(
         met. For "adam" it is 0.01; for "newton" full steps, made shorter where the value
         would not fall and turned downhill where the Hessian is not positive definite; a
         number scales plain Newton-Raphson steps. For "adaptive" a number is the first step.
-    max_iter : int
-    tol : float
+    max_iter : int, default=10000
+    tol : float, default=1e-6
         Stop where no entry of the gradient is larger.
-    xtol, ftol : float
+    xtol, ftol : float, default=0.0
         Stop where a step moved no variable farther, or changed the value by no more; 0: do
         not look.
-    bounds : sequence of (low, high) or scipy.optimize.Bounds
+    bounds : sequence of (low, high) or scipy.optimize.Bounds, optional
         The region of "grid"; other methods take none.
-    n_points : int or sequence of int
+    n_points : int or sequence of int, default=101
         Points of the grid along each variable.
     callback : callable, optional
         ``callback(xk)``, or ``callback(intermediate_result)`` with ``x`` and ``fun``, after
         each iteration; it stops the run by returning True or raising StopIteration.
-    keep_path : bool
+    keep_path : bool, default=True
         Otherwise ``path`` holds the first and the last point only.
 
     Returns
@@ -1097,8 +1097,22 @@ def _for_scipy(name):
 
 _DOC = """``schuss.minimize(method="NAME")`` for ``scipy.optimize.minimize``.
 
-Its ``options`` are the keyword arguments of `schuss.minimize`; ``maxiter`` and ``disp`` mean
-what they mean in SciPy.
+Parameters
+----------
+fun, x0, args, jac, hess, bounds, callback
+    As for `schuss.minimize`.
+maxiter : int, optional
+    Its `max_iter`.
+disp : bool, default=False
+    Print how it ended, and where.
+hessp, constraints
+    Refused where they are given.
+**options
+    Other arguments of `schuss.minimize`, such as `learning_rate`.
+
+Returns
+-------
+scipy.optimize.OptimizeResult
 
 Examples
 --------

@@ -324,14 +324,22 @@ class _SchussNetwork:
 class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
     """A network of neurons that tells classes apart, in place of scikit-learn's.
 
-    Parameters, methods and attributes are those of
-    `sklearn.neural_network.MLPClassifier`, and so are initial weights and the order of the
-    rows: for the same ``random_state`` the weights are the same up to rounding. `fit` takes
-    more, and X of type float16, uint8 or int8 is read as it lies and trains float32 weights.
+    Methods and attributes are those of `sklearn.neural_network.MLPClassifier`, and so are
+    initial weights and the order of the rows: for the same ``random_state`` the weights are
+    the same up to rounding. `fit` takes more, and X of type float16, uint8 or int8 is read as
+    it lies and trains float32 weights.
+
+    Parameters
+    ----------
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate,\
+    learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start,\
+    momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2,\
+    epsilon, n_iter_no_change, max_fun
+        Those of `sklearn.neural_network.MLPClassifier`, with its defaults.
 
     Attributes
     ----------
-    history_ : dict of ndarray of shape (n_iter_,)
+    history_ : dict of ndarray of shape ``(n_iter_,)``
         For each iteration the cost with its penalty (mini-batches: its mean over the
         epoch), the largest entry of the gradient, the step and the seconds since the
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``; ``validation_loss`` where
@@ -455,9 +463,17 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
 class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
     """A network of neurons for real targets, in place of scikit-learn's.
 
-    Parameters, methods and attributes are those of `sklearn.neural_network.MLPRegressor`;
-    what `MLPClassifier` says of trajectories, feature types and further attributes holds
-    here as well.
+    Methods and attributes are those of `sklearn.neural_network.MLPRegressor`; what
+    `MLPClassifier` says of trajectories, feature types and further attributes holds here as
+    well.
+
+    Parameters
+    ----------
+    loss, hidden_layer_sizes, activation, solver, alpha, batch_size,\
+    learning_rate, learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose,\
+    warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2,\
+    epsilon, n_iter_no_change, max_fun
+        Those of `sklearn.neural_network.MLPRegressor`, with its defaults.
 
     Examples
     --------

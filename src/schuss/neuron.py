@@ -56,7 +56,8 @@ class TrainResult:
         epoch), the largest entry of the gradient, the step, and the seconds since the
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``.
     stop_reason : str
-        "converged", "max_iter", "callback" or "interrupted".
+        "converged", "max_iter", "callback" or "interrupted"; "diverged" in the `result` of a
+        `DivergenceError`.
     converged : bool
     """
 
@@ -85,32 +86,33 @@ def train(
         types and float32 train float32 weights.
     y : array-like of shape (n,) or (n, K)
         Labels 0 and 1 or soft labels between; K columns train K neurons at once.
-    loss : {"squared_error", "log_loss"}
+    loss : {"squared_error", "log_loss"}, default="squared_error"
         ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``.
-    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd", "lbfgs", "newton"}
+    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd", "lbfgs", "newton"}, \
+default="gd"
         The last two as in `SigmoidClassifier`. Mini-batches change all d weights in each
         step, also where X is sparse: for wide CSR choose large batches, or a solver that
         takes all rows at once.
-    learning_rate : float or "auto"
+    learning_rate : float or "auto", default="auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
         twice that of their expected cost); for "adam" 0.01. For "adaptive" a number is the
         first step, taken as 1/L where it is larger.
-    epochs : int
-    alpha, l1_ratio : float
+    epochs : int, default=1000
+    alpha, l1_ratio : float, default=0.0
         Penalty ``alpha * ((1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1)``.
-    fit_intercept : bool
+    fit_intercept : bool, default=True
     sample_weight : array-like of shape (n,), optional
     coef_init, intercept_init : array-like, optional
         Weights to start from; zeros by default.
-    tol : float
+    tol : float, default=0.0
         Stop where no entry of the gradient is larger (mini-batches: where the mean cost
         of an epoch has not improved by more for 10 epochs, unless it is no better than a
         constant's and the gradient of all rows above 100 times this). 0 runs all epochs.
     batch_size : int, optional
         Rows a step; by default all, for "adam" and "sgd" 32.
-    shuffle : bool
+    shuffle : bool, default=True
         Take the rows of each epoch in a new random order (mini-batches only).
-    random_state : int, RandomState or None
+    random_state : int, RandomState or None, default=None
     n_jobs : int, optional
         Threads, -1 for all; by default ``SCHUSS_NUM_THREADS``, else all that the process
         may use. The result does not depend on it.
@@ -741,10 +743,23 @@ default="gd"
 class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
     """A sigmoid neuron for targets anywhere in [0, 1]: soft labels, rates, fractions.
 
-    Its parameters and attributes are those of `SigmoidClassifier`, without
-    ``class_weight`` and ``classes_``; ``coef_`` has the shape (d,) and ``intercept_`` is
-    a float. ``squared_error`` takes targets outside [0, 1], with a warning that the
-    neuron cannot reach them; ``log_loss`` refuses them.
+    ``squared_error`` takes targets outside [0, 1], with a warning that the neuron cannot
+    reach them; ``log_loss`` refuses them.
+
+    Parameters
+    ----------
+    loss, solver, learning_rate, alpha, l1_ratio, fit_intercept, max_iter, tol, batch_size,\
+    shuffle, random_state, warm_start, early_stopping, validation_fraction, n_iter_no_change,\
+    n_jobs, verbose
+        Those of `SigmoidClassifier`, with its defaults.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (d,)
+    intercept_ : float
+    n_iter_, loss_, history_, stop_reason_, converged_, learning_rate_, n_features_in_,\
+    feature_names_in_
+        Those of `SigmoidClassifier`.
 
     Examples
     --------

@@ -455,7 +455,7 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
     Attributes
     ----------
     numeric_columns_ : list of str
-    median_, mean_, scale_ : ndarray of shape (len(numeric_columns_),)
+    median_, mean_, scale_ : ndarray of shape ``(len(numeric_columns_),)``
         Of the training rows, the last two after filling in the median.
     categorical_columns_ : list of str
     categories_ : list of list of str

@@ -138,10 +138,11 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     Parameters
     ----------
     loss, penalty, alpha, l1_ratio, fit_intercept, max_iter, tol, shuffle, verbose, epsilon,\
-    n_jobs, random_state, learning_rate, eta0, power_t, early_stopping, validation_fraction,\
+    random_state, learning_rate, eta0, power_t, early_stopping, validation_fraction,\
     n_iter_no_change, class_weight, warm_start, average
-        Those of `sklearn.linear_model.SGDClassifier`, with its defaults. `n_jobs` is the number of
-        threads that share the classes; None takes ``SCHUSS_NUM_THREADS`` or all that the
+        Those of `sklearn.linear_model.SGDClassifier`, with its defaults.
+    n_jobs : int, default=None
+        Threads that share the classes; None takes ``SCHUSS_NUM_THREADS`` or all that the
         process may use. It does not change the result.
 
     Attributes
