@@ -7,6 +7,7 @@ A neuron cuts the plane in two: `ŷ = σ(w·x + b)` is a half on the line `w·x 
 of cell nuclei, the classes benign and malignant (the breast cancer data of scikit-learn).
 """
 
+import numpy as np
 from matplotlib import pyplot as plt
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
@@ -21,8 +22,8 @@ from schuss.plot import (
     RocCurveDisplay,
 )
 
-data = load_breast_cancer(as_frame=True)
-X = data.data[["mean radius", "mean concave points"]]
+data = load_breast_cancer()
+X = data.data[:, np.isin(data.feature_names, ("mean radius", "mean concave points"))]
 y = data.target_names[data.target]
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
 
