@@ -55,14 +55,15 @@ cdef void add_l2(Optimiser *o, Rule_ *rule) noexcept nogil:
 
 
 cdef double norm_and_penalty(Optimiser *o, Rule_ *rule, double *penalty) noexcept nogil:
-    """Largest entry of the smallest subgradient; the penalty is NaN where a parameter is
-    not finite, also without one."""
+    """Largest entry of the smallest subgradient; it and the penalty, also without one, are NaN
+    where a parameter or an entry of the gradient is not finite."""
     cdef Py_ssize_t k, j
     cdef real *g
     cdef real *theta
     cdef vreal zero = v_set(0), largest = zero, odd = zero
     cdef vreal squares = zero, absolute = zero, l1 = v_set(<real>rule.l1)
     cdef vreal w, s, t
+    cdef double doubt
     for k in range(o.K):
         g, theta = o.grad + k * o.span, o.theta + k * o.span
         j = 0
@@ -83,10 +84,9 @@ cdef double norm_and_penalty(Optimiser *o, Rule_ *rule, double *penalty) noexcep
                 )
             largest = v_larger(largest, v_abs(s))
             j += LANES
-    penalty[0] = (
-        rule.l2 / 2 * v_sum(squares) + rule.l1 * v_sum(absolute) + v_sum(odd)
-    )
-    return v_largest(largest)
+    doubt = v_sum(odd)
+    penalty[0] = rule.l2 / 2 * v_sum(squares) + rule.l1 * v_sum(absolute) + doubt
+    return v_largest(largest) + doubt
 
 
 cdef inline vreal shrink(vreal w, vreal threshold) noexcept nogil:
@@ -309,7 +309,7 @@ cdef inline inlined_void narrow_descent(
             # Anything times zero is zero, but for infinities and NaN.
             odd = odd + (w[j] + g) * zero
         total = total * scale + (rule.l2 / 2 * v_first(squares) + v_first(odd))
-        norm = v_first(largest)
+        norm = v_first(largest + odd)
         row[0] = total
         row[1] = norm
         row[2] = o.counters[COUNTER_STEP]
@@ -396,7 +396,7 @@ cdef int run(
             if p.interrupted:
                 return -1
             add_l2(o, rule)
-            if stop == n:
+            if stop == n or not isfinite(total):
                 norm = norm_and_penalty(o, rule, &penalty)
                 total += penalty
             row[0] = total

@@ -427,6 +427,22 @@ def test_weights_of_ones_change_nothing(digits):
     np.testing.assert_allclose(a.loss_curve_, b.loss_curve_, rtol=1e-12)
 
 
+@pytest.mark.parametrize("solver", ("adam", "sgd", "lbfgs"))
+def test_a_power_of_two_in_weights_and_penalty_changes_nothing(digits, solver):
+    """Weights and sums of them that float32 could not hold, too."""
+    X, y = digits[0].astype(np.float32), digits[1]
+    weights = np.random.default_rng(0).integers(1, 5, len(y)).astype(float)
+    fits = []
+    for exponent in (0, -400, 400):
+        model = MLPClassifier(
+            4, solver=solver, random_state=0, max_iter=3, alpha=np.ldexp(1e-2, exponent)
+        )
+        fits.append(model.fit(X, y, sample_weight=np.ldexp(weights, exponent)))
+    for other in fits[1:]:
+        np.testing.assert_array_equal(other.coefs_[0], fits[0].coefs_[0])
+        assert other.loss_ == fits[0].loss_
+
+
 def test_nothing_is_printed_or_warned_in_silence(digits, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

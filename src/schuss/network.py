@@ -18,7 +18,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state, compute_sample_weight
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.optimize import _check_optimize_result
-from sklearn.utils.validation import _check_y, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, _check_y, column_or_1d
 
 from schuss import backends, data, driver, threads, validation
 from schuss.backends.contract import Network, NetworkRule
@@ -78,8 +78,10 @@ class _SchussNetwork:
             # Its line search needs the digits; scikit-learn's weights are float64 here, too.
             X = X.astype(np.float64)
         real = data.real_type(X)
-        weights = validation.check_weights(sample_weight, X, real, scaled=False)
-        weights = self._weigh_classes(class_weight, y, weights, X, real)
+        sample_weight = self._weigh_classes(class_weight, y, sample_weight, X)
+        weights, exponent = validation.scale_weights(sample_weight, X, real)
+        with np.errstate(over="ignore"):
+            alpha = float(np.ldexp(self.alpha, exponent))
         units = [X.shape[1], *sizes, 1 if y.ndim == 1 else y.shape[1]]
         self._random_state = check_random_state(self.random_state)
         if first_pass:
@@ -105,7 +107,7 @@ class _SchussNetwork:
                 alpha=alpha, n_threads=n_threads,
             )  # fmt: skip
 
-        learnt = objective(X, y, weights, self.alpha)
+        learnt = objective(X, y, weights, alpha)
         validate = judge = None
         if held_out is not None:
             checked = objective(*held_out, 0.0)
@@ -132,7 +134,7 @@ class _SchussNetwork:
             finally:
                 run.close()
         else:
-            run = self._mini_batches(learnt, theta, rows, incremental)
+            run = self._mini_batches(learnt, theta, alpha, rows, incremental)
             plateau = self._plateau(early_stopping)
             outcome = driver.run(
                 run, max_iter=1 if incremental else self.max_iter, plateau=plateau,
@@ -172,8 +174,8 @@ class _SchussNetwork:
         units = tuple(len(coef) for coef in self.coefs_) + (self.coefs_[-1].shape[1],)
         return Network(units, Hidden[self.activation.upper()], output)
 
-    def _weigh_classes(self, class_weight, y, weights, X, real):
-        return weights
+    def _weigh_classes(self, class_weight, y, sample_weight, X):
+        return sample_weight
 
     def _check_eval_set(self, eval_set, real):
         def check(X, y):
@@ -214,7 +216,7 @@ class _SchussNetwork:
         self.validation_scores_.append(score)
         return score
 
-    def _mini_batches(self, objective, theta, rows, incremental):
+    def _mini_batches(self, objective, theta, alpha, rows, incremental):
         n = objective.n_rows if rows is None else len(rows)
         batch_size = min(_BATCH_SIZE, n)
         if self.batch_size != "auto":
@@ -229,7 +231,7 @@ class _SchussNetwork:
             Solver.ADAM if self.solver == "adam"
             else Solver.NESTEROV if self.nesterovs_momentum else Solver.MOMENTUM,
             float(self.momentum), float(self.beta_1), float(self.beta_2), float(self.epsilon),
-            float(self.alpha), int(batch_size),
+            alpha, int(batch_size),
         )  # fmt: skip
         return MiniBatches(
             objective, theta, rule, learning_rate=float(self.learning_rate_init),
@@ -443,16 +445,17 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
             return y.argmax(axis=1).astype(np.uint8 if y.shape[1] <= 256 else np.int32)
         return y[:, 0].astype(np.uint8) if y.shape[1] == 1 else y.astype(real)
 
-    def _weigh_classes(self, class_weight, y, weights, X, real):
+    def _weigh_classes(self, class_weight, y, sample_weight, X):
         if class_weight is None:
-            return weights
+            return sample_weight
         labels = self._label_binarizer.inverse_transform(y)
         try:
             factors = compute_sample_weight(class_weight, labels)
         except ValueError as error:
             raise ValueError(f"class_weight: {error}") from error
-        factors = factors if weights is None else factors * weights
-        return validation.check_weights(factors, X, real, scaled=False)
+        if sample_weight is None:
+            return factors
+        return factors * _check_sample_weight(sample_weight, X, dtype=np.float64)
 
     def _score_of(self, answers, y, weights):
         answers = answers.ravel() if answers.shape[1] == 1 else answers

@@ -225,15 +225,22 @@ def check_unit_interval(y, loss, name="y"):
     )
 
 
-def check_weights(sample_weight, X, dtype, scaled=True):
-    """Return weights of shape (n,), scaled by a power of two so that the largest is about 1.
+def check_weights(sample_weight, X, dtype):
+    """Return weights of shape (n,), scaled by a power of two: the largest is at least 1, below 2.
 
     Only the ratios of the weights matter, and a power of two changes no digit of them;
-    so neither their sum nor its inverse can overflow. Where more than the ratios matters,
-    they are not `scaled`.
+    so neither their sum nor its inverse can overflow.
+    """
+    return scale_weights(sample_weight, X, dtype)[0]
+
+
+def scale_weights(sample_weight, X, dtype):
+    """Return what `check_weights` does, and the exponent of the power of two.
+
+    For costs whose penalty is divided by the sum of the weights: it is scaled with them.
     """
     if sample_weight is None:
-        return None
+        return None, 0
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, allow_all_zero_weights=True)
     high = check_not_negative(weights).max()
     if high == 0:
@@ -241,9 +248,8 @@ def check_weights(sample_weight, X, dtype, scaled=True):
             "Sample weights must contain at least one non-zero number: every entry of "
             "sample_weight is 0. Leave sample_weight out to count all rows alike."
         )
-    if scaled:
-        weights = np.ldexp(weights, -int(np.frexp(high)[1]))
-    return weights.astype(dtype, copy=False)
+    exponent = 1 - int(np.frexp(high)[1])
+    return np.ldexp(weights, exponent).astype(dtype, copy=False), exponent
 
 
 def check_not_negative(weights):

@@ -251,6 +251,26 @@ def test_bad_features_are_seen(kernels, where, bad):
     np.testing.assert_array_equal(state.coef, before)
 
 
+@pytest.mark.parametrize("kind", BATCHES)
+@pytest.mark.parametrize("penalty", PENALTIES, ids=str)
+@pytest.mark.parametrize("layout", ("C", "F"))
+def test_norm_of_what_is_not_finite(kernels, layout, penalty, kind):
+    """No number stands for a gradient that has none, wherever it has none."""
+    cut = (1, 3), ((4, 2), (70, 9), (300, 33)), (0.0, 1.0), (np.nan, np.inf)
+    for n_outputs, (n, d), size, bad in itertools.product(*cut):
+        p = small(n=n, d=d, setting=(n_outputs, False, "uint8", Loss.LOG_LOSS))
+        p.coef *= size
+        p.X[n // 3, d // 2] = bad
+        p.X = cases.LAYOUTS[layout](p.X)
+        batch_size, order = batches(kind, n, EPOCHS)
+        rule = cases.rule(batch_size=batch_size, learning_rate=0.01, **penalty)
+        with np.errstate(invalid="ignore"):
+            _, history, answers = cases.descend(kernels, p, rule, EPOCHS, order)
+        what = f"{n_outputs} {n} x {d} {size} {bad} {history[0]}"
+        assert answers == [(0, Status.NONFINITE)], what
+        assert not np.isfinite(history[0, 1]), what
+
+
 def test_l1_gives_exact_zeros(backend):
     """Features that say nothing end at 0, and the subgradient there vanishes."""
     rng = np.random.default_rng(2)

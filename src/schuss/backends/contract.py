@@ -19,7 +19,8 @@ y
     Targets: real of shape (K, n), C order; or class codes, uint8 or int32 of shape (n,).
     Neuron k of several learns ``codes == k``; one neuron alone learns ``codes == 1``.
 sample_weight
-    real of shape (n,), or None for ones. Not negative.
+    real of shape (n,), or None for ones. Not negative, the largest near 1: sums of much larger
+    ones may overflow, and so may the inverse of the sum of much smaller ones.
 coef, intercept
     real of shapes (K, d), C order, and (K,).
 n_threads
@@ -343,7 +344,8 @@ def descend(data, state, rule, order, history, n_threads):
     batch, and the last batch's norm.
 
     The gradient includes the l2 term; l1 enters by the proximal operator after the step,
-    and the norm recorded is the largest entry of the smallest subgradient.
+    and the norm recorded is the largest entry of the smallest subgradient; infinite or NaN,
+    no matter which, where an entry of the gradient is.
 
     Parameters
     ----------
