@@ -1,9 +1,12 @@
 """How the functions of this package are compiled, and for which types."""
 
+import contextlib
 import functools
 import hashlib
 import pkgutil
+import re
 from importlib.util import find_spec
+from pathlib import Path
 
 import numba
 from numba import types
@@ -42,11 +45,14 @@ exact_inlined = numba.njit(**{**_OPTIONS, **EXACT}, forceinline=True)
 strict = numba.njit(**_OPTIONS)
 
 
+_MODULES = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
 def _digest():
     """Of all that compiled code is made of; Numba looks at a function's own file only."""
-    modules = [f"{__package__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+    modules = [f"{__package__}.{name}" for name in _MODULES]
     content = hashlib.sha256()
-    for name in (*sorted(modules), "schuss.backends.contract", "schuss.constants"):
+    for name in (*modules, "schuss.backends.contract", "schuss.constants"):
         spec = find_spec(name)
         # The source, or the byte code where it was installed without.
         content.update(spec.loader.get_data(spec.origin))
@@ -54,6 +60,21 @@ def _digest():
 
 
 _DIGEST = _digest()
+
+
+def _remove_superseded(folder):
+    """Remove what earlier sources of this package, at this place, left in its cache.
+
+    Who still runs them compiles again. A folder of Numba's is that of one folder of sources.
+    """
+    name = rf"(?:{'|'.join(_MODULES)})\.\w+_(?!{_DIGEST})[0-9a-f]{{{len(_DIGEST)}}}-\d+\.py\w+"
+    kept = re.compile(rf"{name}(?:\.nbi|\.\d+\.nbc)")
+    with contextlib.suppress(OSError):  # another process was here first, or may write and we not
+        for path in Path(folder).iterdir():
+            if kept.fullmatch(path.name):
+                path.unlink()
+
+
 _NUMBERS = {int: types.int64, float: types.float64, bool: types.boolean}
 
 
@@ -70,7 +91,10 @@ def compiled_for(signature):
 
         @functools.cache
         def for_kind(*kind):
-            return numba.njit(signature(*kind), **_KEPT)(function)
+            compiled = numba.njit(signature(*kind), **_KEPT)(function)
+            if _KEPT["cache"] and compiled.stats.cache_misses:
+                _remove_superseded(compiled.stats.cache_path)
+            return compiled
 
         return for_kind
 
