@@ -308,3 +308,25 @@ def test_scores_of_finite_rows_may_overflow():
     model = schuss.LogisticRegression(C=1e3).fit(X, [0, 0, 1, 1])
     largest = np.finfo(np.float64).max
     assert model.predict_proba([[largest], [-largest]]).tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float64, 1e300), (np.float32, 1e30)])
+@pytest.mark.parametrize("penalty", [{}, {"l1_ratio": 1.0, "solver": "saga"}, {"C": np.inf}])
+def test_features_near_overflow_have_units_of_their_own(dtype, scale, penalty):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 3))
+    y = rng.random(300) < expit(X @ [1.0, -2.0, 0.0])
+    X[:, 0] *= scale
+    # Of that size no weight is penalised that has any effect.
+    model = schuss.LogisticRegression(**penalty).fit(X.astype(dtype), y)
+    assert model.converged_ and model.coef_.all()
+    plain = schuss.LogisticRegression(C=np.inf).fit(X / [scale, 1, 1], y)
+    np.testing.assert_allclose(model.coef_[0, 0] * scale, plain.coef_[0, 0], rtol=0.05)
+
+
+def test_where_the_first_gradient_overflows_the_warning_says_what_to_do():
+    X = np.random.default_rng(0).uniform(-1, 1, (300, 3)) * 1e308
+    model = schuss.LogisticRegression()
+    with np.errstate(invalid="ignore"), pytest.warns(ConvergenceWarning, match="scale the feat"):
+        model.fit(X, X[:, 0] > 0)
+    assert model.stop_reason_ == "diverged" and not model.coef_.any() and not model.converged_

@@ -103,7 +103,8 @@ default="lbfgs"
         it led, the step, and the seconds since the start: ``loss``, ``gradient_norm``,
         ``step``, ``seconds``.
     stop_reason_ : str
-        "converged", "max_iter", "callback" or "interrupted" (Ctrl-C).
+        "converged", "max_iter", "callback", "interrupted" (Ctrl-C), or "diverged": where
+        even the first gradient overflows there are no iterations, only a warning.
     converged_ : bool
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (d,), for data frames
@@ -217,7 +218,9 @@ default="lbfgs"
         self.history_ = outcome.history
         if tasks is not None:
             tasks.close()
-        if outcome.stop_reason in ("max_iter", "diverged"):
+        if outcome.stop_reason == "diverged":
+            warnings.warn(str(solver.divergence_error()), ConvergenceWarning, stacklevel=4)
+        elif outcome.stop_reason == "max_iter":
             name = self.solver
             if name == "newton-cholesky" and solver.method == "lbfgs":
                 name = "lbfgs"
