@@ -13,8 +13,8 @@ cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noex
     if REAL_SIZE == 4:
         if FUSED:
             # The remainder of log(2) as the next float is exact, and what that lacks, at most
-            # 3e-7, is soon enough for the last addition.
-            r = a - n * v_set(<real>0.693147182464599609375)
+            # 3e-7, is soon enough for the last step.
+            r = v_remainder(a, n, v_set(<real>0.693147182464599609375))
             rest = r + n * v_set(<real>1.904654323148236e-09)
         else:
             # log(2) in two parts, the first short enough for n times it to be exact.
@@ -42,28 +42,27 @@ cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noex
         )
         p = (p * r4 + q) * r + v_set(<real>0.5)
     power[0] = n
-    reduced[0] = p * r2 + rest
+    reduced[0] = p * (rest * rest) + rest
 
 
 cdef inline inlined_void exp_parts(vreal z, vreal *power, vreal *r) noexcept nogil:
-    """e^(-|z|) = power (1 + r), with a power of two that may be subnormal."""
-    # Below -104 (double: -746) the result rounds to 0; the bound keeps `v_exp2` in its range.
-    cdef vreal a = v_at_least(v_minus_abs(z), -110 if REAL_SIZE == 4 else -750), n
-    exp_reduced(a, r, &n)
-    power[0] = v_exp2(n)
+    """e^|z| = (1 + r) / power, with a power of two that may be subnormal."""
+    # Beyond 104 (double: 746) its inverse rounds to 0; the bound keeps `v_exp2` in its range.
+    cdef vreal n
+    exp_reduced(v_smaller(v_set(110 if REAL_SIZE == 4 else 750), v_abs(z)), r, &n)
+    power[0] = v_exp2(v_set(0) - n)
 
 
 cdef inline vreal exp_minus_abs(vreal z) noexcept nogil:
     """e^(-|z|), subnormal results included."""
-    cdef vreal power, r
-    exp_parts(z, &power, &r)
+    cdef vreal n, power, r
+    exp_reduced(v_at_least(v_minus_abs(z), -110 if REAL_SIZE == 4 else -750), &r, &n)
+    power = v_exp2(n)
     return power + power * r
 
 
-cdef inline vreal log1p_unit(vreal e) noexcept nogil:
-    """log(1 + e) for 0 <= e <= 1, through 2 atanh(e / (2 + e))."""
-    cdef vreal s = e / (e + v_set(2))
-    cdef vreal u = s * s
+cdef inline vreal atanh_rest(vreal u) noexcept nogil:
+    """(atanh(s) / s - 1) / u for u = s^2, s <= 1/3."""
     cdef vreal q
     if REAL_SIZE == 4:
         q = v_set(<real>0.11615127803448179542)
@@ -82,33 +81,44 @@ cdef inline vreal log1p_unit(vreal e) noexcept nogil:
         q = q * u + v_set(<real>0.14285714283535833874)
         q = q * u + v_set(<real>0.20000000000007361312)
         q = q * u + v_set(<real>0.33333333333333329238)
+    return q
+
+
+cdef inline vreal log1p_unit(vreal e) noexcept nogil:
+    """log(1 + e) for 0 <= e <= 1, through 2 atanh(e / (2 + e))."""
+    cdef vreal s = e / (e + v_set(2))
+    cdef vreal u = s * s
     # 2s = e - e s exactly; in this form the leading term e is not rounded.
-    return e - s * (e - (u + u) * q)
+    return e - s * (e - (u + u) * atanh_rest(u))
 
 
-cdef inline inlined_void logistic_pair(
-    vreal power, vreal r, vreal *small, vreal *large
-) noexcept nogil:
-    """sigma(-|z|), at most 1/2, and sigma(|z|) from e^(-|z|) = power (1 + r).
+cdef inline vreal log1p_of_parts(vreal power, vreal r) noexcept nogil:
+    """log(1 + e^-|z|) from e^|z| = (1 + r) / power."""
+    cdef vreal s = power / (v_set(2) + (power + (r + r)))
+    cdef vreal u = s * s
+    s = s + s
+    return s + s * (u * atanh_rest(u))
 
-    A Newton step mends the division and the roundings before it; the product of the two,
-    sigma', is then within 2.5 ULP.
+
+cdef inline vreal logistic_of_parts(vreal power, vreal r) noexcept nogil:
+    """sigma(-|z|), at most 1/2, from e^|z| = (1 + r) / power.
+
+    The power is exact, so that nothing but the sum and the division is rounded.
     """
-    cdef vreal one = v_set(1)
-    cdef vreal e = power + power * r
-    cdef vreal rest = power * r - (e - power)
-    # Not 1 + e, which would come later.
-    cdef vreal whole = (one + power) + power * r
-    cdef vreal missing = (e - (whole - one)) + rest
-    cdef vreal p = one / whole
-    cdef vreal q = e * p
-    small[0] = q + p * (v_remainder(e, whole, q) + (rest - missing * q))
-    large[0] = one - small[0]
+    # r comes last.
+    return power / ((v_set(1) + power) + r)
+
+
+cdef inline vreal logistic_slope(vreal small) noexcept nogil:
+    """sigma' from sigma(-|z|); within 2.5 ULP."""
+    return small - small * small
 
 
 cdef inline vreal log_logistic(vreal z) noexcept nogil:
     """log sigma(z) = -log(1 + e^-z)."""
-    return v_where_negative(z, z, v_set(0)) - log1p_unit(exp_minus_abs(z))
+    cdef vreal power, r
+    exp_parts(z, &power, &r)
+    return v_where_negative(z, z, v_set(0)) - log1p_of_parts(power, r)
 
 
 cdef inline vreal logistic_of(vreal z) noexcept nogil:
@@ -132,10 +142,10 @@ cdef inline vreal tanh_of(vreal z) noexcept nogil:
 
 
 cdef inline inlined_void cost_by_parts(
-    int loss, vreal z, vreal y, vreal weight, vreal power, vreal r, vreal small, vreal large,
+    int loss, vreal z, vreal y, vreal weight, vreal power, vreal r, vreal small,
     vreal *value, vreal *derivative
 ) noexcept nogil:
-    """As `cost`, from what `exp_parts` and `logistic_pair` give."""
+    """As `cost`, from what `exp_parts` and `logistic_of_parts` give."""
     cdef vreal sign, rest, residual, share
     if loss == LOSS_QUADRATIC:
         value[0] = z * z * v_set(<real>0.5) * weight
@@ -148,12 +158,12 @@ cdef inline inlined_void cost_by_parts(
     residual = sign * small + rest
     if loss == LOSS_SQUARED_ERROR:
         value[0] = residual * residual * v_set(<real>0.5) * weight
-        derivative[0] = residual * (small * weight * large)
+        derivative[0] = residual * (logistic_slope(small) * weight)
     else:
         # Its share of |z| is 0 for the right label, of an infinite score too.
         share = v_where_negative(z, y, v_set(1) - y)
         share = v_where_zero(share, share, share * v_abs(z))
-        value[0] = (log1p_unit(power + power * r) + share) * weight
+        value[0] = (log1p_of_parts(power, r) + share) * weight
         derivative[0] = residual * weight
 
 
@@ -161,7 +171,8 @@ cdef inline inlined_void cost(
     int loss, vreal z, vreal y, vreal weight, vreal *value, vreal *derivative
 ) noexcept nogil:
     """A cost c(z, y) and dc/dz, both weighted; `loss` is a constant at every call."""
-    cdef vreal power, r, small, large
+    cdef vreal power, r
     exp_parts(z, &power, &r)
-    logistic_pair(power, r, &small, &large)
-    cost_by_parts(loss, z, y, weight, power, r, small, large, value, derivative)
+    cost_by_parts(
+        loss, z, y, weight, power, r, logistic_of_parts(power, r), value, derivative
+    )

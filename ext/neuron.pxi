@@ -431,11 +431,11 @@ cdef inline void scores_of_block(
 
 
 cdef inline vreal activate(int activation, vreal z) noexcept nogil:
-    cdef vreal power, r, small, large
+    cdef vreal power, r, small
     if activation == ACTIVATION_LOGISTIC:
         exp_parts(z, &power, &r)
-        logistic_pair(power, r, &small, &large)
-        return v_where_negative(z, small, large)
+        small = logistic_of_parts(power, r)
+        return v_where_negative(z, small, v_set(1) - small)
     if activation == ACTIVATION_LOG_LOGISTIC:
         return log_logistic(z)
     return z

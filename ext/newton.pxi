@@ -31,12 +31,11 @@ cdef inline inlined_void curvature_roots(
 
     Those of the squared cost are its Gauss-Newton part, sigma'^2.
     """
-    cdef vreal power, r, small, large, slope
+    cdef vreal power, r, slope
     cdef Py_ssize_t i = 0
     while i < count:
         exp_parts(v_load(z + i), &power, &r)
-        logistic_pair(power, r, &small, &large)
-        slope = small * large
+        slope = logistic_slope(logistic_of_parts(power, r))
         if loss == LOSS_SQUARED_ERROR:
             slope = slope * slope
         v_store(z + i, v_sqrt(slope * v_load(weight + i)))

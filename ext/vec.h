@@ -152,23 +152,24 @@ ALWAYS_INLINE vreal v_where_zero(vreal z, vreal a, vreal b) { return z == 0 ? a 
 /* The larger of v and the bound; NaN stays NaN. */
 ALWAYS_INLINE vreal v_at_least(vreal v, real bound) { return v_larger(v_set(bound), v); }
 
-/* Whether products are not rounded before they are added to something. */
-#if defined(__FMA__) || defined(__FP_FAST_FMA)
+/* Whether products need not be rounded before they are added to something. */
+#if VECTORISED && (defined(__FMA__) || (defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)))
 #define FUSED 1
 #else
 #define FUSED 0
 #endif
 
-/* a - b * c, the product not rounded, where the two nearly cancel. */
+/* a - b * c, with FUSED rounded but once, whatever the compiler makes of sums of products. */
 ALWAYS_INLINE vreal v_remainder(vreal a, vreal b, vreal c) {
-#if FUSED
-    return a - b * c;
+#if FUSED && defined(__FMA__)
+    return X86(fnmadd)(b, c, a);
+#elif FUSED
+    for (int i = 0; i < LANES; i++)
+        a[i] = REAL_SIZE == 4 ? (real)__builtin_fmaf(-(float)b[i], (float)c[i], (float)a[i])
+                              : (real)__builtin_fma(-(double)b[i], (double)c[i], (double)a[i]);
+    return a;
 #else
-    /* In halves of the mantissa, whose products are exact (Dekker 1971). */
-    const vbits upper = (vbits){0} + (bits)(-((bits)1 << (MANTISSA_BITS + 2) / 2));
-    vreal high_b = v_as_real(v_as_bits(b) & upper), low_b = b - high_b;
-    vreal high_c = v_as_real(v_as_bits(c) & upper), low_c = c - high_c;
-    return ((a - high_b * high_c) - (high_b * low_c + low_b * high_c)) - low_b * low_c;
+    return a - b * c;
 #endif
 }
 
