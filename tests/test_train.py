@@ -197,6 +197,17 @@ def test_bad_options_are_named(rows, options, words):
         train(*rows, **options)
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [({"epochs": 4}, 4.0), ({"fit_intercept": True}, 1), ({"batch_size": 1}, 1.0)],
+)
+def test_an_equal_option_of_another_type_is_refused(rows, good, bad):
+    train(*rows, **{"epochs": 1, **good})
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"'{next(iter(good))}' parameter of train"):
+            train(*rows, **{"epochs": 1, **dict.fromkeys(good, bad)})
+
+
 def test_bad_data_are_named(rows):
     X, y = rows
     for bad in (np.nan, np.inf):

@@ -26,7 +26,7 @@ _CHUNK_SECONDS = 0.05
 _CHUNK_GROWTH = 10
 _LONGEST_CHUNK = 100_000
 # The duration of an iteration was only estimated for the first chunk.
-_LONGEST_FIRST_CHUNK = 100
+_LONGEST_FIRST_CHUNK = 1000
 
 # A run diverges where its cost is above the reference for this many iterations in a row,
 # or once above this many times the reference.

@@ -79,7 +79,9 @@ class Objective:
                 self.data, self.loss, coef, intercept, *gradients, self.n_threads()
             )
             wide = coef.astype(np.float64)
-            return cost + self.l2 / 2 * np.sum(wide * wide) + self.l1 * np.sum(np.abs(wide))
+            # NaN where a weight is infinite, without a penalty, too.
+            value = cost + self.l2 / 2 * np.sum(wide * wide)
+            return value + self.l1 * np.sum(np.abs(wide)) if self.l1 else value
 
     def gradient(self, coef, intercept):
         """Gradient of the mean cost, without penalties: weights and then intercepts."""

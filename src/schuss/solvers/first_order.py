@@ -256,7 +256,9 @@ class FirstOrder(Run):
         tail = losses[-_TAIL:]
         if self.stochastic or len(tail) < 2 or self.method.learning_rate is not None:
             return None
-        if not np.diff(tail).max() > _RISE * abs(tail).mean() or not self.is_unstable():
+        rise = (tail[1:] - tail[:-1]).max()
+        # Of a cost that falls throughout, the first is known at once.
+        if not rise > 0 or not rise > _RISE * abs(tail).mean() or not self.is_unstable():
             return None
         return f"The cost still rises between iterations: {self._beyond()}."
 
