@@ -554,7 +554,7 @@ cdef class Prediction(PassJob):
         cdef Py_ssize_t rows
         self.set_up(X, coef.shape[0], LOSS_QUADRATIC, None, None, n_threads, False)
         self.set_theta(coef, intercept)
-        ragged_in(p)
+        lay_out_weights(p)
         self.out = out
         p.predicted = &out[0, 0]
         if p.x.layout == ROWS:

@@ -8,11 +8,14 @@
 # elements, which meets a vector (`last`) whose already treated lanes are zero: nothing is
 # read beyond a line.
 #
-# A register that straddles two cache lines is read as two. Long rows that lie alike (NumPy's
-# begin 16 bytes after a cache line's boundary) are therefore read from their first boundary on,
-# `lead` elements after their beginning, and the elements before it in one more register, whose
-# vector follows `last`: 3.87 -> 3.21 ms and 4.28 -> 3.75 for 128 MB of float32 at d = 784 and
-# 2000, one thread of Zen 5.
+# A register that straddles two cache lines is read as two (NumPy's rows begin 16 bytes after a
+# cache line's boundary). Long rows are therefore read from their first boundary on, `lead`
+# elements after their beginning, and the elements before it in one more register, whose vector
+# follows `last`: 3.87 -> 3.21 ms and 4.28 -> 3.75 for 128 MB of float32 at d = 784 and 2000, one
+# thread of Zen 5. Where a row's length is no multiple of a register, rows have a few leads by
+# turns, and weights and sums are laid out anew for each turn (`Turns`): 3.89 -> 3.14 ms for
+# 128 MB of float64 at d = 100, 3.78 -> 3.05 of float32 at d = 200. Of these, 0.2 ms are what
+# asking for a lead, too, gained: all of a row is to be asked for.
 #
 # Rows that are read in order are asked for before their turn (`Coming`), the same number for each
 # register that either loop treats, because a processor whose loops alternate between waiting
@@ -49,6 +52,29 @@ cdef inline inlined_void ask(Coming *coming, Py_ssize_t nbytes) noexcept nogil:
         coming.next += nbytes
 
 
+cdef enum:
+    MOST_TURNS = 4
+    MOST_TURNED_ROWS = 16   # in a block
+
+
+cdef struct Turns:
+    # Rows take turns in their leads: row i has lead i modulo `count`, a power of two, or 0 where
+    # rows are not read by turns. For each lead there is a vector, `step` reals after the one
+    # before: `last` and what follows it, then what meets a row, `lead` reals before a boundary.
+    Py_ssize_t count
+    Py_ssize_t step
+    Py_ssize_t[MOST_TURNS] leads
+
+
+cdef inline Py_ssize_t turn_of(const Turns *turns, Py_ssize_t row) noexcept nogil:
+    return row & (turns.count - 1)
+
+
+cdef inline Py_ssize_t begin_of_turn(const Turns *turns, Py_ssize_t turn) noexcept nogil:
+    """Where in the vectors what meets a row begins."""
+    return turn * turns.step + 2 * LANES + (LANES - turns.leads[turn]) % LANES
+
+
 ctypedef const real *line_t
 
 
@@ -64,6 +90,7 @@ cdef inline vreal long_dot(
     cdef vreal a = v_set(0), b = v_set(0), c = v_set(0), d = v_set(0)
     if lead:
         a = v_load(last + LANES) * v_load(line)
+        ask(coming, LANES * REAL_SIZE // 2)
     while j + 4 * LANES <= whole:
         a = a + v_load(vector + j) * v_load(line + j)
         b = b + v_load(vector + j + LANES) * v_load(line + j + LANES)
@@ -83,19 +110,19 @@ cdef inline vreal long_dot(
 
 
 cdef inline void dots(
-    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length, Py_ssize_t lead,
-    const real *vector, const real *last, real *out, Coming *coming,
+    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length, const real *vector,
+    const real *last, real *out, Coming *coming,
 ) noexcept nogil:
     """out[i] = line i . vector"""
     cdef Py_ssize_t i = 0, u
     cdef vreal[4] four
     while i + 4 <= count:
         for u in range(4):
-            four[u] = long_dot(at(lines, (i + u) * step), length, lead, vector, last, coming)
+            four[u] = long_dot(at(lines, (i + u) * step), length, 0, vector, last, coming)
         v_sum4(four[0], four[1], four[2], four[3], out + i)
         i += 4
     while i < count:
-        out[i] = v_sum(long_dot(at(lines, i * step), length, lead, vector, last, coming))
+        out[i] = v_sum(long_dot(at(lines, i * step), length, 0, vector, last, coming))
         i += 1
 
 
@@ -217,6 +244,7 @@ cdef inline inlined_void add_lines(
         factor[i] = v_set(factors[i])
     if lead:
         v_store(last + LANES, plus_lines(count, v_load(last + LANES), line, factor, 0))
+        ask(coming, count * LANES * REAL_SIZE // 2)
     while j < whole:
         v_store(out + j, plus_lines(count, v_load(out + j), line, factor, j))
         j += LANES
@@ -381,8 +409,7 @@ cdef inline inlined_void short_rows(
 
 cdef inline inlined_void rows_of_any(
     bint scores, const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length,
-    Py_ssize_t lead, const real *vector, const real *last, real *out, real *sums_last,
-    Coming *coming,
+    const real *vector, const real *last, real *out, real *sums_last, Coming *coming,
 ) noexcept nogil:
     cdef Py_ssize_t registers = (length + LANES - 1) // LANES
     if registers == 1:
@@ -418,22 +445,75 @@ cdef inline inlined_void rows_of_any(
     elif registers == 16:
         short_rows(16, scores, lines, step, count, length, vector, last, out, sums_last, coming)
     elif scores:
-        dots(lines, step, count, length, lead, vector, last, out, coming)
+        dots(lines, step, count, length, vector, last, out, coming)
     else:
-        accumulate(lines, step, count, length, lead, vector, out, sums_last, coming)
+        accumulate(lines, step, count, length, 0, vector, out, sums_last, coming)
 
 
 cdef void row_dots(
-    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length, Py_ssize_t lead,
-    const real *vector, const real *last, real *out, Coming *coming,
+    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length, const real *vector,
+    const real *last, real *out, Coming *coming,
 ) noexcept nogil:
     """out[i] = line i . vector"""
-    rows_of_any(True, lines, step, count, length, lead, vector, last, out, NULL, coming)
+    rows_of_any(True, lines, step, count, length, vector, last, out, NULL, coming)
 
 
 cdef void row_sums(
-    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length, Py_ssize_t lead,
+    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length,
     const real *factors, real *out, real *last, Coming *coming,
 ) noexcept nogil:
     """As `accumulate`."""
-    rows_of_any(False, lines, step, count, length, lead, factors, NULL, out, last, coming)
+    rows_of_any(False, lines, step, count, length, factors, NULL, out, last, coming)
+
+
+# --------------------------------------------------------------------- rows by turns
+
+cdef inline vreal turned_dot(
+    const Turns *turns, Py_ssize_t row, const char *line, Py_ssize_t length,
+    const real *vectors, Coming *coming,
+) noexcept nogil:
+    cdef Py_ssize_t turn = turn_of(turns, row)
+    return long_dot(<const real *>line, length, turns.leads[turn],
+                    vectors + begin_of_turn(turns, turn), vectors + turn * turns.step, coming)
+
+
+cdef void turned_dots(
+    const Turns *turns, Py_ssize_t first, const char *lines, Py_ssize_t step, Py_ssize_t count,
+    Py_ssize_t length, const real *vectors, real *out, Coming *coming,
+) noexcept nogil:
+    """out[i] = line i . the vector of row `first` + i"""
+    cdef Py_ssize_t i = 0, q, u
+    cdef vreal[4] four
+    cdef vreal[4] folded
+    # See `block_dots`.
+    while LANES >= 4 and i + LANES <= count:
+        for q in range(LANES // 4):
+            for u in range(4):
+                four[u] = turned_dot(turns, first + i + 4 * q + u,
+                                     lines + (i + 4 * q + u) * step, length, vectors, coming)
+            folded[q] = v_fold4(four[0], four[1], four[2], four[3])
+        v_store(out + i, v_join(folded))
+        i += LANES
+    while i < count:
+        out[i] = v_sum(turned_dot(turns, first + i, lines + i * step, length, vectors, coming))
+        i += 1
+
+
+cdef void turned_sums(
+    const Turns *turns, Py_ssize_t first, const char *lines, Py_ssize_t step, Py_ssize_t count,
+    Py_ssize_t length, const real *factors, real *vectors, Coming *coming,
+) noexcept nogil:
+    """The vector of row `first` + i += factors[i] * line i, for at most MOST_TURNED_ROWS rows."""
+    cdef Py_ssize_t turn, i, share
+    cdef const char *own_lines
+    cdef real[MOST_TURNED_ROWS] own
+    for turn in range(turns.count):
+        i = turn_of(turns, turn - first)
+        share = 0
+        own_lines = lines + i * step
+        while i < count:
+            own[share] = factors[i]
+            share += 1
+            i += turns.count
+        accumulate(own_lines, turns.count * step, share, length, turns.leads[turn], own,
+                   vectors + begin_of_turn(turns, turn), vectors + turn * turns.step, coming)

@@ -18,6 +18,13 @@ cdef enum:
     CACHED_BLOCK_BYTES = 16384
     LONG_BLOCK_ROWS = 4
     CACHED_LONG_BLOCK_BYTES = 32768
+    # Rows that are read by turns. In shorter ones the further registers cost more than they
+    # save: float32 at d = 100 took 3.7 instead of 3.3 ms.
+    TURNED_BYTES = 512
+    TURNED_BLOCK_BYTES = 8192
+    # Sums take the rows of a turn together, four at least where there are four turns: 16 rows of
+    # 2000 bytes took 4.3 ms instead of 3.7.
+    FOUR_TURNS_BYTES = 1024
     CONVERTED_BLOCK_BYTES = 12288
     GROUP_ROWS = 256
     # Columns that are converted: long enough lines for few page changes, within half of a
@@ -91,7 +98,8 @@ cdef struct Lines:
     Py_ssize_t column_stride  # bytes
     char kind                 # NumPy's letter of the feature type
     Py_ssize_t block          # rows in a block
-    Py_ssize_t lead           # elements of each line before its first boundary of a register
+    Py_ssize_t lead           # elements of each column before its first boundary of a register
+    Turns turns               # of rows
     Py_ssize_t group          # rows whose targets are read at once: whole blocks
     Py_ssize_t width          # d rounded up to whole registers
     real *panels              # of a packed X
@@ -120,6 +128,29 @@ cdef inline Py_ssize_t rows_of_columns_block(Lines *x) noexcept nogil:
                    MOST_COLUMN_BYTES // REAL_SIZE)
 
 
+cdef inline void take_turns(Lines *x) noexcept nogil:
+    """Let rows be read by turns where that pays.
+
+    Only of what comes from memory: the sums of smaller X do not depend on where it lies.
+    """
+    cdef Py_ssize_t turn, count = 1, row_bytes = x.d * REAL_SIZE
+    while count < MOST_TURNS and count * x.row_stride % (LANES * REAL_SIZE):
+        count *= 2
+    if (
+        count * x.row_stride % (LANES * REAL_SIZE) or row_bytes < TURNED_BYTES
+        or count == MOST_TURNS and row_bytes > FOUR_TURNS_BYTES
+        or stays_cached(x.n, x.width * REAL_SIZE)
+    ):
+        return
+    x.turns.count = count
+    x.turns.step = x.width + 3 * LANES
+    for turn in range(count):
+        x.turns.leads[turn] = beyond_boundary(x.base + turn * x.row_stride)
+    x.block = MOST_TURNED_ROWS if count == MOST_TURNS else between(
+        LONG_BLOCK_ROWS, TURNED_BLOCK_BYTES // row_bytes // 4 * 4, MOST_TURNED_ROWS
+    )
+
+
 cdef class Matrix:
     """Rows as these kernels read them; keeps the arrays that it points into alive.
 
@@ -145,7 +176,7 @@ cdef class Matrix:
         self.shape = shape
         self.lines.n, self.lines.d = shape
         self.lines.kind = <char>ord(kind)
-        self.lines.lead = 0
+        self.lines.lead = self.lines.turns.count = 0
         self.lines.width = round_up(self.lines.d, LANES)
         self.packed.panels = self.memory = NULL
         if X is None:
@@ -191,23 +222,22 @@ cdef class Matrix:
         if by_columns:
             x.layout = COLUMNS if own and x.n >= LANES else CONVERTED_COLUMNS
             x.block = x.group = rows_of_columns_block(x)
+            # As in `take_turns`.
+            if (
+                x.layout == COLUMNS and x.column_stride % (LANES * REAL_SIZE) == 0
+                and not stays_cached(x.n, x.width * REAL_SIZE)
+            ):
+                x.lead = beyond_boundary(x.base)
         else:
             own = own and x.column_stride == REAL_SIZE and x.d >= LANES
             x.layout = ROWS if own else CONVERTED_ROWS
             if own:
                 x.block = rows_of_block(x.n, x.width * REAL_SIZE)
+                take_turns(x)
             else:
                 x.block = CONVERTED_BLOCK_BYTES // (x.width * REAL_SIZE)
                 x.block = 8 if x.block <= 2 else between(16, round_up(x.block, 16), 128)
             x.group = round_up(GROUP_ROWS, x.block)
-
-        # Only of what comes from memory: the sums of smaller X do not depend on where it lies.
-        if not stays_cached(x.n, x.width * REAL_SIZE) and (
-            x.layout == ROWS and x.d > SHORT * LANES
-            and x.row_stride % (LANES * REAL_SIZE) == 0
-            or x.layout == COLUMNS and x.column_stride % (LANES * REAL_SIZE) == 0
-        ):
-            x.lead = beyond_boundary(x.base)
 
     cdef bint pack(self) except -1:
         """Copy a small X into panels of registers of rows, at most once.

@@ -19,6 +19,7 @@ cdef struct Scratch:
     real *scores   # (K, scores_step): z, then the derivative
     real *targets  # (K, group)
     real *weights  # (group)
+    real *turned   # sums of rows that are read by turns
 
 
 cdef struct Curvature:
@@ -53,13 +54,15 @@ cdef struct Problem_:
     real *padded_weights
     Py_ssize_t padded_step
     # Parameters and sums over the rows, K times `span` reals each: the weights, at d the
-    # intercept, zeros up to `length`; then what passes need: ragged registers (`last` and lead
-    # of lines.pxi), and a register for the intercept's sum.
+    # intercept, zeros up to `length`; then what passes need: a ragged register (`last` of
+    # lines.pxi), and one for the intercept's sum.
     Py_ssize_t length
     Py_ssize_t span
     real *theta
     real *total
     real *partial           # one for each chunk
+    real *turned            # weights for rows that are read by turns, K times `turned_step`
+    Py_ssize_t turned_step
     double *partial_value
     # The rows of the pass under way.
     const int32_t *order
@@ -148,7 +151,8 @@ cdef struct Block:
     Py_ssize_t step     # bytes from line to line
     bint by_columns
     Py_ssize_t length   # of a line: features, or rows padded to registers
-    Py_ssize_t lead
+    const Turns *turns  # of rows of X itself that are read by turns, or NULL
+    Py_ssize_t first
     Coming coming         # of rows of X itself
 
 
@@ -158,7 +162,7 @@ cdef inline void take_block(
     """Point at the rows first to first + m of an order, or convert them into the buffer."""
     cdef Py_ssize_t i, padded = round_up(m, LANES)
     block.coming.next = NULL
-    block.lead = 0
+    block.turns = NULL
     if order == NULL:
         if x.layout == ROWS:
             block.lines = x.base + first * x.row_stride
@@ -169,7 +173,9 @@ cdef inline void take_block(
             block.step = x.row_stride
             block.by_columns = False
             block.length = x.d
-            block.lead = x.lead
+            block.first = first
+            if x.turns.count:
+                block.turns = &x.turns
             return
         if x.layout == COLUMNS and m == padded:
             block.lines = x.base + first * REAL_SIZE
@@ -202,24 +208,31 @@ cdef inline void take_block(
 
 
 cdef inline void block_scores(
-    Block *block, Lines *x, Py_ssize_t m, const real *theta, const real *last, real *z,
-    Coming *coming,
+    Block *block, Lines *x, Py_ssize_t m, const real *theta, const real *last,
+    const real *turned, real *z, Coming *coming,
 ) noexcept nogil:
     """z = X w for one neuron; z has room for whole registers."""
     if block.by_columns:
         sum_columns(block.lines, block.step, x.d, block.length, theta, z)
-        return
-    row_dots(block.lines, block.step, m, block.length, block.lead, theta, last, z, coming)
+    elif block.turns != NULL:
+        turned_dots(block.turns, block.first, block.lines, block.step, m, block.length, turned, z,
+                    coming)
+    else:
+        row_dots(block.lines, block.step, m, block.length, theta, last, z, coming)
 
 
 cdef inline void block_gradient(
-    Block *block, Lines *x, Py_ssize_t m, const real *g, real *grad, real *last, Coming *coming
+    Block *block, Lines *x, Py_ssize_t m, const real *g, real *grad, real *last, real *turned,
+    Coming *coming,
 ) noexcept nogil:
     """grad += X^T g for one neuron."""
     if block.by_columns:
         add_column_dots(block.lines, block.step, x.d, block.length, g, grad, coming.next)
+    elif block.turns != NULL:
+        turned_sums(block.turns, block.first, block.lines, block.step, m, block.length, g, turned,
+                    coming)
     else:
-        row_sums(block.lines, block.step, m, block.length, block.lead, g, grad, last, coming)
+        row_sums(block.lines, block.step, m, block.length, g, grad, last, coming)
 
 
 cdef inline void ask_for_row(
@@ -426,7 +439,8 @@ cdef inline void scores_of_block(
         take_block(&p.x, p.order, first, m, s.lines, block)
         for k in range(p.K):
             block_scores(block, &p.x, m, p.theta + k * p.span,
-                         p.theta + k * p.span + p.length, s.scores + k * B,
+                         p.theta + k * p.span + p.length, p.turned + k * p.turned_step,
+                         s.scores + k * B,
                          &block.coming if k == 0 and p.predicted == NULL else &none)
 
 
@@ -541,7 +555,8 @@ cdef void block_pass(
     else:
         for k in range(p.K):
             block_gradient(&block, &p.x, m, s.scores + k * B, grad + k * p.span,
-                           grad + k * p.span + p.length, &block.coming if k == 0 else &none)
+                           grad + k * p.span + p.length, s.turned + k * p.turned_step,
+                           &block.coming if k == 0 else &none)
 
 
 cdef void group_pass(
@@ -591,6 +606,58 @@ cdef inline Py_ssize_t rows_before_boundary(Problem *p, Py_ssize_t first) noexce
     return (p.x.lead + LANES - first % LANES) % LANES
 
 
+cdef inline void fill_ragged(
+    const real *theta, Py_ssize_t d, Py_ssize_t lead, real *last
+) noexcept nogil:
+    """The last weights, after zeros where whole registers reach.
+
+    Where there is a lead then its weights, before zeros.
+    """
+    cdef Py_ssize_t rest = (d - lead) % LANES, i
+    for i in range(LANES):
+        last[i] = 0 if i < LANES - rest else theta[d - LANES + i]
+        if lead:
+            last[LANES + i] = theta[i] if i < lead else 0
+
+
+cdef inline void add_ragged(
+    const real *last, Py_ssize_t d, Py_ssize_t lead, real *sums
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(LANES - (d - lead) % LANES, LANES):
+        sums[d - LANES + i] += last[i]
+    for i in range(lead):
+        sums[i] += last[LANES + i]
+
+
+cdef inline void lay_out_weights(Problem *p) noexcept nogil:
+    """As the registers of rows meet them, whole and ragged."""
+    cdef Py_ssize_t k, turn
+    cdef const real *theta
+    cdef real *vectors
+    for k in range(p.K):
+        theta, vectors = p.theta + k * p.span, p.turned + k * p.turned_step
+        if p.x.layout == ROWS and p.x.turns.count == 0 and p.x.d % LANES:
+            fill_ragged(theta, p.x.d, 0, p.theta + k * p.span + p.length)
+        for turn in range(p.x.turns.count):
+            fill_ragged(theta, p.x.d, p.x.turns.leads[turn], vectors + turn * p.x.turns.step)
+            memcpy(vectors + begin_of_turn(&p.x.turns, turn), theta, p.x.d * REAL_SIZE)
+
+
+cdef inline void add_turned(Problem *p, const real *turned, real *grad) noexcept nogil:
+    """Add the sums of each turn to those of all rows."""
+    cdef Py_ssize_t k, turn, j
+    cdef const real *sums
+    for k in range(p.K):
+        for turn in range(p.x.turns.count):
+            sums = turned + k * p.turned_step
+            add_ragged(sums + turn * p.x.turns.step, p.x.d, p.x.turns.leads[turn],
+                       grad + k * p.span)
+            sums += begin_of_turn(&p.x.turns, turn)
+            for j in range(p.x.d):
+                grad[k * p.span + j] += sums[j]
+
+
 cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
     cdef Py_ssize_t lead = rows_before_boundary(p, p.start)
     cdef Py_ssize_t first = p.start + (lead + chunk * p.chunk if chunk else 0)
@@ -600,6 +667,7 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
     if p.predicted == NULL:
         memset(grad, 0, p.K * p.span * REAL_SIZE)
         p.partial_value[chunk] = 0
+        memset(s.turned, 0, p.K * p.turned_step * REAL_SIZE)
     while first < stop:
         m = min(p.x.block if p.predicted != NULL else p.x.group, stop - first)
         lead = rows_before_boundary(p, first)
@@ -612,6 +680,8 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
         else:
             group_pass(p, s, first, m, grad, &p.partial_value[chunk])
         first += m
+    if p.predicted == NULL:
+        add_turned(p, s.turned, grad)
 
 
 cdef void cut_chunks(Problem *p) noexcept nogil:
@@ -685,37 +755,14 @@ cdef inline void sum_chunks(Problem *p, Py_ssize_t tile) noexcept nogil:
         p.total[first + i] = <real>(total[i] * p.factor)
 
 
-cdef inline void ragged_in(Problem *p) noexcept nogil:
-    """Fill the ragged registers.
-
-    They hold the last weights, after zeros where whole registers reach, and those of a lead,
-    before zeros.
-    """
-    cdef Py_ssize_t rest = (p.x.d - p.x.lead) % LANES
-    cdef Py_ssize_t i, k
-    cdef real *theta
-    cdef real *last
-    if p.x.layout == ROWS and (rest or p.x.lead):
-        for k in range(p.K):
-            theta = p.theta + k * p.span
-            last = theta + p.length
-            for i in range(LANES):
-                last[i] = 0 if i < LANES - rest else theta[p.x.d - LANES + i]
-                last[LANES + i] = theta[i] if i < p.x.lead else 0
-
-
 cdef inline void settle(Problem *p) noexcept nogil:
-    """Bring the sums of the ragged registers and of the intercept to their places."""
-    cdef Py_ssize_t rest = (p.x.d - p.x.lead) % LANES
-    cdef Py_ssize_t i, k
+    """Bring the sums of the ragged register and of the intercept to their places."""
+    cdef Py_ssize_t k
     cdef real *total
     for k in range(p.K):
         total = p.total + k * p.span
         if p.x.layout == ROWS:
-            for i in range(LANES - rest, LANES):
-                total[p.x.d - LANES + i] += total[p.length + i]
-            for i in range(p.x.lead):
-                total[i] += total[p.length + LANES + i]
+            add_ragged(total + p.length, p.x.d, 0, total)
         total[p.x.d] = v_sum(v_load(total + p.span - LANES))
 
 
@@ -727,7 +774,7 @@ cdef double whole_pass(
     cdef double value = 0
     if p.x.layout == PACKED:
         return packed_pass(p, factor)
-    ragged_in(p)
+    lay_out_weights(p)
     if start != p.start or stop != p.stop or order != p.order or p.chunk == 0:
         p.order, p.start, p.stop = order, start, stop
         cut_chunks(p)
@@ -793,7 +840,8 @@ cdef class Job:
             p.x.group = round_up(p.x.group, p.x.block)
         n, B, G = p.x.n, p.x.block, p.x.group
         p.length = round_up(p.x.d + 1, LANES)
-        p.span = p.length + 3 * LANES
+        p.span = p.length + 2 * LANES
+        p.turned_step = p.x.turns.count * p.x.turns.step
         if y is None:
             pass
         elif y.ndim == 2:
@@ -816,12 +864,12 @@ cdef class Job:
             block_reals = round_up(B, LANES) * p.x.width
         p.scores_step = round_up(B, LANES)
         scores_reals = K * p.scores_step
-        scratch_reals = block_reals + scores_reals + (K + 1) * G
+        scratch_reals = block_reals + scores_reals + K * p.turned_step + (K + 1) * G
         padded_reals = (K + 1) * round_up(n, LANES) if p.x.layout == PACKED else 0
         # Vectors that begin with a cache line: registers do not straddle two.
         scratch_reals = round_up(scratch_reals, 64)
         self.memory = <real *>malloc(64 + REAL_SIZE * (
-            n_threads * scratch_reals + round_up(padded_reals, 64)
+            n_threads * scratch_reals + round_up(padded_reals, 64) + K * p.turned_step
             + (MOST_CHUNKS + 2) * K * p.span + LANES * round_up(p.x.d + 1, LANES) + LANES
         ))
         self.values = <double *>malloc(MOST_CHUNKS * sizeof(double))
@@ -836,12 +884,13 @@ cdef class Job:
         free_ += round_up(padded_reals, 64)
         for t in range(n_threads):
             p.scratch[t].scores = free_
-            p.scratch[t].targets = free_ + scores_reals
-            p.scratch[t].weights = free_ + scores_reals + K * G
-            p.scratch[t].lines = free_ + scores_reals + (K + 1) * G
+            p.scratch[t].turned = free_ + scores_reals
+            p.scratch[t].targets = p.scratch[t].turned + K * p.turned_step
+            p.scratch[t].weights = p.scratch[t].targets + K * G
+            p.scratch[t].lines = p.scratch[t].weights + G
             free_ += scratch_reals
-        # Where rows have a lead, what meets their registers has it, too.
-        p.theta = free_ + (LANES - p.x.lead) % LANES if p.x.layout == ROWS else free_
+        p.turned = free_
+        p.theta = p.turned + K * p.turned_step
         p.total = p.theta + K * p.span
         memset(p.theta, 0, 2 * K * p.span * REAL_SIZE)
         p.partial = p.total + K * p.span

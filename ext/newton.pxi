@@ -181,7 +181,7 @@ cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept
             convert_line(line, x.base + (first + i) * x.row_stride, x.d, x.column_stride, x.kind)
             for j in range(x.d, width):
                 line[j] = j < r
-        row_dots(<const char *>lines, width * REAL_SIZE, m, width, 0, w, NULL, root, &none)
+        row_dots(<const char *>lines, width * REAL_SIZE, m, width, w, NULL, root, &none)
         if p.loss == LOSS_LOG_LOSS:
             curvature_roots(LOSS_LOG_LOSS, round_up(m, LANES), root, weight)
         else:

@@ -116,6 +116,16 @@ def test_batches_begin_within_what_lies_together(backend, reference, order, n, b
     same_run(backend, reference, p, rule, None, f"{n} rows by {batch_size}")
 
 
+@pytest.mark.parametrize("shuffled", (False, True))
+@pytest.mark.parametrize("d", (66, 68))
+def test_batches_of_large_X(kernels, reference, d, shuffled):
+    """Rows from memory may be read by turns; a batch begins anywhere in these."""
+    p = small(n=(1 << 24) // (8 * d) + 70, d=d)
+    rule = cases.rule(batch_size=p.X.shape[0] // 3 + 1, learning_rate=0.01)
+    order = np.random.default_rng(1).permutation(p.X.shape[0]).astype(np.int32)[None]
+    same_run(kernels, reference, p, rule, order if shuffled else None, f"{d}", 1)
+
+
 @pytest.mark.parametrize("kind", BATCHES)
 @pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
 def test_chunks_change_no_bit(backend, solver, kind):

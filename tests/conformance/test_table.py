@@ -82,6 +82,28 @@ def test_lines_that_begin_anywhere(kernels, reference, dtype, order, n, d):
         check_predict(kernels, reference, p, Activation.LOGISTIC, what)
 
 
+@pytest.mark.parametrize("row_bytes", (512, 528, 544, 800))
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+def test_rows_that_begin_by_turns(kernels, reference, dtype, row_bytes):
+    """Rows one after another, whose beginnings repeat within a register; X as above."""
+    rng = np.random.default_rng(4)
+    size = np.dtype(dtype).itemsize
+    n, d = (1 << 24) // row_bytes + 70, row_bytes // size
+    buffer = cases.dense(dtype, 1, (n + 1) * d, rng)[0]
+    boundary = -buffer.ctypes.data % 64 // size
+    for first, setting in (
+        (boundary + 1, (1, True, "real", Loss.LOG_LOSS)),
+        (boundary + 16 // size, (3, False, "uint8", Loss.SQUARED_ERROR)),
+    ):
+        p = cases.problem(buffer[first : first + n * d].reshape(n, d), setting, rng)
+        what = f"{first - boundary} after the boundary"
+        check(kernels, reference, p, what)
+        check_predict(kernels, reference, p, Activation.LOGISTIC, what)
+        alone = cases.gradient(kernels, p)
+        for a, s in zip(alone, cases.gradient(kernels, p, 3), strict=True):
+            np.testing.assert_array_equal(a, s, what)
+
+
 @pytest.mark.parametrize("index", cases.INDEX_TYPES)
 @pytest.mark.parametrize("dtype", cases.SPARSE_TYPES)
 def test_sparse(backend, reference, dtype, index):
