@@ -9,6 +9,7 @@ ctypedef fused index_t:
 cdef enum:
     PREDICTED_AHEAD = 6144
     PREDICTED_BYTES = 8192
+    LONGEST_ASKED_ROW = 7168    # bytes
     SUM_TILE = 32   # gradients that are summed over the chunks at a time
     SHARED_SUM = 1 << 17    # reals of partial gradients, whose sum takes some 10 us alone
 
@@ -462,11 +463,15 @@ cdef void block_prediction(
     cdef real *z
     cdef vreal b, score, doubt = v_set(0)
     cdef Block block
-    if p.x.layout == ROWS and p.x.row_stride == p.x.d * REAL_SIZE:
+    if (
+        p.x.layout == ROWS and p.x.row_stride == p.x.d * REAL_SIZE
+        and p.x.row_stride <= LONGEST_ASKED_ROW
+    ):
         # Processors ask for too little by themselves: 16.0 -> 10.2 ms for 1,000,000 x 100
         # float32, which take 9.7 ms to read (Zen 5). Requests spread over the loop, as those of
         # a pass (`Coming`) are, took 12.4 ms; in float64, blocks of twice the size 23.8 ms
-        # instead of 21.1, of which 19.3 are reading.
+        # instead of 21.1, of which 19.3 are reading. Long rows they ask for themselves, and blocks
+        # of them are too much to ask for at once: 9.9 -> 7.5 ms for 300 MB of float64 at d = 2000.
         i = 0
         while i < m * p.x.row_stride:
             prefetch(p.x.base + first * p.x.row_stride + PREDICTED_AHEAD + i)
