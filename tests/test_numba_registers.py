@@ -28,7 +28,14 @@ def lines_of(rng, real, n, length):
 def test_loops(loops, real):
     dots, accumulate = loops
     rng = np.random.default_rng(0)
-    for n, length, start in ((1, 1, 0), (7, 3, 0), (8, 16, 1), (9, 17, 0), (30, 100, 5)):
+    for n, length, start in (
+        (1, 1, 0),
+        (7, 3, 0),
+        (8, 16, 1),
+        (9, 17, 0),
+        (30, 100, 5),
+        (20, 200, 0),
+    ):
         lines = lines_of(rng, real, n, length)
         places = rng.permutation(n)
         padded = np.concatenate([places, np.full(-n % registers.LINES, places[-1])])
