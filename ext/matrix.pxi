@@ -40,6 +40,8 @@ cdef enum:
     # where X comes from memory.
     FEW_COLUMNS = 32
     FEW_COLUMNS_BLOCK = 1024
+    # Rows of half a register or less, which become columns in the first cache.
+    NARROW_BLOCK_BYTES = 12288
     # Packing pays where X stays in the L2 cache and is read many times.
     PACKED_BYTES = 524288
     PACKED_FEATURES = 256
@@ -102,6 +104,7 @@ cdef struct Lines:
     Turns turns               # of rows
     Py_ssize_t group          # rows whose targets are read at once: whole blocks
     Py_ssize_t width          # d rounded up to whole registers
+    Py_ssize_t narrow         # of rows of reals that fill no register, those where one can be read
     real *panels              # of a packed X
     # CSR
     const real *values
@@ -112,6 +115,8 @@ cdef struct Lines:
 
 cdef inline bint few_columns(Lines *x) noexcept nogil:
     """Whether all columns are read at once; with 16 registers only where X comes from memory."""
+    if x.layout == CONVERTED_COLUMNS:
+        return x.narrow
     return x.layout == COLUMNS and x.d <= FEW_COLUMNS and (
         REGISTERS > 16 or not stays_cached(x.n, x.d * REAL_SIZE)
     )
@@ -119,6 +124,8 @@ cdef inline bint few_columns(Lines *x) noexcept nogil:
 
 cdef inline Py_ssize_t rows_of_columns_block(Lines *x) noexcept nogil:
     cdef bint cached = stays_cached(x.n, x.d * REAL_SIZE)
+    if x.narrow:
+        return between(256, NARROW_BLOCK_BYTES // (x.d * REAL_SIZE) // 64 * 64, 1024)
     if x.layout == CONVERTED_COLUMNS:
         return between(32, CONVERTED_COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32, 1024)
     if few_columns(x):
@@ -176,7 +183,7 @@ cdef class Matrix:
         self.shape = shape
         self.lines.n, self.lines.d = shape
         self.lines.kind = <char>ord(kind)
-        self.lines.lead = self.lines.turns.count = 0
+        self.lines.lead = self.lines.turns.count = self.lines.narrow = 0
         self.lines.width = round_up(self.lines.d, LANES)
         self.packed.panels = self.memory = NULL
         if X is None:
@@ -219,7 +226,15 @@ cdef class Matrix:
         cdef bint by_columns = x.row_stride == itemsize and (
             x.column_stride != itemsize or x.d == 1
         )
-        if by_columns:
+        if (
+            own and not by_columns and x.d < LANES and x.column_stride == REAL_SIZE
+            and x.row_stride > 0
+        ):
+            x.narrow = max(0, x.n - ((LANES - x.d) * REAL_SIZE - 1) // x.row_stride - 1)
+        if x.narrow and LANES >= 4 and 2 * x.d <= LANES:
+            x.layout = CONVERTED_COLUMNS
+            x.block = x.group = rows_of_columns_block(x)
+        elif by_columns:
             x.layout = COLUMNS if own and x.n >= LANES else CONVERTED_COLUMNS
             x.block = x.group = rows_of_columns_block(x)
             # As in `take_turns`.

@@ -126,6 +126,16 @@ def test_batches_of_large_X(kernels, reference, d, shuffled):
     same_run(kernels, reference, p, rule, order if shuffled else None, f"{d}", 1)
 
 
+@pytest.mark.parametrize("shuffled", (False, True))
+@pytest.mark.parametrize("d", (2, 7, 9))
+def test_batches_of_rows_shorter_than_a_register(kernels, reference, d, shuffled):
+    p = small(n=700, d=d)
+    order = np.random.default_rng(1).permutation(700).astype(np.int32)[None]
+    for batch_size in (1, 33, 400):
+        rule = cases.rule(batch_size=batch_size, learning_rate=0.01)
+        same_run(kernels, reference, p, rule, order if shuffled else None, f"{d}", 1)
+
+
 @pytest.mark.parametrize("kind", BATCHES)
 @pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
 def test_chunks_change_no_bit(backend, solver, kind):

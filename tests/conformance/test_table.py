@@ -104,6 +104,35 @@ def test_rows_that_begin_by_turns(kernels, reference, dtype, row_bytes):
             np.testing.assert_array_equal(a, s, what)
 
 
+@pytest.mark.parametrize("apart", (0, 3))
+@pytest.mark.parametrize("d", (1, 2, 3, 4, 5, 8, 9, 15))
+@pytest.mark.parametrize("dtype", ("float32", "float64"))
+def test_rows_shorter_than_a_register(kernels, reference, dtype, d, apart):
+    """More of them than are packed, one behind the other and with others' entries between."""
+    rng = np.random.default_rng(5)
+    n = (1 << 19) // (np.dtype(dtype).itemsize * d) + 37
+    X = cases.dense(dtype, n, d + apart, rng)[:, :d]
+    for setting in (
+        (1, True, "real", Loss.LOG_LOSS),
+        (1, False, "uint8", Loss.SQUARED_ERROR),
+        (3, False, "uint8", Loss.SQUARED_ERROR),
+    ):
+        p = cases.problem(X, setting, rng)
+        what = f"{n} x {d}, {apart} apart"
+        check(kernels, reference, p, what)
+        check_predict(kernels, reference, p, Activation.LOGISTIC, what)
+        alone = cases.gradient(kernels, p)
+        for a, s in zip(alone, cases.gradient(kernels, p, 3), strict=True):
+            np.testing.assert_array_equal(a, s, what)
+    before = cases.predict(kernels, p, Activation.IDENTITY)
+    bad = [0, n // 2, n - 2]
+    X[bad, :] = np.nan
+    after = cases.predict(kernels, p, Activation.IDENTITY)
+    others = np.delete(np.arange(n), bad)
+    np.testing.assert_array_equal(after[others], before[others])
+    assert np.isnan(after[bad]).all()
+
+
 @pytest.mark.parametrize("index", cases.INDEX_TYPES)
 @pytest.mark.parametrize("dtype", cases.SPARSE_TYPES)
 def test_sparse(backend, reference, dtype, index):
