@@ -19,8 +19,9 @@ cdef enum:
     LONG_BLOCK_ROWS = 4
     CACHED_LONG_BLOCK_BYTES = 32768
     # Rows that are read by turns. In shorter ones the further registers cost more than they
-    # save: float32 at d = 100 took 3.7 instead of 3.3 ms.
-    TURNED_BYTES = 512
+    # save: float32 at d = 100 took 3.7 instead of 3.3 ms, but at d = 112 (100 MB) 2.5 instead of
+    # 2.7. With 16 registers they do so in all short rows: d = 128 took 2.8 instead of 2.5 ms.
+    TURNED_BYTES = 448
     TURNED_BLOCK_BYTES = 8192
     # Sums take the rows of a turn together, four at least where there are four turns: 16 rows of
     # 2000 bytes took 4.3 ms instead of 3.7.
@@ -145,6 +146,7 @@ cdef inline void take_turns(Lines *x) noexcept nogil:
         count *= 2
     if (
         count * x.row_stride % (LANES * REAL_SIZE) or row_bytes < TURNED_BYTES
+        or REGISTERS == 16 and x.d <= SHORT * LANES
         or count == MOST_TURNS and row_bytes > FOUR_TURNS_BYTES
         or stays_cached(x.n, x.width * REAL_SIZE)
     ):

@@ -82,7 +82,7 @@ def test_lines_that_begin_anywhere(kernels, reference, dtype, order, n, d):
         check_predict(kernels, reference, p, Activation.LOGISTIC, what)
 
 
-@pytest.mark.parametrize("row_bytes", (512, 528, 544, 800))
+@pytest.mark.parametrize("row_bytes", (448, 480, 512, 528, 544, 800))
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
 def test_rows_that_begin_by_turns(kernels, reference, dtype, row_bytes):
     """Rows one after another, whose beginnings repeat within a register; X as above."""
