@@ -571,8 +571,9 @@ def test_class_weights_of_some_classes_or_of_rows_that_do_not_count(rows):
     np.testing.assert_array_equal(some.coef_, both.coef_)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        weights = (y == "no") * 1.0
-        balanced = SigmoidClassifier(class_weight="balanced", **options).fit(X, y, weights)
+        third = np.where(np.arange(len(y)) % 5, y, "perhaps")
+        weights = (third != "perhaps") * 1.0
+        balanced = SigmoidClassifier(class_weight="balanced", **options).fit(X, third, weights)
     assert np.isfinite(balanced.coef_).all()
 
 
@@ -584,3 +585,18 @@ def test_targets_that_are_no_arrays_are_named(rows):
     for model, target in ((SigmoidClassifier(), y), (SigmoidRegressor(), y == "yes")):
         with pytest.raises(ValueError, match=r"^eval_set: y is None, expected an array of shape"):
             model.fit(X, target, eval_set=(X, None))
+
+
+def test_weights_that_leave_one_class_are_refused():
+    X = np.arange(8.0)[:, None]
+    y = np.array([0, 1] * 4)
+    for model, weight in (
+        (SigmoidClassifier(), (y == 1) * 1.0),
+        (SigmoidClassifier(class_weight={0: 0, 1: 1}), None),
+    ):
+        with pytest.raises(ValueError, match="contains only one class: np.int64.1."):
+            model.fit(X, y, weight)
+        assert not hasattr(model, "coef_")
+    three = np.arange(8) % 3
+    with pytest.warns(UserWarning, match=r"the classes \[2\] have weight 0"):
+        SigmoidClassifier(max_iter=5, tol=0).fit(X, three, (three < 2) * 1.0)

@@ -743,6 +743,10 @@ default="gd"
             factors = validation.check_class_weight(self.class_weight, classes, codes, weights)
             combined = factors if weights is None else factors * weights
             weights = validation.check_weights(combined, X, data.real_type(X))
+        if weights is not None and not known:
+            validation.check_weighted_classes(
+                classes, codes, weights, warns=self.class_weight is None
+            )
         return codes, weights
 
     def _check_eval_y(self, X, y):

@@ -119,6 +119,25 @@ def check_classes(classes, seen):
         )
 
 
+def check_weighted_classes(classes, codes, weights, *, warns):
+    """Refuse weights that leave fewer than two classes; warn, if told, where they lose one."""
+    sums = np.bincount(codes, weights=weights, minlength=len(classes))
+    lost = classes[sums == 0]
+    if len(classes) - len(lost) < 2:
+        raise ValueError(
+            "This solver needs samples of at least 2 classes in the data, but the data "
+            f"contains only one class: {classes[sums > 0][0]!r}, as all rows of "
+            f"{lost.tolist()} have weight 0. Give rows of a second class a positive weight."
+        )
+    if len(lost) and warns:
+        warnings.warn(
+            f"All rows of the classes {lost.tolist()} have weight 0: nothing is learnt about "
+            "them. Leave those rows out, or give them positive weights.",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
 def check_class_weight(class_weight, classes, codes, sample_weight):
     """Return a factor of the sample weights for each row.
 

@@ -392,21 +392,9 @@ default="lbfgs"
             )  # fmt: skip
             weights = weights * factors[codes]
         scaled = validation.check_weights(weights, X, data.real_type(X))
-        sums = np.bincount(codes, weights=scaled)
-        lost = self.classes_[sums == 0]
-        if len(self.classes_) - len(lost) < 2:
-            raise ValueError(
-                "This solver needs samples of at least 2 classes in the data, but the data "
-                f"contains only one class: {self.classes_[sums > 0][0]!r}, as all rows of "
-                f"{lost.tolist()} have weight 0. Give rows of a second class a positive weight."
-            )
-        if len(lost) and self.class_weight is None:
-            warnings.warn(
-                f"All rows of the classes {lost.tolist()} have weight 0: nothing is learnt about "
-                "them. Leave those rows out, or give them positive weights.",
-                UserWarning,
-                stacklevel=5,
-            )
+        validation.check_weighted_classes(
+            self.classes_, codes, scaled, warns=self.class_weight is None
+        )
         return scaled, float(weights.sum())
 
     def _start(self, shape, dtype):
