@@ -167,8 +167,8 @@ cdef inline void ask_for_rows(
     Lines *x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t ahead
 ) noexcept nogil:
     """Prefetch as many bytes as m rows have, if they lie one behind the other."""
-    cdef Py_ssize_t i = 0
-    while x.row_stride == x.d * REAL_SIZE and i < m * x.row_stride:
+    cdef Py_ssize_t i = 0, wanted = m * x.row_stride if x.row_stride == x.d * REAL_SIZE else 0
+    while i < wanted:
         prefetch(x.base + first * x.row_stride + ahead + i)
         i += CACHE_LINE
 
