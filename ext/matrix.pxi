@@ -233,11 +233,9 @@ cdef class Matrix:
             and x.row_stride > 0
         ):
             x.narrow = max(0, x.n - ((LANES - x.d) * REAL_SIZE - 1) // x.row_stride - 1)
-        if x.narrow and LANES >= 4 and 2 * x.d <= LANES:
-            x.layout = CONVERTED_COLUMNS
-            x.block = x.group = rows_of_columns_block(x)
-        elif by_columns:
-            x.layout = COLUMNS if own and x.n >= LANES else CONVERTED_COLUMNS
+            by_columns = x.narrow and LANES >= 4 and 2 * x.d <= LANES
+        if by_columns:
+            x.layout = COLUMNS if own and not x.narrow and x.n >= LANES else CONVERTED_COLUMNS
             x.block = x.group = rows_of_columns_block(x)
             # As in `take_turns`.
             if (

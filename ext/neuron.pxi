@@ -201,15 +201,15 @@ cdef void take_narrow_columns(
     Lines *x, Py_ssize_t first, Py_ssize_t m, real *buffer, Py_ssize_t padded
 ) noexcept nogil:
     """The columns of m rows, each with zeros after it up to a whole register."""
-    cdef Py_ssize_t i, j, whole = m - m % LANES
+    cdef Py_ssize_t j, whole = m - m % LANES
     cdef const char *line = x.base + first * x.row_stride
     narrow_columns(line, x.row_stride, whole, x.narrow - first, x.d, buffer, padded,
                    buffer + padded * x.d)
     if whole < m:
         for j in range(x.d):
             v_store(buffer + j * padded + whole, v_set(0))
-            for i in range(whole, m):
-                memcpy(buffer + j * padded + i, line + i * x.row_stride + j * REAL_SIZE, REAL_SIZE)
+            convert_line(buffer + j * padded + whole, line + whole * x.row_stride + j * REAL_SIZE,
+                         m - whole, x.row_stride, x.kind)
 
 
 cdef inline void take_block(

@@ -82,6 +82,15 @@ def test_lines_that_begin_anywhere(kernels, reference, dtype, order, n, d):
         check_predict(kernels, reference, p, Activation.LOGISTIC, what)
 
 
+def check_all(kernels, reference, p, what):
+    """Gradients, predictions, and the same bits with another number of threads."""
+    check(kernels, reference, p, what)
+    check_predict(kernels, reference, p, Activation.LOGISTIC, what)
+    alone = cases.gradient(kernels, p)
+    for a, s in zip(alone, cases.gradient(kernels, p, 3), strict=True):
+        np.testing.assert_array_equal(a, s, what)
+
+
 @pytest.mark.parametrize("row_bytes", (448, 480, 512, 528, 544, 800))
 @pytest.mark.parametrize("dtype", ("float32", "float64"))
 def test_rows_that_begin_by_turns(kernels, reference, dtype, row_bytes):
@@ -97,11 +106,7 @@ def test_rows_that_begin_by_turns(kernels, reference, dtype, row_bytes):
     ):
         p = cases.problem(buffer[first : first + n * d].reshape(n, d), setting, rng)
         what = f"{first - boundary} after the boundary"
-        check(kernels, reference, p, what)
-        check_predict(kernels, reference, p, Activation.LOGISTIC, what)
-        alone = cases.gradient(kernels, p)
-        for a, s in zip(alone, cases.gradient(kernels, p, 3), strict=True):
-            np.testing.assert_array_equal(a, s, what)
+        check_all(kernels, reference, p, what)
 
 
 @pytest.mark.parametrize("apart", (0, 3))
@@ -119,11 +124,7 @@ def test_rows_shorter_than_a_register(kernels, reference, dtype, d, apart):
     ):
         p = cases.problem(X, setting, rng)
         what = f"{n} x {d}, {apart} apart"
-        check(kernels, reference, p, what)
-        check_predict(kernels, reference, p, Activation.LOGISTIC, what)
-        alone = cases.gradient(kernels, p)
-        for a, s in zip(alone, cases.gradient(kernels, p, 3), strict=True):
-            np.testing.assert_array_equal(a, s, what)
+        check_all(kernels, reference, p, what)
     before = cases.predict(kernels, p, Activation.IDENTITY)
     bad = [0, n // 2, n - 2]
     X[bad, :] = np.nan
