@@ -88,4 +88,9 @@ def test_the_reference_has_every_public_name():
     if not reference.is_file():
         pytest.skip("not in a checkout")
     words = set(re.findall(r"\w+", reference.read_text(encoding="utf-8")))
-    assert not set(schuss.__all__) - {"__version__"} - words
+    assert not set(schuss.__all__) - words
+
+
+def test_the_package_is_typed():
+    files = {path.name for path in Path(schuss.__file__).parent.iterdir()}
+    assert {"py.typed", "__init__.pyi"} <= files
