@@ -4,9 +4,20 @@
 with scikit-learn's interface.
 """
 
+import sys
+
 import lazy_loader
 
 __version__ = "0.1.0"
 
 # Names are listed once, in __init__.pyi, and loaded at first use.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name):
+    if name not in __all__:
+        # Python's own words, with its guess at what was meant.
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__]
+        )
+    return _load(name)
