@@ -15,7 +15,8 @@ from sklearn.metrics import log_loss
 from schuss.backends import numpy_
 from schuss.bench import libraries, memory, runner
 from schuss.bench.problems import DENSE, PROBLEMS, Problem, _gaussian, _sparse
-from schuss.constants import CURVATURE_BOUND, LOSSES, REAL_TYPE
+from schuss.constants import REAL_TYPE
+from schuss.losses import LOSSES
 
 SMALL = Problem("small", 37, 5, 20, _gaussian)
 
@@ -79,7 +80,7 @@ def test_sparse_problem():
 def test_the_step_is_safe(loss):
     task = SMALL.load("float64", loss=loss)
     wide = np.c_[task.X, np.ones(len(task.X))]
-    curvature = CURVATURE_BOUND[LOSSES[loss]] * np.linalg.norm(wide, 2) ** 2 / len(wide)
+    curvature = LOSSES[loss].curvature_bound * np.linalg.norm(wide, 2) ** 2 / len(wide)
 
     assert task.learning_rate <= 1 / curvature * (1 + 1e-12)
     assert task.learning_rate > 0.1 / curvature

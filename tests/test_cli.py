@@ -20,7 +20,7 @@ import pyarrow.parquet  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 
 import schuss  # noqa: E402
-from schuss.constants import LOSSES  # noqa: E402
+from schuss.losses import LOSSES  # noqa: E402
 from schuss.solvers import SOLVERS  # noqa: E402
 
 

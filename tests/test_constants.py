@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schuss import constants
+from schuss import constants, losses
 
 CODES = Path(__file__).resolve().parents[1] / "ext" / "codes.pxi"
 ENUMS = (
@@ -40,7 +40,9 @@ def test_codes_count_from_zero(enum):
 
 def test_each_solver_and_loss_is_complete():
     assert set(constants.N_SLOTS) == set(constants.Solver)
-    assert set(constants.CURVATURE_BOUND) == set(constants.Loss)
+    assert set(losses.BY_CODE) == set(constants.Loss)
+    assert {loss.code for loss in losses.ROW_LOSSES.values()} == set(constants.RowLoss)
+    assert set(losses.NETWORK_OUTPUTS.values()) == set(constants.Output)
     assert len(constants.Counter) == constants.N_COUNTERS
     assert len(constants.Mark) == constants.N_MARKS
     assert len(constants.SweepMark) == constants.N_SWEEP_MARKS
@@ -52,6 +54,6 @@ def test_curvature_bounds_are_the_maxima():
     p = 1 / (1 + np.exp(-z))
     slope = p * (1 - p)
     squared = max(np.abs(slope * (slope + (p - y) * (1 - 2 * p))).max() for y in (0, 1))
-    bound = constants.CURVATURE_BOUND
-    assert squared <= bound[constants.Loss.SQUARED_ERROR] <= 1.001 * squared
-    assert slope.max() <= bound[constants.Loss.LOG_LOSS] <= 1.000001 * slope.max()
+    bound = {name: loss.curvature_bound for name, loss in losses.LOSSES.items()}
+    assert squared <= bound["squared_error"] <= 1.001 * squared
+    assert slope.max() <= bound["log_loss"] <= 1.000001 * slope.max()

@@ -6,12 +6,12 @@ import scipy.sparse as sp
 
 from schuss import backends, threads
 from schuss.backends.contract import Network
-from schuss.constants import CURVATURE_BOUND, LOSSES
+from schuss.losses import LOSSES
 from schuss.objective import NetworkObjective, Objective
 
 
 def objective(X, y, loss="log_loss", weights=None, **options):
-    return Objective(backends.current(), X, y, weights, loss, **options)
+    return Objective(backends.current(), X, y, weights, LOSSES[loss], **options)
 
 
 def largest(X, weights=None, intercept=True):
@@ -29,7 +29,7 @@ def test_curvature_is_the_largest_eigenvalue_from_above(shape, intercept):
     weights = rng.random(shape[0])
     for loss in ("log_loss", "squared_error"):
         for s in (None, weights):
-            exact = CURVATURE_BOUND[LOSSES[loss]] * largest(X, s, intercept) + 0.003
+            exact = LOSSES[loss].curvature_bound * largest(X, s, intercept) + 0.003
             found = objective(
                 X, y, loss, s, alpha=0.01, l1_ratio=0.7, fit_intercept=intercept
             ).curvature()
@@ -51,7 +51,7 @@ def test_few_features_take_one_pass(backend, dtype, n_outputs):
     X = rng.standard_normal((70, 4)).astype(dtype)
     targets = rng.random((70, n_outputs)).astype(dtype), (np.arange(70) % 3).astype(np.uint8)
     for y in targets:
-        found = Objective(backend, X, y, None, "log_loss", n_outputs=n_outputs).curvature()
+        found = Objective(backend, X, y, None, LOSSES["log_loss"], n_outputs=n_outputs).curvature()
         assert found == pytest.approx(0.25 * largest(X.astype(float)), rel=1e-5)
 
 
@@ -82,7 +82,7 @@ def test_curvature_of_batches_is_the_expected_smoothness(weighted):
     expected = n * (b - 1) / (b * (n - 1)) * whole + (n - b) / (b * (n - 1)) * one
     assert found.curvature(b) == pytest.approx(expected, rel=0.011)
     assert found.curvature(70) == pytest.approx(whole, rel=0.011)
-    csr = Objective(backends.current(), sp.csr_array(X), y, s, "log_loss")
+    csr = Objective(backends.current(), sp.csr_array(X), y, s, LOSSES["log_loss"])
     assert csr.curvature(1) == pytest.approx(one, rel=1e-12)
 
 

@@ -16,6 +16,8 @@ from typing import Annotated
 
 import typer
 
+from schuss.losses import LOSSES
+
 INTERRUPTED = 130  # what shells report for Ctrl-C
 BAD_INPUT = 2
 
@@ -28,11 +30,7 @@ SAMPLE = "breast_cancer"
 SAMPLE_TARGET = "diagnosis"
 
 
-class Loss(StrEnum):
-    """Costs to choose from on the command line."""
-
-    log_loss = "log_loss"
-    squared_error = "squared_error"
+Loss = StrEnum("Loss", {name: name for name in LOSSES})
 
 
 class _Commands(typer.core.TyperGroup):
@@ -190,7 +188,7 @@ def train(
         _option(_DATA, "Of the random split, and of shuffling.", metavar="N", min=0, max=2**32 - 1),
     ] = 0,
     loss: Annotated[
-        Loss, _option(_NEURON, "log_loss or squared_error.", metavar="COST")
+        Loss, _option(_NEURON, f"Loss: {' or '.join(sorted(LOSSES))}.", metavar="LOSS")
     ] = Loss.log_loss,
     solver: Annotated[
         str,
@@ -919,7 +917,7 @@ def _circumstances(estimator, X, y):
         X,
         y if y.dtype.kind != "f" else y.astype(data.real_type(X)),
         None,
-        estimator.loss,
+        LOSSES[estimator.loss],
         n_outputs=len(coef),
         n_threads=threads.available(estimator.n_jobs),
     )

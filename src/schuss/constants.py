@@ -141,17 +141,6 @@ class SweepMark(IntEnum):
 
 N_SWEEP_MARKS = len(SweepMark)
 
-LOSSES = {"squared_error": Loss.SQUARED_ERROR, "log_loss": Loss.LOG_LOSS}
-
-# Upper bounds of |d2c/dz2|: sigma' <= 1/4 for the log-loss; for the squared cost
-# with y in {0, 1} the maximum lies at sigma = 0.3856 (roots of the third derivative).
-CURVATURE_BOUND = {
-    Loss.SQUARED_ERROR: 0.0771,
-    Loss.LOG_LOSS: 0.25,
-    Loss.QUADRATIC: 1.0,
-    Loss.MULTINOMIAL: 0.5,
-}
-
 # Optimiser arrays, each shaped like the parameters, that a rule keeps between steps.
 N_SLOTS = {
     Solver.GD: 0,

@@ -22,8 +22,9 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, column_or_1
 
 from schuss import backends, data, driver, threads, validation
 from schuss.backends.contract import Network, NetworkRule
-from schuss.constants import Hidden, Output, Solver
+from schuss.constants import Hidden, Solver
 from schuss.errors import DivergenceError
+from schuss.losses import NETWORK_OUTPUTS
 from schuss.objective import NetworkObjective
 from schuss.solvers.network import MiniBatches, QuasiNewton
 
@@ -165,12 +166,7 @@ class _SchussNetwork:
             )
 
     def _network(self, loss):
-        output = {
-            "softmax": Output.SOFTMAX,
-            "logistic": Output.LOGISTIC_SQUARED if loss == "squared_error" else Output.LOGISTIC,
-            "identity": Output.IDENTITY,
-            "exp": Output.EXPONENTIAL,
-        }[self.out_activation_]
+        output = NETWORK_OUTPUTS[self.out_activation_, loss or self.loss]
         units = tuple(len(coef) for coef in self.coefs_) + (self.coefs_[-1].shape[1],)
         return Network(units, Hidden[self.activation.upper()], output)
 

@@ -21,8 +21,9 @@ from sklearn.utils.validation import check_is_fitted
 from schuss import backends, data, driver, solvers, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.checkpoint import Checkpoint
-from schuss.constants import LOSSES, Activation
+from schuss.constants import Activation
 from schuss.errors import whole_or_not
+from schuss.losses import LOSSES
 from schuss.objective import Objective, predict
 
 _SHARED_CONSTRAINTS = {
@@ -244,7 +245,7 @@ class _Run:
     def __init__(self, X, y, sample_weight, parameters, *, coef, intercept, memory=None):
         self._backend = backends.current()
         self._shared = {
-            "loss": parameters["loss"],
+            "loss": LOSSES[parameters["loss"]],
             "n_outputs": len(coef),
             "n_threads": threads.available(parameters["n_jobs"]),
         }

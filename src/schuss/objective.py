@@ -5,14 +5,9 @@ from copy import copy
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import expit, softmax
 
 from schuss import backends, data, threads
-from schuss.constants import CURVATURE_BOUND, LOSSES, Loss
-
-# |sigma''| <= 1 / (6 sqrt(3)): what a target outside [0, 1] adds to the curvature of the
-# squared cost, for each unit that it lies outside.
-_SIGMA_SECOND_BOUND = 1 / (6 * math.sqrt(3))
+from schuss.losses import QUADRATIC
 
 # Relative accuracy of the largest eigenvalue, and passes over X spent on it at the most.
 _EIGENVALUE_TOL = 1e-2
@@ -37,7 +32,7 @@ class Objective:
     X : from `data.check_features`
     y : codes of shape (n,), or real targets of shape (n,) or (n, K)
     sample_weight : ndarray of shape (n,) or None
-    loss : key of `constants.LOSSES`, or Loss
+    loss : LossFunction
     n_outputs : int
         Neurons; codes do not tell.
     alpha, l1_ratio : float
@@ -52,7 +47,7 @@ class Objective:
     ):  # fmt: skip
         self.backend = backend
         self.data = data.bind(backend, X, y, sample_weight)
-        self.loss = LOSSES.get(loss, loss)
+        self.loss = loss
         self.n_rows, self.n_features = X.shape
         self.n_outputs = n_outputs
         self.dtype = data.real_type(X)
@@ -76,7 +71,7 @@ class Objective:
         gradients = np.empty_like(coef), np.empty_like(intercept)
         with np.errstate(over="ignore", invalid="ignore"):
             cost = self.backend.gradient(
-                self.data, self.loss, coef, intercept, *gradients, self.n_threads()
+                self.data, self.loss.code, coef, intercept, *gradients, self.n_threads()
             )
             wide = coef.astype(np.float64)
             # NaN where a weight is infinite, without a penalty, too.
@@ -88,7 +83,7 @@ class Objective:
         gradients = np.empty_like(coef), np.empty_like(intercept)
         with np.errstate(over="ignore", invalid="ignore"):
             self.backend.gradient(
-                self.data, self.loss, coef, intercept, *gradients, self.n_threads()
+                self.data, self.loss.code, coef, intercept, *gradients, self.n_threads()
             )
         return np.concatenate([part.ravel() for part in gradients])
 
@@ -121,7 +116,7 @@ class Objective:
             (1, K r, K r).
         """
         k, r = theta.shape
-        coupled = self.loss == Loss.MULTINOMIAL
+        coupled = self.loss.couples
         blocks = np.zeros((1, k * r, k * r) if coupled else (k, r, r))
         theta = theta.astype(self.dtype)
         for rows, lines in self._lines(units):
@@ -156,7 +151,7 @@ class Objective:
             parts = ((rows, lines, lines @ theta.T) for rows, lines in self._lines(None))
         for rows, lines, z in parts:
             slopes, weight = self._slopes(z, rows)
-            if self.loss == Loss.MULTINOMIAL:
+            if self.loss.couples:
                 slopes = slopes * (1 - slopes)
             slopes = slopes * weight[:, None]
             if sp.issparse(lines):
@@ -170,13 +165,7 @@ class Objective:
     def _slopes(self, z, rows):
         """Second derivatives (probabilities for the multinomial cost), and weights of rows."""
         with np.errstate(over="ignore"):
-            if self.loss == Loss.MULTINOMIAL:
-                slopes = softmax(z, axis=1)
-            else:
-                slopes = expit(z)
-                slopes *= 1 - slopes
-                if self.loss == Loss.SQUARED_ERROR:
-                    slopes *= slopes
+            slopes = self.loss.second_derivative(z)
         weight = self.data.sample_weight
         if weight is None:
             return slopes, np.full(len(z), self.data.scale, self.dtype)
@@ -253,10 +242,10 @@ class Objective:
         return self._curvature[batch_size]
 
     def _compute_curvature(self, batch_size):
-        bound = CURVATURE_BOUND[self.loss]
-        if self.loss == Loss.SQUARED_ERROR and self.data.y.dtype.kind == "f":
+        bound = self.loss.curvature_bound
+        if self.loss.curvature_outside and self.data.y.dtype.kind == "f":
             outside = max(-float(self.data.y.min()), float(self.data.y.max()) - 1, 0.0)
-            bound += _SIGMA_SECOND_BOUND * outside
+            bound += self.loss.curvature_outside * outside
         with np.errstate(over="ignore", invalid="ignore"):
             if batch_size is None or batch_size >= self.n_rows:
                 curvature = bound * self._largest_eigenvalue() + self.l2
@@ -335,7 +324,7 @@ class Objective:
         # That cost knows no targets.
         y = self.data.y if self.data.y.ndim == 1 else np.zeros(self.n_rows, np.uint8)
         self.backend.gradient(
-            self.data._replace(y=y), Loss.QUADRATIC, coef, intercept, coef_grad, intercept_grad,
+            self.data._replace(y=y), QUADRATIC.code, coef, intercept, coef_grad, intercept_grad,
             self.n_threads(),
         )  # fmt: skip
         parts = (coef_grad, intercept_grad[:, None]) if self.fit_intercept else (coef_grad,)

@@ -14,6 +14,8 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
+from schuss.losses import LOSSES
+
 # Integer labels that span less than this are encoded by a table instead of a sort.
 _TABLE_SIZE = 1 << 16
 # Labels that are encoded in one go: bounds the index arrays that NumPy makes of them.
@@ -231,9 +233,9 @@ def check_unit_interval(y, loss, name="y"):
     if low >= 0 and high <= 1:
         return
     came = f"{name} holds values from {low:.6g} to {high:.6g}"
-    if loss == "log_loss":
+    if LOSSES[loss].bounded_targets:
         raise ValueError(
-            f"{came}, but loss='log_loss' expects targets in [0, 1]. Scale {name} to [0, 1], "
+            f"{came}, but loss={loss!r} expects targets in [0, 1]. Scale {name} to [0, 1], "
             "or use loss='squared_error'."
         )
     warnings.warn(

@@ -13,7 +13,6 @@ import scipy.sparse as sp
 
 from schuss.backends.contract import Data, Rule, State
 from schuss.constants import (
-    CURVATURE_BOUND,
     HISTORY_COLUMNS,
     N_COUNTERS,
     N_SLOTS,
@@ -22,6 +21,7 @@ from schuss.constants import (
     Loss,
     Solver,
 )
+from schuss.losses import BY_CODE
 
 ROWS = (1, 2, 5, 63, 64, 65, 200, 1000)
 FEATURES = (1, 2, 3, 7, 8, 17, 31, 33, 64, 65, 100, 257)
@@ -196,7 +196,7 @@ def gradient_bound(p, reference):
     reference.pointwise(z.ravel(), y.astype(np.float64).ravel(), p.loss, cost, slope)
     cost, slope = cost.reshape(z.shape), np.abs(slope.reshape(z.shape))
 
-    curvature = CURVATURE_BOUND[p.loss]
+    curvature = BY_CODE[p.loss].curvature_bound
     cost_error = slope * z_error + curvature * z_error**2 + unit * (cost + 1)
     cost_error += growth(n, np.float64) * cost  # sums of costs are float64 for both types
     slope_error = curvature * z_error + unit + growth(n, p.coef.dtype) * slope

@@ -34,7 +34,8 @@ from rich.table import Table
 from schuss.backends.contract import Data
 from schuss.bench.libraries import kernel_run
 from schuss.bench.problems import PROBLEMS, Problem, Task
-from schuss.constants import LOSSES, Activation
+from schuss.constants import Activation
+from schuss.losses import LOSSES
 
 ISAS = ("x86-64-v3", "baseline")
 # k makes a run read this many elements at least: what differs in Python from one call to
@@ -94,7 +95,7 @@ def _gradient(backend, task: Task):
     data = Data(backend.prepare(task.X), task.codes, None, 1.0 / n)
     coef, intercept = np.zeros((1, d), task.real), np.zeros(1, task.real)
     out = np.empty_like(coef), np.empty_like(intercept)
-    return lambda: backend.gradient(data, LOSSES[task.loss], coef, intercept, *out, 1)
+    return lambda: backend.gradient(data, LOSSES[task.loss].code, coef, intercept, *out, 1)
 
 
 def _predict(backend, task: Task):

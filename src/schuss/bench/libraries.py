@@ -22,12 +22,12 @@ from schuss.constants import (
     ADAM_BETA_1,
     ADAM_BETA_2,
     ADAM_EPSILON,
-    LOSSES,
     MOMENTUM,
     N_COUNTERS,
     N_SLOTS,
     Solver,
 )
+from schuss.losses import LOSSES
 
 BACKENDS = ("cython", "numba", "numpy")
 
@@ -71,7 +71,7 @@ def kernel_run(backend, task: Task, real, n_threads: int) -> Run:
     n, d = task.X.shape
     data = Data(backend.prepare(task.X), task.codes, None, 1.0 / n)
     rule = Rule(
-        loss=LOSSES[task.loss],
+        loss=LOSSES[task.loss].code,
         solver=Solver.GD,
         learning_rate=task.learning_rate,
         momentum=MOMENTUM,

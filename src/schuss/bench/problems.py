@@ -14,7 +14,8 @@ from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import StandardScaler
 
-from schuss.constants import CURVATURE_BOUND, LOSSES, REAL_TYPE
+from schuss.constants import REAL_TYPE
+from schuss.losses import LOSSES
 
 DTYPES = tuple(dtype.name for dtype in REAL_TYPE)
 ORDERS = ("C", "F")
@@ -39,7 +40,7 @@ class Task:
     codes : ndarray of shape (n,), uint8
         Labels 0 or 1.
     loss : str
-        A key of `schuss.constants.LOSSES`.
+        A key of `schuss.losses.LOSSES`.
     epochs : int
         Steps in one run, the unit of work that is timed.
     """
@@ -195,7 +196,7 @@ def _safe_step(X, loss):
     """1 / L with the trace as a bound of the largest eigenvalue."""
     rows = X[:_STEP_ROWS].astype(np.float64)
     mean_square = float((rows * rows).sum()) / rows.shape[0]
-    return 1.0 / (CURVATURE_BOUND[LOSSES[loss]] * (mean_square + 1))
+    return 1.0 / (LOSSES[loss].curvature_bound * (mean_square + 1))
 
 
 PROBLEMS = {

@@ -7,7 +7,7 @@ from schuss.bench import report
 from schuss.bench.libraries import BACKENDS, BASELINE, LIBRARIES, SOLVERS
 from schuss.bench.problems import DENSE, DTYPES, FITS, ORDERS, PROBLEMS, Task
 from schuss.bench.runner import measure
-from schuss.constants import LOSSES
+from schuss.losses import LOSSES
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,8 +19,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from schuss import backends, data, driver, threads, validation
 from schuss import callbacks as _callbacks
-from schuss.constants import Activation, Loss
+from schuss.constants import Activation
 from schuss.errors import whole_or_not
+from schuss.losses import LOSSES, MULTINOMIAL
 from schuss.objective import Objective, predict
 from schuss.solvers.second_order import SecondOrder
 
@@ -191,7 +192,7 @@ default="lbfgs"
         n_outputs = 1 if n_classes == 2 else n_classes
         objective = Objective(
             backends.current(), X, codes, weights,
-            "log_loss" if n_outputs == 1 else Loss.MULTINOMIAL, n_outputs=n_outputs,
+            LOSSES["log_loss"] if n_outputs == 1 else MULTINOMIAL, n_outputs=n_outputs,
             alpha=1 / (self.C * total) if penalised else 0.0, l1_ratio=l1_ratio,
             fit_intercept=self.fit_intercept, n_threads=threads.available(),
         )  # fmt: skip

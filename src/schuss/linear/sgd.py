@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 
 from schuss import backends, data, driver, threads, validation
 from schuss import callbacks as _callbacks
+from schuss.losses import ROW_LOSSES
 from schuss.solvers.sgd import SGD, Start
 
 # The range that scikit-learn draws seeds from.
@@ -275,8 +276,8 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         """scikit-learn's targets of one class, which its early stopping scores are taken on."""
         if not self.early_stopping:
             return codes
-        low = 0 if self.loss == "log_loss" else -1
-        return np.where(codes == k, 1, low).astype(dtype)
+        negative = ROW_LOSSES[self.loss].negative
+        return np.where(codes == k, 1, negative).astype(dtype)
 
     def _score_of(self, mask, X, y, sample_weight):
         classes = np.array([-1, 1], dtype=X.dtype)

@@ -122,7 +122,7 @@ class FirstOrder(Run):
             # A first step that leaves the slope behind is never made good.
             learning_rate = min(learning_rate, 1 / self._curvature())
         self.rule = Rule(
-            objective.loss, self.method.rule, float(learning_rate), MOMENTUM,
+            objective.loss.code, self.method.rule, float(learning_rate), MOMENTUM,
             ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON, objective.l2, objective.l1, float(tol),
             objective.fit_intercept, self._batch_size or max(objective.n_rows, 1),
         )  # fmt: skip

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from schuss.constants import Loss
-
 # Relative error of a value that a kernel returns, by the bytes of its type. Costs are
 # summed in its type over a block and in float64 over the blocks.
 _NOISE = {8: 64 * 2.0**-52, 4: 4 * 2.0**-23}
@@ -108,7 +106,7 @@ class Problem:
         objective = self.objective
         if self._evaluator is None:
             self._evaluator = objective.backend.evaluator(
-                objective.data, objective.loss, *self._arrays, objective.n_threads()
+                objective.data, objective.loss.code, *self._arrays, objective.n_threads()
             )
         return self._evaluator
 
@@ -141,7 +139,7 @@ class Problem:
         diagonal = np.einsum("bii->bi", blocks)
         if self.penalised:
             diagonal += self.l2.reshape(b, r)
-        if self.objective.loss == Loss.MULTINOMIAL:
+        if self.objective.loss.couples:
             self._pin(blocks[0], theta)
         return blocks
 

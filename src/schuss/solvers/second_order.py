@@ -16,7 +16,7 @@ import numpy as np
 
 from schuss import threads
 from schuss.backends.contract import NewtonRule, State
-from schuss.constants import ARMIJO, HISTORY_COLUMNS, N_COUNTERS, Loss
+from schuss.constants import ARMIJO, HISTORY_COLUMNS, N_COUNTERS
 from schuss.errors import DivergenceError
 from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal
@@ -99,9 +99,9 @@ class SecondOrder(Run):
         self._begun = False
         self._forget()
         k, p = self.problem.shape
-        blocks, r = (1, k * p) if objective.loss == Loss.MULTINOMIAL else (k, p)
+        blocks, r = (1, k * p) if objective.loss.couples else (k, p)
         self._block = r
-        n, convex = objective.n_rows, objective.loss != Loss.SQUARED_ERROR
+        n, convex = objective.n_rows, objective.loss.convex
         # At most half of them.
         rows = min(_SAMPLE_ROWS * r, n // 2)
         sampled = (
@@ -240,10 +240,7 @@ class SecondOrder(Run):
 
     def _null(self):
         """Objective without weights."""
-        k = self.objective.n_outputs
-        if self.objective.loss == Loss.MULTINOMIAL:
-            return math.log(k)
-        return k * math.log(2.0) if self.objective.loss == Loss.LOG_LOSS else math.inf
+        return self.objective.loss.at_zero(self.objective.n_outputs)
 
     def _here(self):
         return self.theta, self._gradient, self.loss, self._slope, self.norm
@@ -307,13 +304,15 @@ class SecondOrder(Run):
         """
         objective, problem = self.objective, self.problem
         dense = not (objective.is_sparse or problem.sparse or problem.units is not None)
-        if not dense or objective.n_outputs > 1 or objective.loss == Loss.MULTINOMIAL:
+        if not dense or objective.n_outputs > 1 or objective.loss.couples:
             return ()
         if not iterations:
             return ()
         if self._newton is None:
             rate = _FACTOR_RATE if self._reuses else 0.0
-            rule = NewtonRule(objective.loss, problem.l2, self.tol, rate, enough, problem.noise)
+            rule = NewtonRule(
+                objective.loss.code, problem.l2, self.tol, rate, enough, problem.noise
+            )
             arrays = np.empty(problem.size), np.empty(problem.size)
             helper = self._helper
             if helper is None and objective.n_threads() > 1:

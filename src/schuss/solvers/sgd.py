@@ -12,27 +12,14 @@ from schuss.constants import (
     LEAST_SCALE,
     N_SWEEP_MARKS,
     SWEEP_COLUMNS,
-    RowLoss,
     Schedule,
     Status,
     SweepMark,
 )
 from schuss.driver import Plateau
 from schuss.errors import DivergenceError
+from schuss.losses import ROW_LOSSES
 from schuss.solvers.run import Progress, Run
-
-# Cost by its name, and the threshold of the hinges; for the others it is `epsilon`.
-LOSSES = {
-    "hinge": (RowLoss.HINGE, 1.0),
-    "perceptron": (RowLoss.HINGE, 0.0),
-    "squared_hinge": (RowLoss.SQUARED_HINGE, 1.0),
-    "modified_huber": (RowLoss.MODIFIED_HUBER, 1.0),
-    "log_loss": (RowLoss.LOG_LOSS, 0.0),
-    "squared_error": (RowLoss.SQUARED_ERROR, 0.0),
-    "huber": (RowLoss.HUBER, None),
-    "epsilon_insensitive": (RowLoss.EPSILON_INSENSITIVE, None),
-    "squared_epsilon_insensitive": (RowLoss.SQUARED_EPSILON_INSENSITIVE, None),
-}
 
 
 class Start(NamedTuple):
@@ -88,7 +75,8 @@ class SGD(Run):
         coef = np.array([start.coef for start in starts])
         k, d = coef.shape
         n = data.X.shape[0]
-        code, threshold = LOSSES[loss]
+        loss_ = ROW_LOSSES[loss]
+        threshold = epsilon if loss_.threshold is None else loss_.threshold
         l1_ratio = {"l2": 0.0, "l1": 1.0, None: 0.0}.get(penalty, l1_ratio)
         strength = 0.0 if penalty is None else float(alpha)
         self.validation_loss = math.nan
@@ -103,7 +91,7 @@ class SGD(Run):
         self._n_threads = max(1, min(k, threads.useful(n_threads, size * k)))
         self._work = size * k
         self._pace = Pace(
-            code, epsilon if threshold is None else threshold,
+            loss_.code, threshold,
             Schedule[learning_rate.upper()], float(eta0), float(power_t), float(alpha), 0.0,
             strength * (1 - l1_ratio), strength * l1_ratio, bool(fit_intercept), float(decay),
             int(average), -math.inf if tol is None or scores is not None else float(tol),

@@ -1,0 +1,153 @@
+"""The losses, each in one entry.
+
+A new loss is an entry here, its code in `constants`, and its formula in each backend.
+Parameter constraints, choices of the command line, bounds of the curvature and what the
+solvers know of a loss come from the entry.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from schuss.constants import Loss, Output, RowLoss
+
+
+@dataclass(frozen=True, eq=False)
+class LossFunction:
+    """A loss c(z, y) of the scores z of a neuron, as everything above the backends knows it.
+
+    Attributes
+    ----------
+    code : Loss
+        By which the backends know it.
+    summary : str
+        One line for users.
+    curvature_bound : float
+        Upper bound of ``|d2c/dz2|`` for targets in [0, 1].
+    second_derivative : callable
+        Of the scores, positive semidefinite: exact, or the Gauss-Newton part. For a loss
+        that couples the scores of a row their probabilities p, with ``diag(p) - p p^T``.
+    at_zero : callable
+        Of the number of neurons: the loss of a row without weights, infinity where it
+        depends on the target.
+    convex : bool
+    couples : bool
+        Whether the scores of a row depend on each other.
+    curvature_outside : float
+        What a target outside [0, 1] adds to the bound, for each unit that it lies outside.
+    bounded_targets : bool
+        Whether targets outside [0, 1] are refused, not only out of reach.
+    """
+
+    code: Loss
+    summary: str
+    curvature_bound: float
+    second_derivative: Callable[[np.ndarray], np.ndarray]
+    at_zero: Callable[[int], float]
+    convex: bool = True
+    couples: bool = False
+    curvature_outside: float = 0.0
+    bounded_targets: bool = True
+
+
+def _logistic_derivative(z):
+    from scipy.special import expit
+
+    p = expit(z)
+    p *= 1 - p
+    return p
+
+
+def _softmax(z):
+    from scipy.special import softmax
+
+    return softmax(z, axis=1)
+
+
+# What users choose from.
+LOSSES = {
+    "squared_error": LossFunction(
+        Loss.SQUARED_ERROR,
+        "1/(2N) sum (yhat - y)^2",
+        # The maximum lies at sigma = 0.3856 (roots of the third derivative).
+        curvature_bound=0.0771,
+        # Its Gauss-Newton part, sigma'^2.
+        second_derivative=lambda z: _logistic_derivative(z) ** 2,
+        at_zero=lambda n_outputs: math.inf,
+        convex=False,
+        # |sigma''| <= 1 / (6 sqrt(3)).
+        curvature_outside=1 / (6 * math.sqrt(3)),
+        bounded_targets=False,
+    ),
+    "log_loss": LossFunction(
+        Loss.LOG_LOSS,
+        "1/N sum log(1 + exp(z)) - y z",
+        curvature_bound=0.25,
+        second_derivative=_logistic_derivative,
+        at_zero=lambda n_outputs: n_outputs * math.log(2.0),
+    ),
+}
+
+# z^2 / 2, whose gradient is the product of power iteration, X^T S X w.
+QUADRATIC = LossFunction(
+    Loss.QUADRATIC,
+    "1/(2N) sum z^2",
+    curvature_bound=1.0,
+    second_derivative=np.ones_like,
+    at_zero=lambda n_outputs: 0.0,
+)
+
+# Cross-entropy of softmax over the scores of a row.
+MULTINOMIAL = LossFunction(
+    Loss.MULTINOMIAL,
+    "1/N sum log(sum exp(z)) - z_y",
+    curvature_bound=0.5,
+    second_derivative=_softmax,
+    at_zero=math.log,
+    couples=True,
+)
+
+
+BY_CODE = {loss.code: loss for loss in (*LOSSES.values(), QUADRATIC, MULTINOMIAL)}
+
+
+@dataclass(frozen=True)
+class RowLossFunction:
+    """A loss of one row, as stochastic gradient descent takes it; scikit-learn's.
+
+    Attributes
+    ----------
+    code : RowLoss
+    threshold : float or None
+        Of the hinges; None where the estimator's `epsilon` takes its place.
+    negative : float
+        Target of the rows of other classes.
+    """
+
+    code: RowLoss
+    threshold: float | None = 0.0
+    negative: float = -1.0
+
+
+ROW_LOSSES = {
+    "hinge": RowLossFunction(RowLoss.HINGE, 1.0),
+    "perceptron": RowLossFunction(RowLoss.HINGE),
+    "squared_hinge": RowLossFunction(RowLoss.SQUARED_HINGE, 1.0),
+    "modified_huber": RowLossFunction(RowLoss.MODIFIED_HUBER, 1.0),
+    "log_loss": RowLossFunction(RowLoss.LOG_LOSS, negative=0.0),
+    "squared_error": RowLossFunction(RowLoss.SQUARED_ERROR),
+    "huber": RowLossFunction(RowLoss.HUBER, None),
+    "epsilon_insensitive": RowLossFunction(RowLoss.EPSILON_INSENSITIVE, None),
+    "squared_epsilon_insensitive": RowLossFunction(RowLoss.SQUARED_EPSILON_INSENSITIVE, None),
+}
+
+# The last layer of a network by its activation and the loss, both by scikit-learn's names.
+NETWORK_OUTPUTS = {
+    ("softmax", "log_loss"): Output.SOFTMAX,
+    ("logistic", "log_loss"): Output.LOGISTIC,
+    ("logistic", "squared_error"): Output.LOGISTIC_SQUARED,
+    ("identity", "squared_error"): Output.IDENTITY,
+    ("exp", "poisson"): Output.EXPONENTIAL,
+}
