@@ -66,12 +66,13 @@ def test_polynomials_are_known():
         ("sin(x=2)", 1, "sin takes one argument"),
         ("x**2) + (3", 5, "unmatched"),
         ("(x", 1, "never closed"),
-        ("2x", 1, "invalid decimal literal"),
+        ("2x", 2, "a product is written with *: 2*x"),
         ("x +", 4, "invalid syntax"),
         ("1e999*x", 1, "too large"),
         ("x // 2", 3, "not known"),
         ("not x", 1, "not known"),
         ("x\0", 2, "no character"),
+        ("x # 2", 3, "no character"),
     ],
 )  # fmt: skip
 def test_faults_have_a_place(text, column, words):
@@ -79,6 +80,58 @@ def test_faults_have_a_place(text, column, words):
         Expression(text)
     assert f"column {column}, " in str(caught.value), caught.value
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "words"),
+    [
+        ("2x**2-4x", 2, "a product is written with *: 2*x"),
+        ("x**2 - 4.5x", 11, "4.5*x"),
+        ("x(x-4)", 2, "a product is written with *: x*(...)"),
+        ("2(x-1)", 2, "2*(...)"),
+        ("(x-1)(x-3)", 6, "a product is written with *: (...)*(...)"),
+        ("( (x-1) ) (x-3)", 11, "(...)*(...)"),
+        ("(x-1)x", 6, "(...)*x"),
+        ("sin(x)cos(x)", 7, "(...)*cos"),
+        ("é + x y", 7, "x*y"),
+        ("2pi", 2, "2*pi"),
+        ("e(x + 1)", 2, "e*(...)"),
+        ("2e", 2, "2*e"),
+        ("0x1 + x", 2, "0*x"),
+        ("2j*x", 1, "a product is written with *"),
+        ("x² − 4x", 2, "a power is written **: x**2"),
+        ("2*x¹²y", 4, "x**12"),
+        ("x − 4", 3, "a minus is written -"),
+        ("x – 4", 3, "a minus is written -"),
+        ("2·x", 2, "a product is written with *"),
+        ("x ÷ 2", 3, "a quotient is written with /"),
+        ("√x", 1, "sqrt(x)"),
+        ("|x - 1|", 1, "abs(x)"),
+        ("sin x", 1, "sin takes its argument in parentheses: sin(...)"),
+        ("2*ln x", 3, "the natural logarithm is written log"),
+        ("2*log 3", 3, "log takes its argument in parentheses"),
+        ("ln(x)", 1, "the natural logarithm is written log"),
+        ("arctan(x)", 1, "it is written atan"),
+        ("np.sin(x)", 1, "it is written sin"),
+        ("π*x", 1, "written pi"),
+        ("y = x**2", 3, "the formula alone"),
+        ("x == 2x", 3, "the formula alone"),
+        ("3,5*x", 1, "a decimal point is written ."),
+        ("3,5x", 2, "a decimal point is written ."),
+        ("[x - 1]*2", 1, "parentheses are written ( and )"),
+    ],
+)  # fmt: skip
+def test_formulas_as_on_paper_are_explained(text, column, words):
+    with pytest.raises(ExpressionError) as caught:
+        Expression(text)
+    assert f"column {column}, " in str(caught.value), caught.value
+    assert words in str(caught.value)
+
+
+def test_letters_of_mathematics_are_letters():
+    assert Expression("ch + ln").variables == ("ch", "ln")
+    f = Expression("𝑥**2 + é*x")
+    assert f.variables == ("x", "é") and f([2.0, 3.0]) == 10
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,10 @@ Python code.
 """
 
 import ast
+import keyword
 import operator
+import re
+import unicodedata
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -36,6 +39,26 @@ _FUNCTIONS = {
     "sqrt": (np.sqrt, lambda u: 0.5 / np.sqrt(u), lambda u: -0.25 / u**1.5),
     "abs": (np.abs, np.sign, lambda u: 0.0 * u),
 }
+
+# How people write what is not known here, and what to write instead.
+_SPELLINGS = {
+    **dict.fromkeys("\N{MINUS SIGN}\N{EN DASH}\N{EM DASH}\N{HYPHEN}", "a minus is written -"),
+    **dict.fromkeys("×·⋅∙∗", "a product is written with *"),
+    **dict.fromkeys("÷∕⁄", "a quotient is written with /"),
+    **dict.fromkeys("√", "a square root is written sqrt(x)"),
+    **dict.fromkeys("|", "an absolute value is written abs(x)"),
+    **dict.fromkeys("[]{}", "parentheses are written ( and )"),
+    **dict.fromkeys("=", "expected the formula alone, without y = or f(x) ="),
+    **dict.fromkeys(",", "a decimal point is written ."),
+    **dict.fromkeys("^", "a power is written **"),
+}
+_FUNCTION_NAMES = {
+    "ln": "the natural logarithm is written log", "log10": "it is log(x)/log(10)",
+    "log2": "it is log(x)/log(2)", "arctan": "it is written atan", "pow": "a power is written **",
+    "tg": "it is written tan", "sh": "it is written sinh", "ch": "it is written cosh",
+}  # fmt: skip
+_NUMBER = re.compile(r"(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?")
+_SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 
 _OPERATORS = {
     ast.Add: operator.add,
@@ -132,13 +155,35 @@ class Expression:
         # Without the blanks before it, which Python takes for an indentation.
         formula = self._line.lstrip()
         self._blanks = len(self._line) - len(formula)
-        if "\0" in formula:
-            raise self._error(self._line.index("\0") + 1, "this is no character of a formula")
+        # Python reads on after the one, and no further after the other.
+        if odd := re.search("[\0#]", self._line):
+            raise self._error(odd.start() + 1, "this is no character of a formula")
         try:
             return ast.parse(formula, mode="eval").body
         except SyntaxError as error:
+            self._look_for_spellings()
             column = (error.offset or len(formula) + 1) + self._blanks
             raise self._error(min(column, len(self._line) + 1), error.msg) from None
+
+    def _look_for_spellings(self):
+        """Raise where the formula is written as on paper, which the parser does not say."""
+        left, start = "", 0  # the number, name or parenthesis that ends just before
+        for token, column in _tokens(self._line):
+            if _SUPERSCRIPT.match(token):
+                power = unicodedata.normalize("NFKC", token)
+                raise self._error(column, f"a power is written **: {left}**{power}")
+            if token in _SPELLINGS:
+                raise self._error(column, _SPELLINGS[token])
+            if keyword.iskeyword(token) or token in "'\"":
+                return
+            is_operand = token.isidentifier() or _NUMBER.match(token)
+            if left in _FUNCTION_NAMES and is_operand:
+                raise self._error(start, _FUNCTION_NAMES[left])
+            if left in _FUNCTIONS and is_operand:
+                raise self._error(start, f"{left} takes its argument in parentheses: {left}(...)")
+            if left and (is_operand or token == "(" and not left.isidentifier()):
+                raise self._error(column, _product(left, token))
+            left, start = (token if is_operand or token == ")" else ""), column
 
     def _check(self, node, names):
         if isinstance(node, ast.BinOp | ast.UnaryOp):
@@ -150,26 +195,37 @@ class Expression:
             for part in parts:
                 self._check(part, names)
         elif isinstance(node, ast.Constant):
+            if type(node.value) is complex:
+                raise self._fault(node, "expected a number or a name; a product is written with *")
             if type(node.value) not in (int, float):
                 raise self._fault(node, "expected a number or a name")
+            written = self._line[self._column(node.col_offset) - 1 :]
+            if written[:1] == "0" and written[1:2].isalpha() and written[1] not in "eE":
+                # A hexadecimal, octal or binary number to Python.
+                raise self._error(self._column(node.col_offset) + 1, _product("0", written[1]))
             # 1e999 is read as infinity; a whole number may be larger than any float.
             if not -_LARGEST <= node.value <= _LARGEST:
                 raise self._fault(node, "this number is too large")
         elif isinstance(node, ast.Name):
             if node.id in _FUNCTIONS:
                 raise self._fault(node, f"{node.id} is a function; expected {node.id}(...)")
+            if node.id == "π":
+                raise self._fault(node, "the number is written pi")
             if node.id not in _CONSTANTS:
                 names.add(node.id)
         elif isinstance(node, ast.Call):
             if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS:
-                raise self._fault(
-                    node, f"this function is not known; known are {', '.join(_FUNCTIONS)}"
-                )
+                raise self._call_fault(node)
             if len(node.args) != 1 or node.keywords:
                 raise self._fault(node, f"{node.func.id} takes one argument")
             self._check(node.args[0], names)
         else:
-            raise self._fault(node, "expected numbers, names, + - * / ** and known functions")
+            hint = ""
+            if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Subscript):
+                hint = f"; {_SPELLINGS[',' if isinstance(node, ast.Tuple) else '[']}"
+            raise self._fault(
+                node, f"expected numbers, names, + - * / ** and known functions{hint}"
+            )
 
     def _compute(self, node, values):
         with np.errstate(all="ignore"):
@@ -233,11 +289,29 @@ class Expression:
             self._line[self._column(node.col_offset) - 1 : self._column(node.end_col_offset) - 1],
         )  # fmt: skip
 
+    def _call_fault(self, node):
+        """What is called and no function: a factor, or a function of another name."""
+        # Where the arguments begin, after the parentheses around what is called.
+        end = self._column(node.func.end_col_offset) - 1
+        while self._line[end] != "(":
+            end += 1
+        name = getattr(node.func, "id", None)
+        is_letter = name is not None and re.fullmatch(r"\w\d*", name)
+        if is_letter or name in _CONSTANTS or not isinstance(node.func, ast.Name | ast.Attribute):
+            left = self._line[self._column(node.col_offset) - 1 : end].strip()
+            return self._error(end + 1, _product(left, "("))
+        name = name or getattr(node.func, "attr", None)
+        known = f"known are {', '.join(_FUNCTIONS)}"
+        if name in _FUNCTIONS:
+            known = f"it is written {name}"
+        hint = f"; {_FUNCTION_NAMES[name]}" if name in _FUNCTION_NAMES else ""
+        return self._fault(node, f"this function is not known{hint}; {known}")
+
     def _operator_fault(self, node):
         start = self._column(node.left.end_col_offset) - 1
         while self._line[start] in " )":
             start += 1
-        hint = "; a power is written **" if isinstance(node.op, ast.BitXor) else ""
+        hint = f"; {_SPELLINGS[self._line[start]]}" if self._line[start] in _SPELLINGS else ""
         return self._error(start + 1, f"this operator is not known{hint}")
 
     def _column(self, offset):
@@ -248,6 +322,25 @@ class Expression:
     def _error(self, column, text, what=None):
         what = what or self._line[column - 1 : column + 11].strip() or "the end"
         return ExpressionError(f"column {column}, at {what!r}: {text}, in {self.text!r}")
+
+
+def _tokens(line):
+    """Numbers, names and other characters of a formula, each with its column from 1."""
+    place = 0
+    while place < len(line):
+        number = _NUMBER.match(line, place) or _SUPERSCRIPT.match(line, place)
+        end = number.end() if number else place + 1
+        while end < len(line) and line[place : end + 1].isidentifier():
+            end += 1
+        if not line[place].isspace():
+            yield line[place:end], place + 1
+        place = end
+
+
+def _product(left, right):
+    """What to write in place of two factors side by side."""
+    left = "(...)" if left.endswith(")") else left
+    return f"a product is written with *: {left}*{'(...)' if right == '(' else right}"
 
 
 class _NoPolynomial(Exception):
