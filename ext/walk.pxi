@@ -51,6 +51,7 @@ cdef struct Walk_:
     double *values
     double *x                # of the point before
     double *gradient
+    double *given            # to functions in C
 
 
 cdef inline double horner(const double *coef, Py_ssize_t n_coef, double x) noexcept nogil:
@@ -62,30 +63,37 @@ cdef inline double horner(const double *coef, Py_ssize_t n_coef, double x) noexc
     return result
 
 
-cdef double evaluate(
-    const Function_ *f, Py_ssize_t n, double *x, double *gradient, double difference
+cdef double value_at(
+    const Function_ *f, Py_ssize_t n, const double *x, double *given
 ) noexcept nogil:
+    memcpy(given, x, n * sizeof(double))
+    return call_value(f.value, f.takes_array, f.value_takes_data, <int>n, given, f.value_data)
+
+
+cdef double evaluate(
+    const Function_ *f, Py_ssize_t n, double *x, double *gradient, double difference, double *given
+) noexcept nogil:
+    """Value and gradient at x; functions in C get a copy, `given`, that they may write to."""
     cdef double here, right, upper, h
     cdef Py_ssize_t j
     if f.value == NULL:
         gradient[0] = horner(f.slope, f.n_slope, x[0])
         return horner(f.coef, f.n_coef, x[0])
     if f.gradient != NULL:
-        call_gradient(f.gradient, f.takes_array, f.gradient_takes_data, <int>n, x, gradient,
+        memcpy(given, x, n * sizeof(double))
+        call_gradient(f.gradient, f.takes_array, f.gradient_takes_data, <int>n, given, gradient,
                       f.gradient_data)
     else:
         for j in range(n):
             here = x[j]
             h = difference * max(1.0, fabs(here))
             right = x[j] = here + h
-            upper = call_value(f.value, f.takes_array, f.value_takes_data, <int>n, x,
-                               f.value_data)
+            upper = value_at(f, n, x, given)
             x[j] = here - h
-            gradient[j] = upper - call_value(f.value, f.takes_array, f.value_takes_data, <int>n,
-                                             x, f.value_data)
+            gradient[j] = upper - value_at(f, n, x, given)
             gradient[j] /= right - x[j]
             x[j] = here
-    return call_value(f.value, f.takes_array, f.value_takes_data, <int>n, x, f.value_data)
+    return value_at(f, n, x, given)
 
 
 cdef inline int judge(
@@ -203,7 +211,7 @@ cdef int walk_on(
     cdef bint fixed = rule.solver != SOLVER_ADAM and rule.solver != SOLVER_ADAPTIVE
     cdef int status
     for k in range(m):
-        value = evaluate(f, w.n, o.theta, o.grad, limits.difference)
+        value = evaluate(f, w.n, o.theta, o.grad, limits.difference, w.given)
         norm = odd = squares = moved = farthest = turned = product = size = last_size = 0
         for j in range(w.n):
             x, g = o.theta[j], o.grad[j]
@@ -284,12 +292,13 @@ def walk(function, state, rule, limits, trail, const double[::1] rates, double[:
     r.fit_intercept = True
     o.K, o.d, o.counters = 1, n - 1, &counters[0]
     o.length = o.span = (n + LANES - 1) // LANES * LANES
-    memory = <real *>calloc((S + 4) * o.length, REAL_SIZE)
+    memory = <real *>calloc((S + 5) * o.length, REAL_SIZE)
     if memory == NULL:
         raise MemoryError()
     o.theta, o.grad = memory, memory + o.length
     o.is_weight, o.is_free = memory + 2 * o.length, memory + 3 * o.length
-    o.slots = memory + 4 * o.length
+    w.given = <double *>(memory + 4 * o.length)
+    o.slots = memory + 5 * o.length
     for j in range(n):
         o.is_weight[j] = o.is_free[j] = 1
         o.theta[j] = coef[0, j] if j < n - 1 else intercept[0]

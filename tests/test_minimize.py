@@ -407,6 +407,73 @@ def test_paths_outgrow_what_was_reserved(monkeypatch):
     np.testing.assert_array_equal(grown.path, whole.path)
 
 
+@pytest.mark.parametrize("method", ["gd", "adam"])
+@pytest.mark.parametrize("fun", [POLYNOMIAL, parabola], ids=["polynomial", "callable"])
+@pytest.mark.parametrize("rows", [2, 7, 64])
+def test_long_paths_are_thinned(monkeypatch, fun, method, rows):
+    settings = {"method": method, "learning_rate": 1e-3, "max_iter": 1234, "tol": 0}
+    whole = schuss.minimize(fun, 8.0, **settings)
+    assert whole.path_step == 1 and len(whole.path) == 1235
+    monkeypatch.setattr("schuss.minimizer._PATH_BYTES", 16 * rows)
+    thinned = schuss.minimize(fun, 8.0, **settings)
+    assert thinned.nit == 1234 and rows / 2 <= len(thinned.path) <= rows + 1
+    kept = np.minimum(np.arange(len(thinned.path)) * thinned.path_step, 1234)
+    assert kept[-1] == 1234 and kept[-2] < 1234
+    np.testing.assert_array_equal(thinned.path, whole.path[kept])
+    np.testing.assert_array_equal(thinned.path_fun, whole.path_fun[kept])
+    assert thinned.nfev == whole.nfev and thinned.message == whole.message
+    # Newton's, callbacks and a path that just fits.
+    settings = {"method": "newton", "learning_rate": 0.01, "max_iter": 100, "tol": 0}
+    newton = schuss.minimize(fun, 8.0, **settings, callback=lambda x: False)
+    kept = np.minimum(np.arange(len(newton.path)) * newton.path_step, 100)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(newton.path, schuss.minimize(fun, 8.0, **settings).path[kept])
+    monkeypatch.setattr("schuss.minimizer._PATH_BYTES", 16 * 101)
+    assert schuss.minimize(fun, 8.0, **settings).path_step == 1
+
+
+def test_memory_of_a_long_path_is_bounded():
+    code = """
+        import resource
+        import schuss.minimizer
+        from numpy.polynomial import Polynomial
+        schuss.minimizer._PATH_BYTES = schuss.minimizer._FIRST_ROWS_BYTES = 1 << 24
+        run = lambda n: schuss.minimize(
+            Polynomial([6, -4, 1]), 8.0, learning_rate=1e-9, max_iter=n, tol=0
+        )
+        run(10_000)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result = run(20_000_000)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+        print(result.nit, result.path_step, len(result.path), grown)
+    """
+    pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300
+    )
+    nit, step, rows, grown = map(int, done.stdout.split())
+    assert (nit, step, rows) == (20_000_000, 32, 625_001), done.stderr
+    # 320 MB would be the whole path; kilobytes but on macOS, where they are bytes.
+    assert grown < 60_000 * (1024 if sys.platform == "darwin" else 1)
+
+
+def test_ctrl_c_in_a_thinned_path(monkeypatch):
+    monkeypatch.setattr("schuss.minimizer._PATH_BYTES", 64)
+    calls = []
+
+    def fun(x):
+        calls.append(x)
+        if len(calls) == 300:
+            raise KeyboardInterrupt
+        return parabola(x)
+
+    with pytest.warns(UserWarning, match="Interrupted after"):
+        result = schuss.minimize(fun, 8.0, learning_rate=1e-3, jac=lambda x: 2 * x - 4)
+    kept = np.minimum(np.arange(len(result.path)) * result.path_step, result.nit)
+    np.testing.assert_allclose(result.path[:, 0], 2 + 6 * 0.998**kept, rtol=1e-12)
+    assert result.nit > 200 and len(result.path) <= 5
+
+
 def test_ctrl_c_ends_a_compiled_loop():
     code = """
         import os, signal, threading, warnings
@@ -484,6 +551,137 @@ def test_functions_that_end_in_nan():
         schuss.minimize(parabola, 3.0, jac=lambda x: math.nan)
     with pytest.raises(ValueError, match="not finite at any of the 5 points"):
         schuss.minimize(lambda x: math.nan, method="grid", bounds=(0, 1), n_points=5)
+
+
+def quartic(x):
+    return x**4 - 2 * x**3 + 1
+
+
+def quartic_gradient(x):
+    return 4 * x**3 - 6 * x**2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"jac": quartic_gradient},
+        {},
+        {"jac": "2-point"},
+        {"fun": lambda x: (quartic(x), quartic_gradient(x)), "jac": True},
+        {"jac": quartic_gradient, "method": "momentum"},
+        {"jac": quartic_gradient, "method": "nesterov"},
+    ],
+)
+def test_overflow_of_pythons_floats_is_divergence(settings):
+    result = schuss.minimize(**{"fun": quartic, "x0": 2.0, "learning_rate": 0.5, **settings})
+    assert result.stop_reason == "diverged" and not result.success
+    assert np.isfinite(result.x).all() and np.isfinite(result.jac).all()
+    assert result.fun == quartic(float(result.x[0])) and np.isfinite(result.path).all()
+    assert "learning_rate=0.04166" in result.message
+
+
+@pytest.mark.parametrize(
+    ("fun", "words"),
+    [
+        (lambda x: 1 - 2 * math.sqrt(x) + x, "fun raised ValueError: "),
+        (lambda x: x - 2 * x**0.5, "which is not real"),
+        (lambda x: x + 1 / max(x, 0.0), "fun raised ZeroDivisionError: "),
+        (lambda x: -math.exp(x * x), "fun raised OverflowError: math range error"),
+        (lambda x: float(np.float64(x) - 3 * np.sqrt(np.float64(x))), "fun returned nan"),
+    ],
+)
+@pytest.mark.parametrize("method", ["gd", "newton"])
+def test_leaving_the_domain_of_pythons_floats_is_divergence(fun, words, method):
+    downhill = -9.0 if fun(2.0) < -50 else 9.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        result = schuss.minimize(
+            fun, 2.0, jac=lambda x: downhill, hess=np.eye(1) if method == "newton" else None,
+            method=method, learning_rate=3.0,
+        )  # fmt: skip
+    assert result.stop_reason == "diverged" and result.nit == 0 and result.x == 2
+    assert words in result.message, result.message
+
+
+def test_errors_of_jac_and_hess_are_divergence_too():
+    def jac(x):
+        return 1 / 0 if x[0] < 3 else 2 * x - 4
+
+    result = schuss.minimize(lambda x: parabola(x[0]), [8.0], jac=jac, learning_rate=0.1)
+    assert result.stop_reason == "diverged" and result.path.shape == (9, 1)
+
+    def hess(x):
+        return 1 / 0 if x < 8 else 8.0
+
+    result = schuss.minimize(parabola, 8.0, hess=hess, method="newton", learning_rate=1.0)
+    assert result.stop_reason == "diverged" and "hess raised ZeroDivisionError" in result.message
+    line_search = schuss.minimize(lambda x: x - math.log(x), 3.0, method="newton")
+    assert line_search.success and line_search.x == pytest.approx(1)
+    grid = schuss.minimize(lambda x: 1 / x + x, method="grid", bounds=(0, 2), n_points=5)
+    assert grid.x == 1 and "1 of them not finite" in grid.message
+
+
+def test_errors_at_the_start_are_the_callers():
+    for fun, x0, error in ((lambda x: 1 / x, 0.0, ZeroDivisionError), (math.log, -1.0, ValueError),
+                           (math.exp, 1e3, OverflowError)):  # fmt: skip
+        for method in ("gd", "newton"):
+            with pytest.raises(error) as caught:
+                schuss.minimize(fun, x0, method=method)
+            assert any("iteration 0" in note for note in caught.value.__notes__)
+    with pytest.raises(ValueError, match=r"the gradient at x0 is \[nan\].*fun raised ValueError"):
+        schuss.minimize(math.sqrt, 1e-9)
+
+    def fun(x):
+        if x < 5:
+            raise ValueError("mine")
+        return parabola(x)
+
+    with pytest.raises(ValueError, match="mine"):
+        schuss.minimize(fun, 8.0, learning_rate=0.1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_functions_may_write_to_their_argument(method):
+    settings = {"method": method, "max_iter": 20}
+    if method == "grid":
+        settings |= {"bounds": [(-2, 2)] * 2, "n_points": 5}
+
+    def spoiling(function):
+        def call(x):
+            result = np.copy(function(x))
+            x[:] = np.nan
+            return result if result.ndim else float(result)
+
+        return call
+
+    plain = {"jac": scipy.optimize.rosen_der, "hess": scipy.optimize.rosen_hess}
+    right = schuss.minimize(rosenbrock, [-1.0, 2.0], **plain, **settings)
+    spoilt = schuss.minimize(
+        spoiling(rosenbrock), [-1.0, 2.0], **settings,
+        **{name: spoiling(function) for name, function in plain.items()},
+    )  # fmt: skip
+    np.testing.assert_array_equal(spoilt.path, right.path)
+    np.testing.assert_array_equal(spoilt.path_fun, right.path_fun)
+
+    @ctypes.CFUNCTYPE(DOUBLE, INT, POINTER)
+    def value(n, x):
+        result = rosenbrock(x)
+        x[0] = x[1] = math.nan
+        return result
+
+    @ctypes.CFUNCTYPE(None, INT, POINTER, POINTER)
+    def gradient(n, x, out):
+        out[0], out[1] = scipy.optimize.rosen_der(np.array([x[0], x[1]]))
+        x[0] = x[1] = math.nan
+
+    for backend in schuss.show_config()["backends"]:
+        with schuss.use_backend(backend):
+            for jac in (None, LowLevelCallable(gradient)):
+                in_c = schuss.minimize(LowLevelCallable(value), [-1.0, 2.0], jac=jac, **settings)
+                given = plain["jac"] if jac else None
+                right = schuss.minimize(rosenbrock, [-1.0, 2.0], jac=given, **settings)
+                np.testing.assert_allclose(in_c.path[:5], right.path[:5], rtol=1e-3)
+                assert np.isfinite(in_c.path).all()
 
 
 def test_a_contradicting_gradient_is_told_once():

@@ -4,6 +4,7 @@ import ctypes
 import inspect
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -52,8 +53,13 @@ METHODS = (*_FIRST_ORDER, "newton", "grid")
 _PROBE = 1e-4
 # `jac` contradicts `fun` where a slope differs by more than this part of it.
 _SLOPE_DIFFERENCE = 1e-3
-# Rows of the path that are reserved at first; memory that is not written to costs nothing.
+# What functions of `math` say outside of their domain, before and from Python 3.14 on.
+_DOMAIN_ERROR = "math domain error|expected a (positive|nonnegative|noninteger|finite|number) "
+# Bytes of the path: reserved at first (memory that is not written to costs nothing), at the
+# most, and of the iterates of a chunk where not all are kept.
 _FIRST_ROWS_BYTES = 1 << 28
+_PATH_BYTES = 1 << 30
+_CHUNK_BYTES = 1 << 24
 
 _STOP_REASONS = {
     Status.CONVERGED: "converged",
@@ -79,10 +85,11 @@ def minimize(
     ----------
     fun : callable, polynomial, scipy.LowLevelCallable or Numba cfunc
         ``fun(x, *args) -> float``; x is a float where `x0` is one, else an array of shape
-        (n,). Polynomials (of ``numpy.polynomial``, or ``numpy.poly1d``) and functions in C,
-        ``double f(double)`` or ``double f(int n, double *x)``, each with or without a last
-        ``void *``, are descended in compiled code without the GIL ("newton" and "grid", which
-        take few steps or none, call functions in C from Python).
+        (n,), a copy that `fun` may write to. Polynomials (of ``numpy.polynomial``, or
+        ``numpy.poly1d``) and functions in C, ``double f(double)`` or
+        ``double f(int n, double *x)``, each with or without a last ``void *``, are descended
+        in compiled code without the GIL ("newton" and "grid", which take few steps or none,
+        call functions in C from Python).
     x0 : float or array-like of shape (n,), optional
         Where to start; "grid" needs none.
     args : tuple, default=()
@@ -120,14 +127,17 @@ def minimize(
         ``callback(xk)``, or ``callback(intermediate_result)`` with ``x`` and ``fun``, after
         each iteration; it stops the run by returning True or raising StopIteration.
     keep_path : bool, default=True
-        Otherwise ``path`` holds the first and the last point only.
+        Otherwise ``path`` holds the first and the last point only. Of a path of more than
+        1 GiB every ``path_step``-th point is kept, and the last.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
         ``x, fun, jac, nit, nfev, njev, success, status, message`` as in SciPy;
         ``path`` (nit + 1, n), with ``path[-1] = x`` (grid: the points in turn),
-        ``path_fun``, the values along it; ``stop_reason`` ("converged", "max_iter",
+        ``path_fun``, the values along it, ``path_step`` (1, or more where not all points are
+        kept: ``path[i]`` is iterate ``min(i * path_step, nit)``); ``stop_reason``
+        ("converged", "max_iter",
         "diverged", "saddle", "callback" or "interrupted"), ``derivatives`` ("exact", "given"
         or "numerical"), ``method`` and ``learning_rate``. A run that diverged is not an
         error here: its path shows how, its message what would do.
@@ -136,7 +146,9 @@ def minimize(
     ------
     ValueError, TypeError
         For input that makes no sense. What `fun`, `jac` and `hess` raise goes through, with
-        a note of the iteration.
+        a note of the iteration; but OverflowError, ZeroDivisionError, FloatingPointError and
+        the domain errors of `math` mean, after `x0`, a value that is not finite: the run has
+        diverged.
 
     Examples
     --------
@@ -192,6 +204,7 @@ class _Problem:
 
     def __init__(self, fun, x0, args, jac, hess):
         self.x0, self.scalar = _check_x0(x0)
+        self.start = self.x0
         self.n = len(self.x0)
         self.args = args if isinstance(args, tuple) else (args,)
         self.nfev = self.njev = self.nhev = 0
@@ -199,6 +212,8 @@ class _Problem:
         self.polynomial = _polynomial(fun)
         self._hess = hess
         self._both = self._scheme = None
+        # What Python's floats raised in place of NaN or infinity at the last point.
+        self.fault = None
         fun, jac = _low_level(fun), _low_level(jac)
         self.compiled = None
         if self.polynomial is not None:
@@ -222,7 +237,9 @@ class _Problem:
             raise TypeError(
                 f"jac={jac!r}: expected a callable, True, '2-point', '3-point' or None."
             )
-        if hess is not None and not callable(hess):
+        if callable(hess):
+            self._hess = self._callable(hess, "Hessian", "hess")
+        elif hess is not None:
             self._hess = _array(hess, (self.n, self.n), "hess")
 
     def value(self, x):
@@ -236,6 +253,7 @@ class _Problem:
 
     def evaluate(self, x):
         """Value and gradient."""
+        self.fault = None
         if self._both is not None:
             self.nfev += 1
             self.njev += 1
@@ -251,7 +269,7 @@ class _Problem:
     def hessian(self, x):
         self.nhev += 1
         if callable(self._hess):
-            return _array(self._hess(self._given(x), *self.args), (self.n, self.n), "hess(x)")
+            return _array(self._hess(x), (self.n, self.n), "hess(x)")
         if self._hess is not None:
             return self._hess
         columns = np.empty((self.n, self.n))
@@ -287,6 +305,12 @@ class _Problem:
                 break
         return curvature
 
+    def describe(self, value):
+        """What is wrong at a point whose value or gradient is not finite."""
+        if self.fault is not None:
+            return self.fault
+        return "the gradient is not finite" if math.isfinite(value) else f"fun returned {value}"
+
     def check_start(self):
         """Refuse a start that is no start; warn once of a gradient that is not fun's."""
         with np.errstate(all="ignore"), _noting(0, self.x0):
@@ -296,7 +320,7 @@ class _Problem:
             came = value if what == "fun(x0)" else gradient
             raise ValueError(
                 f"{what} is {came}, at x0 = {self._given(self.x0)}; expected finite numbers. "
-                "Start from another point."
+                "Start from another point." + (f" ({self.fault}.)" if self.fault else "")
             )
         if self.derivatives == "given":
             self._check_gradient(value, gradient)
@@ -351,7 +375,27 @@ class _Problem:
             return c_function(compiled, part)
         if not callable(function):
             raise TypeError(f"{name}={function!r}: expected a callable.")
-        return lambda x: function(self._given(x), *self.args)
+        shape = {"value": (), "gradient": (self.n,), "Hessian": (self.n, self.n)}[part]
+
+        def call(x):
+            try:
+                result = function(self._given(x), *self.args)
+                if not isinstance(result, complex) or self._is_start(x):
+                    return result
+                self.fault = f"{name} returned {result}, which is not real"
+            except (ArithmeticError, ValueError) as error:
+                if not _is_of_floats(error) or self._is_start(x):
+                    raise
+                self.fault = f"{name} raised {type(error).__name__}: {error}"
+            if self._both:
+                return math.nan, np.full(self.n, math.nan)
+            return np.full(shape, math.nan)
+
+        return call
+
+    def _is_start(self, x):
+        """At the point that the caller chose, errors are the caller's."""
+        return self.start is not None and np.array_equal(x, self.start)
 
     def _given(self, x):
         """x as the caller's functions take it; a copy, theirs to change."""
@@ -377,6 +421,13 @@ class _Problem:
             gradient[j] = (self.value(x) - lower) / (right - left)
             x[j] = here
         return gradient
+
+
+def _is_of_floats(error):
+    """Whether Python's floats raise it where NumPy's become infinite or NaN."""
+    if isinstance(error, ValueError):
+        return re.match(_DOMAIN_ERROR, str(error)) is not None
+    return isinstance(error, OverflowError | ZeroDivisionError | FloatingPointError)
 
 
 def _polynomial(fun):
@@ -572,46 +623,75 @@ class _Report:
 
 
 class _Path:
-    """Points and values, in arrays that grow."""
+    """Iterates and their values, in arrays that grow up to a limit.
+
+    Beyond it every `step`-th iterate is kept; `step` doubles whenever the arrays are full.
+    """
 
     def __init__(self, n, max_rows, keep):
-        self._keep = keep
-        rows = min(max_rows, max(1, _FIRST_ROWS_BYTES // (8 * (n + 1))))
-        self.points, self.values = np.empty((rows, n)), np.empty(rows)
-        self._first = None
+        row_bytes = 8 * (n + 1)
+        self.step = 1
+        self._most = max(2, _PATH_BYTES // row_bytes) if keep else 1
+        self._rows = min(max_rows, self._most, max(2, _FIRST_ROWS_BYTES // row_bytes))
+        self._chunk_rows = max(1, _CHUNK_BYTES // row_bytes)
+        # One row more for the last iterate, whatever the step.
+        self._points, self._values = np.empty((self._rows + 1, n)), np.empty(self._rows + 1)
+        self._chunk = np.empty((0, n)), np.empty(0)
+        self._start = 0
 
     def room(self, start, count):
-        """Where rows start to start + count go."""
-        if not self._keep:
-            if self._first is None and start > 0:
-                self._first = self.points[:1].copy(), self.values[:1].copy()
-            start = 0
-        if start + count > len(self.points):
-            rows = max(2 * len(self.points), start + count)
-            # Copies rather than ndarray.resize, which writes zeros to what is new.
-            for name in ("points", "values"):
-                old = getattr(self, name)
-                new = np.empty((rows, *old.shape[1:]))
-                new[:start] = old[:start]
-                setattr(self, name, new)
-        rows = slice(start, start + count)
-        return self.points[rows], self.values[rows]
+        """Arrays for up to `count` iterates from `start` on; those before it are final."""
+        self._store(start)
+        while self.step == 1 and (
+            start >= self._rows or start + count > self._rows and self._rows < self._most
+        ):
+            self._enlarge()
+        if self.step == 1:
+            rows = slice(start, min(start + count, self._rows))
+            return self._points[rows], self._values[rows]
+        count = min(count, self._chunk_rows)
+        if len(self._chunk[0]) < count:
+            self._chunk = np.empty((count, self._points.shape[1])), np.empty(count)
+        self._start = start
+        return self._chunk[0][:count], self._chunk[1][:count]
 
     def whole(self, last, x, value):
-        """Rows 0 to `last`, of which the last is x."""
-        if not self._keep:
-            first = self._first or (self.points[:1].copy(), self.values[:1].copy())
-            if last == 0:
-                return first
-            return np.vstack([first[0], x]), np.append(first[1], value)
-        points, values = self.points[: last + 1], self.values[: last + 1]
-        if 2 * len(points) < len(self.points):
+        """Rows of the iterates up to `last`, which is x."""
+        self._store(last)
+        end = -(-last // self.step)
+        self._points[end], self._values[end] = x, value
+        points, values = self._points[: end + 1], self._values[: end + 1]
+        if 2 * len(points) < len(self._points):
             # Not to hold on to memory that was reserved and never needed.
             points, values = points.copy(), values.copy()
         return points, values
 
+    def _store(self, stop):
+        """Keep what is due of the last chunk, up to the iterate `stop`."""
+        if self.step == 1:
+            return
+        while (stop - 1) // self.step >= self._rows:
+            self._enlarge()
+        row = -(-self._start // self.step)
+        due = slice(row * self.step - self._start, max(stop - self._start, 0), self.step)
+        points, values = (part[due] for part in self._chunk)
+        self._points[row : row + len(points)] = points
+        self._values[row : row + len(points)] = values
 
-def _result(problem, method, reason, message, **fields):
+    def _enlarge(self):
+        """Twice the rows; at the limit, as many for every second iterate."""
+        rows = min(2 * self._rows, self._most)
+        stride = 1 if rows > self._rows else 2
+        # Copies rather than ndarray.resize, which writes zeros to what is new.
+        points, values = np.empty((rows + 1, self._points.shape[1])), np.empty(rows + 1)
+        for new, old in ((points, self._points), (values, self._values)):
+            kept = old[: self._rows : stride]
+            new[: len(kept)] = kept
+        # In one go, which Ctrl-C does not divide.
+        self._points, self._values, self._rows, self.step = points, values, rows, self.step * stride
+
+
+def _result(problem, method, reason, message, *, nit, path_step, **fields):
     if problem.derivatives == "numerical" and method != "grid":
         message += " Derivatives are numerical, by differences of fun."
     return OptimizeResult(
@@ -620,6 +700,8 @@ def _result(problem, method, reason, message, **fields):
         message=message,
         nfev=problem.nfev,
         njev=problem.njev,
+        nit=nit,
+        path_step=min(path_step, max(nit, 1)),
         stop_reason=reason,
         derivatives=problem.derivatives,
         method=method,
@@ -690,6 +772,7 @@ class _Walk:
                 m = 1 if report.callback else min(int(chunk), self.max_iter - nit)
                 started = perf_counter()
                 points, values = self.path.room(nit, m)
+                m = len(points)
                 done, status = self._advance(nit, points, values, self.rule)
                 chunk = next_chunk(chunk, m, perf_counter() - started)
                 if report.callback and nit and status != Status.NONFINITE:
@@ -763,7 +846,7 @@ class _Walk:
             message = self._message(status, reason, nit, gradient)
         return _result(
             self.problem, self.method, reason, message, x=x.copy(), fun=float(value),
-            jac=gradient.copy(), nit=nit, path=path, path_fun=path_fun,
+            jac=gradient.copy(), nit=nit, path=path, path_fun=path_fun, path_step=self.path.step,
             learning_rate=self._step_of(nit),
         )  # fmt: skip
 
@@ -813,9 +896,10 @@ class _Walk:
         grew = value == math.inf or (len(path_fun) > 1 and path_fun[-1] > path_fun[0])
         if self.fixed and grew:
             return self._overshot(iteration)
-        what = f"fun returned {value}" if not math.isfinite(value) else "the gradient is not finite"
         if not np.isfinite(x).all():
             what = "x is not finite: the function falls for ever, or the steps are too large"
+        else:
+            what = self.problem.describe(value)
         return (
             f"Stopped in iteration {iteration}: {what}, at x = {x}. The point before is returned."
         )
@@ -880,9 +964,8 @@ class _Newton:
                         reason, message = self._verdict(hessian, gradient)
                     elif not np.isfinite(hessian).all():
                         reason = "diverged"
-                        message = (
-                            f"Stopped in iteration {nit}: the Hessian is not finite, at x = {x}."
-                        )
+                        what = problem.fault or "the Hessian is not finite"
+                        message = f"Stopped in iteration {nit}: {what}, at x = {x}."
                     if nit and report.stops(x, value) and reason is None:
                         reason, message = "callback", f"Stopped by the callback after {nit} steps."
                     if reason is None and nit == self.max_iter:
@@ -912,7 +995,8 @@ class _Newton:
         points, values = path.whole(nit, x, value)
         return _result(
             problem, self.method, reason, message, x=x.copy(), fun=float(value), jac=gradient,
-            nit=nit, path=points, path_fun=values, nhev=problem.nhev, learning_rate=float(step),
+            nit=nit, path=points, path_fun=values, path_step=path.step, nhev=problem.nhev,
+            learning_rate=float(step),
         )  # fmt: skip
 
     def _is_done(self, before, x, value, gradient):
@@ -966,7 +1050,7 @@ class _Newton:
         return step
 
     def _nonfinite(self, nit, x, value):
-        what = f"fun returned {value}" if not math.isfinite(value) else "the gradient is not finite"
+        what = self.problem.describe(value)
         return f"Stopped in iteration {nit}: {what}, at x = {x}. The point before is returned."
 
 
@@ -1019,6 +1103,7 @@ class _Grid:
                 "as many."
             )
         self.problem = problem
+        problem.start = None
         self.spacing = [float(axis[1] - axis[0]) for axis in axes]
         self.points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
 
@@ -1050,6 +1135,7 @@ class _Grid:
             raise ValueError(
                 f"fun is not finite at any of the {len(values):,} points of the grid: "
                 f"{values[0]} at x = {points[0]}. Choose other bounds."
+                + (f" ({problem.fault}.)" if problem.fault else "")
             )
         best = int(np.where(finite, values, np.inf).argmin())
         x = points[best].copy()
@@ -1062,7 +1148,7 @@ class _Grid:
             f"The best of {len(values):,} points{odd}; the minimum "
             f"may lie about half a spacing away ({reach}), or in a valley between the points.",
             x=x, fun=float(values[best]), jac=gradient, nit=len(points) - 1, path=points,
-            path_fun=values, learning_rate=None,
+            path_fun=values, path_step=1, learning_rate=None,
         )  # fmt: skip
 
 

@@ -247,8 +247,8 @@ class DescentDisplay:
         lowest = min(result.path_fun.min() for result in self.results.values())
         for i, (label, result) in enumerate(self.results.items()):
             axes.plot(
-                result.path_fun, label=label, color=_COLOURS[i % len(_COLOURS)],
-                linestyle=_DASHES[i % len(_DASHES)],
+                _iterations(result), result.path_fun, label=label,
+                color=_COLOURS[i % len(_COLOURS)], linestyle=_DASHES[i % len(_DASHES)],
             )  # fmt: skip
         if lowest > 0:
             axes.set_yscale("log")
@@ -256,6 +256,12 @@ class DescentDisplay:
         axes.set_ylabel("value of the function")
         if any(self.results):
             axes.legend(frameon=False)
+
+
+def _iterations(result):
+    """Iterations that the points of a path belong to."""
+    step = result.get("path_step", 1)
+    return np.minimum(np.arange(len(result.path_fun)) * step, result.nit)
 
 
 def _evaluating(fun):

@@ -16,14 +16,19 @@ def c_function(function, part):
             return lambda x: np.array([call(x[0], *data)])
         return lambda x: call(x[0], *data)
     array = ctypes.POINTER(ctypes.c_double)
+
+    def copied(x):
+        """x as the function takes it, which may write to it."""
+        return np.array(x, dtype=np.float64).ctypes.data_as(array)
+
     if part == "value":
         call = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int, array, *pointers)(address)
-        return lambda x: call(len(x), x.ctypes.data_as(array), *data)
+        return lambda x: call(len(x), copied(x), *data)
     call = ctypes.CFUNCTYPE(None, ctypes.c_int, array, array, *pointers)(address)
 
     def gradient(x):
         out = np.empty_like(x)
-        call(len(x), x.ctypes.data_as(array), out.ctypes.data_as(array), *data)
+        call(len(x), copied(x), out.ctypes.data_as(array), *data)
         return out
 
     return gradient
