@@ -7,6 +7,7 @@ from sklearn.utils.validation import validate_data
 
 from schuss.backends.contract import Data
 from schuss.constants import REAL_TYPE
+from schuss.sparse import as_csr, without_duplicates
 
 # Bytes of X, as float64, that are looked at in one go outside the kernels.
 _BLOCK_BYTES = 1 << 22
@@ -17,7 +18,7 @@ def check_features(X, *, estimator=None, reset=True, finite=False):
 
     Dense arrays of the types in `constants.REAL_TYPE` pass unchanged, in any order;
     everything else numeric becomes float64. Other sparse formats become CSR, and sparse
-    matrices other than float32 and float64 become float64.
+    matrices other than float32 and float64 become float64; the caller's is not changed.
 
     Parameters
     ----------
@@ -37,6 +38,8 @@ def check_features(X, *, estimator=None, reset=True, finite=False):
             if estimator is not None and reset:
                 estimator.n_features_in_ = X.shape[1]
             return X
+    sparse = sp.issparse(X)
+    X = as_csr(X)
     options = {
         "accept_sparse": "csr",
         "dtype": list(REAL_TYPE),
@@ -46,7 +49,8 @@ def check_features(X, *, estimator=None, reset=True, finite=False):
         X = check_array(X, input_name="X", **options)
     else:
         X = validate_data(estimator, X, reset=reset, **options)
-    return _check_sparse(X) if sp.issparse(X) else X
+    # A frame of sparse columns is sparse only now.
+    return X if sparse else as_csr(X)
 
 
 def real_type(X):
@@ -109,6 +113,7 @@ def largest_row(X, sample_weight, add):
     """Largest ``s_i * (||x_i||^2 + add)`` over the rows, a block of rows at a time."""
     n, d = X.shape
     if sp.issparse(X):
+        X = without_duplicates(X)
         rows = np.repeat(np.arange(n), np.diff(X.indptr))
         norms = np.bincount(rows, weights=X.data.astype(np.float64) ** 2, minlength=n) + add
         return float((norms if sample_weight is None else norms * sample_weight).max())
@@ -132,7 +137,8 @@ def _is_plain(X, estimator, reset):
         return True
     if hasattr(estimator, "feature_names_in_"):
         return False
-    return reset or X.shape[1] == estimator.n_features_in_
+    # A model whose weights were set by hand need not have the number.
+    return reset or X.shape[1] == getattr(estimator, "n_features_in_", X.shape[1])
 
 
 def _is_finite(X):
@@ -141,11 +147,3 @@ def _is_finite(X):
         return True
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(X.sum(dtype=REAL_TYPE[X.dtype])))
-
-
-def _check_sparse(X):
-    # Kernels trust the indices: one out of range would read outside the weights.
-    X.check_format(full_check=True)
-    if X.indices.dtype != X.indptr.dtype:
-        X = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
-    return X if X.dtype in (np.float32, np.float64) else X.astype(np.float64)

@@ -9,6 +9,7 @@ import warnings
 from numbers import Integral
 
 import numpy as np
+import scipy.sparse as sp
 import sklearn.neural_network as sklearn_networks
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
@@ -27,6 +28,7 @@ from schuss.errors import DivergenceError
 from schuss.losses import NETWORK_OUTPUTS
 from schuss.objective import NetworkObjective
 from schuss.solvers.network import MiniBatches, QuasiNewton
+from schuss.sparse import check_structure
 
 _BATCH_SIZE = 200  # the most that "auto" means
 
@@ -540,6 +542,8 @@ def _check_pair(estimator, X, y, reset, *, numeric):
             "y is None."
         )
     X = data.check_features(X, estimator=estimator, reset=reset)
+    if sp.issparse(y):
+        check_structure(y, "y")
     y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from schuss import backends, data, threads
 from schuss.losses import QUADRATIC
+from schuss.sparse import without_duplicates
 
 # Relative accuracy of the largest eigenvalue, and passes over X spent on it at the most.
 _EIGENVALUE_TOL = 1e-2
@@ -138,9 +139,7 @@ class Objective:
         diagonal = np.zeros((k, r))
         theta = theta.astype(self.dtype)
         if sp.issparse(self._X):
-            squares = type(self._X)(
-                (self._X.data**2, self._X.indices, self._X.indptr), shape=self._X.shape
-            )
+            squares = without_duplicates(self._X).power(2)
             z = np.zeros((self.n_rows, k), self.dtype)
             if theta.any():  # a run begins without weights
                 z += self._X @ theta[:, : self.n_features].T

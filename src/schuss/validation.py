@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import assert_all_finite, check_array, compute_class_weight
 from sklearn.utils._param_validation import validate_parameter_constraints
@@ -15,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from schuss.losses import LOSSES
+from schuss.sparse import as_csr
 
 # Integer labels that span less than this are encoded by a table instead of a sort.
 _TABLE_SIZE = 1 << 16
@@ -302,6 +304,72 @@ def check_start(value, shape, dtype, name):
     if not np.isfinite(start).all():
         raise ValueError(f"{name} holds NaN or infinity, expected finite numbers.")
     return start
+
+
+def linear_weights(estimator, n_features):
+    """Return `coef_` and `intercept_`, whoever set them, as of shapes (K, d) and (K,).
+
+    K is 1 for two classes and for regressors. As scikit-learn does, one neuron's weights may
+    come without their axis, and a number stands for all intercepts; lists will do as well.
+
+    Parameters
+    ----------
+    estimator : linear model
+    n_features : int
+        Of X, which has `n_features_in_` features where that is set.
+
+    Returns
+    -------
+    coef : ndarray of shape (K, d), or CSR
+    intercept : ndarray of shape (K,)
+    """
+    coef, intercept = estimator.coef_, estimator.intercept_
+    classes = getattr(estimator, "classes_", None)
+    k = 1 if classes is None or len(classes) == 2 else len(classes)
+    if (
+        type(coef) is type(intercept) is np.ndarray
+        and coef.shape == (k, n_features)
+        and intercept.shape == (k,)
+        and coef.dtype.kind == intercept.dtype.kind == "f"
+    ):
+        return coef, intercept
+    if classes is not None and (k < 1 or np.ndim(classes) != 1 or len(classes) < 2):
+        raise ValueError(
+            f"classes_ has shape {np.shape(classes)}, expected (n_classes,), with two classes or "
+            "more. Set the sorted labels."
+        )
+    coef = as_csr(coef, "coef_") if sp.issparse(coef) else _as_numbers(coef, "coef_")
+    if coef.shape not in ((k, n_features), (n_features,) if k == 1 else ()):
+        if coef.shape in ((k, coef.shape[-1]), coef.shape[-1:] * (k == 1)) and not hasattr(
+            estimator, "n_features_in_"
+        ):
+            raise ValueError(
+                f"X has {n_features} features, but {type(estimator).__name__} is expecting "
+                f"{coef.shape[-1]} features as input: its coef_ has shape {coef.shape}."
+            )
+        raise ValueError(_wrong_shape("coef_", coef.shape, (k, n_features)))
+    intercept = _as_numbers(intercept, "intercept_")
+    if intercept.shape not in ((k,), ()):
+        raise ValueError(_wrong_shape("intercept_", intercept.shape, (k,)))
+    return coef.reshape(k, n_features), np.broadcast_to(intercept, (k,))
+
+
+def _as_numbers(value, name):
+    if type(value) is np.ndarray and value.dtype.kind == "f" and value.dtype.itemsize <= 8:
+        return value
+    value = np.asarray(value)
+    if value.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has dtype {value.dtype}, expected real numbers.")
+    with np.errstate(over="ignore"):
+        return value.astype(np.float64)
+
+
+def _wrong_shape(name, came, expected):
+    text = ", ".join(map(str, expected)) + "," * (len(expected) == 1)
+    return (
+        f"{name} has shape {came}, expected ({text}). Set an array of that shape, or fit the "
+        "estimator anew."
+    )
 
 
 def check_rows(came, expected, name):

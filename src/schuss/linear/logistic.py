@@ -21,6 +21,7 @@ from schuss import backends, data, driver, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.constants import Activation
 from schuss.errors import whole_or_not
+from schuss.linear.weights import scores
 from schuss.losses import LOSSES, MULTINOMIAL
 from schuss.objective import Objective, predict
 from schuss.solvers.second_order import SecondOrder
@@ -249,7 +250,7 @@ default="lbfgs"
         """
         check_is_fitted(self)
         if sp.issparse(self.coef_):
-            return super().decision_function(X)
+            return scores(self, X)
         z = self._apply(X, Activation.IDENTITY)
         return z[:, 0] if z.shape[1] == 1 else z
 
@@ -297,7 +298,7 @@ default="lbfgs"
 
     def _apply(self, X, activation, mirrored=False):
         rows = data.check_features(X, estimator=self, reset=False, finite=True)
-        coef, intercept = self.coef_, self.intercept_
+        coef, intercept = validation.linear_weights(self, rows.shape[1])
         if rows.dtype == np.float32 and coef.dtype == np.float64:
             rows = rows.astype(np.float64)
         answers, finite = predict(rows, coef, intercept, activation, threads.available(), mirrored)
@@ -375,7 +376,8 @@ default="lbfgs"
                 ">= 3). Either use another solver or wrap the estimator in a "
                 "OneVsRestClassifier to keep applying a one-versus-rest scheme."
             )
-        if X.max() > 1e30:
+        # Of a sparse matrix itself `max` would sort and merge the arrays, which are the caller's.
+        if (X.data if sp.issparse(X) else X).max(initial=0) > 1e30:
             raise ValueError(
                 "Using the 'liblinear' solver while X contains a maximum value > 1e30 results "
                 "in a frozen fit. Please choose another solver or rescale the input X."
@@ -401,13 +403,14 @@ default="lbfgs"
     def _start(self, shape, dtype):
         coef = intercept = None
         if self.warm_start and hasattr(self, "coef_") and self.solver != "liblinear":
-            coef = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
-            intercept = self.intercept_
-            if coef.shape != shape:
+            came = np.shape(self.coef_)
+            if came not in (shape, shape[1:] if shape[0] == 1 else shape):
                 raise ValueError(
-                    f"Initialization coef is of shape {coef.shape}, expected shape {shape}. "
+                    f"Initialization coef is of shape {came}, expected shape {shape}. "
                     "Fit data of the same shape, or set warm_start=False."
                 )
+            coef, intercept = validation.linear_weights(self, shape[1])
+            coef = coef.toarray() if sp.issparse(coef) else coef
         start = validation.check_start
         return start(coef, shape, dtype, "coef_"), start(intercept, shape[:1], dtype, "intercept_")
 

@@ -15,8 +15,10 @@ from sklearn.utils import check_random_state
 
 from schuss import backends, data, driver, threads, validation
 from schuss import callbacks as _callbacks
+from schuss.linear.weights import scores
 from schuss.losses import ROW_LOSSES
 from schuss.solvers.sgd import SGD, Start
+from schuss.sparse import as_csr
 
 # The range that scikit-learn draws seeds from.
 _MOST = np.iinfo(np.int32).max
@@ -57,6 +59,10 @@ class _SGD:
             if intercept_init is not None:
                 intercept_init = np.array(intercept_init)
             return super().fit(X, y, coef_init, intercept_init, sample_weight)
+
+    def _partial_fit(self, X, *args, **kwargs):
+        """scikit-learn's, behind `fit` and `partial_fit`: where it first looks at X."""
+        return super()._partial_fit(as_csr(X), *args, **kwargs)
 
     @contextmanager
     def _whole_or_not(self):
@@ -182,6 +188,19 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     'converged'
     """
 
+    def decision_function(self, X):
+        """Scores: the second class's, or one score a class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), or (n_samples, n_classes) for several classes
+        """
+        return scores(self, X)
+
     def _fit_binary(self, X, y, alpha, sample_weight, learning_rate, max_iter):
         """Called by scikit-learn's `fit` and `partial_fit` once the input is checked."""
         X, codes = self._encode(X, y, sample_weight)
@@ -190,9 +209,10 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         y_own = self._own_targets(codes, 1, X.dtype)
         mask = self._make_validation_split(y_own, sample_mask=sample_weight > 0)
         average = self.average > 0
+        coef, intercept = validation.linear_weights(self, X.shape[1])
         start = Start(
-            (self._standard_coef if average else self.coef_).ravel(),
-            (self._standard_intercept if average else self.intercept_)[0],
+            (self._standard_coef if average else coef).ravel(),
+            (self._standard_intercept if average else intercept)[0],
             self._average_coef.ravel() if average else None,
             self._average_intercept[0] if average else 0.0,
             random_state.randint(_MOST),
@@ -224,14 +244,15 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         mask = self._make_validation_split(y, sample_mask=sample_weight > 0)
         seeds = check_random_state(self.random_state).randint(_MOST, size=len(self.classes_))
         average = self.average > 0
+        coef, intercept = validation.linear_weights(self, X.shape[1])
         starts, scores = [], []
         for i, seed in enumerate(seeds):
             random_state = check_random_state(seed)
             random_state.randint(1, _MOST)
             starts.append(
                 Start(
-                    (self._standard_coef if average else self.coef_)[i],
-                    (self._standard_intercept if average else self.intercept_)[i],
+                    (self._standard_coef if average else coef)[i],
+                    (self._standard_intercept if average else intercept)[i],
                     self._average_coef[i] if average else None,
                     self._average_intercept[i] if average else 0.0,
                     random_state.randint(_MOST),
@@ -270,7 +291,8 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         if fits and sample_weight.any() and not sample_weight.all():
             weights = np.bincount(codes, weights=sample_weight, minlength=len(self.classes_))
             validation.check_lost_classes(self.classes_, weights)
-        return X.astype(self.coef_.dtype, copy=False), codes
+        coef, _ = validation.linear_weights(self, X.shape[1])
+        return X.astype(coef.dtype, copy=False), codes
 
     def _own_targets(self, codes, k, dtype):
         """scikit-learn's targets of one class, which its early stopping scores are taken on."""
@@ -329,9 +351,14 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     True
     """
 
+    def _decision_function(self, X):
+        """Called by scikit-learn's `predict`."""
+        return scores(self, X)
+
     def _fit_regressor(self, X, y, alpha, loss, learning_rate, sample_weight, max_iter):
         """Called by scikit-learn's `fit` and `partial_fit` once the input is checked."""
-        dtype = self.coef_.dtype
+        coef, intercept = validation.linear_weights(self, X.shape[1])
+        dtype = coef.dtype
         X, y = X.astype(dtype, copy=False), y.astype(dtype, copy=False)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
@@ -342,8 +369,8 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
         random_state.randint(1, _MOST)  # scikit-learn draws a number here that it does not use
         average = self.average > 0
         start = Start(
-            self._standard_coef if average else self.coef_,
-            (self._standard_intercept if average else self.intercept_)[0],
+            self._standard_coef if average else coef[0],
+            (self._standard_intercept if average else intercept)[0],
             self._average_coef if average else None,
             self._average_intercept[0] if average else 0.0,
             seed,
