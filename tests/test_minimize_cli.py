@@ -28,7 +28,7 @@ def test_the_textbooks_table(minimize):
 def test_long_tables_are_cut(minimize):
     result = minimize(*TEXTBOOK, "--rows", "4")
     lines = result.stdout.splitlines()
-    assert lines[0] == "x**2 - 4*x + 6: gd, step 0.1"
+    assert lines[0] == "x**2 - 4*x + 6: gd, learning rate 0.1"
     assert result.stdout.count("\n│") == 6 and "..." in result.stdout and " 74 │" in result.stdout
     assert minimize(*TEXTBOOK, "--rows", "0").stdout.count("\n│") == 76
 
@@ -41,6 +41,55 @@ def test_json(minimize):
     assert len(report["path"]) == report["nit"] + 1 and report["derivatives"] == "exact"
     grid = minimize("log(x)", "--method", "grid", "--bounds", "-1,1", "--points", "5", "--json")
     assert json.loads(grid.stdout)["path_fun"][0] is None
+
+
+def test_json_of_infinities(minimize):
+    def refuse(text):
+        raise AssertionError(text)
+
+    result = minimize("sqrt(x)", "--method", "grid", "--bounds", "0,1", "--points", "3", "--json")
+    report = json.loads(result.stdout, parse_constant=refuse)
+    assert report["jac"] == [None] and report["x"] == [0.0] and report["learning_rate"] is None
+
+
+def test_long_paths_are_thinned_in_json(minimize, monkeypatch):
+    monkeypatch.setattr("schuss.report._JSON_POINTS", 10)
+    report = json.loads(minimize(*TEXTBOOK, "--json").stdout)
+    assert report["nit"] == 74 and report["path_step"] == 8 and len(report["path"]) == 11
+    kept = np.minimum(np.arange(11) * 8, 74)
+    np.testing.assert_allclose(np.ravel(report["path"]), 2 + 6 * 0.8**kept)
+    np.testing.assert_allclose(report["path_fun"], 2 + 36 * 0.64**kept)
+
+
+@pytest.mark.parametrize("rows", ["50", "4"])
+def test_thinned_paths_show_their_iterations(minimize, monkeypatch, rows):
+    monkeypatch.setattr("schuss.minimizer._PATH_BYTES", 16 * 16)
+    result = minimize(*TEXTBOOK, "--rows", rows)
+    lines = [line.split("│")[1:3] for line in result.stdout.splitlines() if line.startswith("│")]
+    table = {int(k): float(x) for k, x in lines if k.strip().isdigit()}
+    assert list(table)[:2] == [0, 8] and list(table)[-2:] == [72, 74]
+    for k, x in table.items():
+        assert x == pytest.approx(2 + 6 * 0.8**k, rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [3, 20, 60])
+@pytest.mark.parametrize("width", [30, 60, 200])
+def test_many_variables_in_a_narrow_terminal(minimize, monkeypatch, n, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = [f"x{i:02}" for i in range(n)]
+    text = " + ".join(f"({name} + 1.23456e-05*{i})**2" for i, name in enumerate(names))
+    result = minimize(text, "--x0", ",".join(["1"] * n), "--rows", "6")
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stdout.splitlines() if line[:1] in "╭│├╰"]
+    assert len({len(line) for line in lines}) <= 2 and max(map(len, lines)) <= width
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if line[0] == "│"]
+    # Of each iteration that is shown, its number, the first variable and the value.
+    first = next(row for row in rows if row[0] == "0")
+    assert first[1] == "1" and float(first[-1]) == pytest.approx(n, rel=0.1)
+    if len(first) < n + 2:
+        ends = {row[0]: row[1] for row in rows if row[0] in names}
+        assert list(ends) == names
+        assert float(ends[names[-1]]) == pytest.approx(-1.23456e-05 * (n - 1), abs=1e-6)
 
 
 def test_grid(minimize):
@@ -70,6 +119,8 @@ def test_plot(minimize, tmp_path, suffix):
         (("x^2", "--x0", "8"), "column 2"),
         (("open('f')", "--x0", "8"), "column 1"),
         (("3", "--x0", "8"), "no variable"),
+        (("2x", "--x0", "8"), "a product is written with *: 2*x"),
+        (("(x-1)(x-3)", "--x0", "8"), "column 6"),
         (("x**2",), "missing; expected 1 number for x"),
         (("x**2", "--x0", "8,1"), "expected 1 number for x"),
         (("x**2", "--x0", "eight"), "'eight'"),

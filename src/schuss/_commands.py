@@ -91,7 +91,7 @@ AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")
 
 _DATA = "Data"
 _NEURON = "The neuron and its training"
-_DESCENT = "The descent"
+_DESCENT = "Method"
 _OUTPUT = "Output"
 
 
@@ -475,7 +475,7 @@ def minimize(
         str | None,
         _option(
             _DESCENT,
-            "Where to start, a number for each variable in the order of the alphabet: -1,2.",
+            "Start, a number for each variable in alphabetical order: -1,2.",
             metavar="NUMBERS",
         ),
     ] = None,
@@ -488,12 +488,16 @@ def minimize(
         ),
     ] = "gd",
     learning_rate: Annotated[
-        str, _option(_DESCENT, "Step size, or auto.", metavar="NUMBER")
+        str, _option(_DESCENT, "Learning rate, or auto.", metavar="NUMBER")
     ] = "auto",
-    max_iter: Annotated[int, _option(_DESCENT, "Steps at the most.", metavar="N", min=1)] = 10_000,
+    max_iter: Annotated[
+        int, _option(_DESCENT, "Maximum number of iterations.", metavar="N", min=1)
+    ] = 10_000,
     tol: Annotated[
         float,
-        _option(_DESCENT, "Stop where no gradient entry is larger.", metavar="NUMBER", min=0),
+        _option(
+            _DESCENT, "Stop where no entry of the gradient is larger.", metavar="NUMBER", min=0
+        ),
     ] = 1e-6,
     bounds: Annotated[
         list[str] | None,
@@ -515,7 +519,7 @@ def minimize(
     ] = 50,
     as_json: Annotated[bool, _option(_OUTPUT, "Print JSON for programs.", "--json")] = False,
 ):
-    """Descend a function, and print the way.
+    """Minimise a function, and print its iterations.
 
     Derivatives are exact. Known are + - * / **, parentheses, pi, e, sin, cos,
     tan, atan, sinh, cosh, tanh, exp, log, sqrt and abs.
@@ -565,9 +569,9 @@ def minimize(
         variables=list(function.variables),
         method=method,
         learning_rate=result.learning_rate,
-        x=result.x.tolist(),
+        x=result.x,
         fun=result.fun,
-        jac=result.jac.tolist(),
+        jac=result.jac,
         nit=result.nit,
         nfev=result.nfev,
         njev=result.njev,
@@ -576,11 +580,17 @@ def minimize(
         stop_reason=result.stop_reason,
         message=result.message,
         derivatives="exact",
-        path=result.path.tolist(),
-        path_fun=result.path_fun.tolist(),
+        path=result.path,
+        path_fun=result.path_fun,
+        path_step=result.path_step,
         n_shown=rows,
     )
-    _print_report(report, as_json)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        console = _console()
+        for table in report.tables(console.width):
+            console.print(table)
     if result.stop_reason == "diverged":
         _note("error", result.message, "bold red")
         raise typer.Exit(BAD_INPUT)

@@ -31,6 +31,10 @@ _STOP_REASONS = {
 }
 
 
+# Points of a path as JSON, at the most: some 100 MB of text.
+_JSON_POINTS = 1_000_000
+
+
 @dataclass
 class Scores:
     """Metrics of a model, and those of the best constant answer, on the same rows."""
@@ -218,15 +222,15 @@ class TrainingReport:
 
 @dataclass
 class DescentReport:
-    """How a function was minimised, and the way there."""
+    """How a function was minimised, with the path."""
 
     expression: str
     variables: list[str]
     method: str
     learning_rate: float | None
-    x: list[float]
+    x: np.ndarray
     fun: float
-    jac: list[float]
+    jac: np.ndarray
     nit: int
     nfev: int
     njev: int
@@ -235,39 +239,86 @@ class DescentReport:
     stop_reason: str
     message: str
     derivatives: str
-    path: list[list[float]]
-    path_fun: list[float]
+    path: np.ndarray
+    path_fun: np.ndarray
+    path_step: int  # path[i] is iterate min(i * path_step, nit)
     n_shown: int = field(repr=False, default=0)  # rows of the table; 0: all
 
     def to_dict(self):
-        """Return plain values for JSON, which knows neither NaN nor infinity."""
-        values = asdict(self)
-        del values["n_shown"]
-        finite = [value if math.isfinite(value) else None for value in self.path_fun]
-        return values | {"path_fun": finite}
+        """Return plain values for JSON, null for NaN and infinities; long paths are thinned."""
+        values = {name: value for name, value in vars(self).items() if name != "n_shown"}
+        stride = 1 if self.method == "grid" else -(-self.nit // (self.path_step * _JSON_POINTS))
+        if stride > 1:
+            values["path_step"] = self.path_step * stride
+            for name in ("path", "path_fun"):
+                values[name] = np.concatenate([values[name][:-1:stride], values[name][-1:]])
+        return {
+            name: _nulls(value.tolist()) if isinstance(value, np.ndarray) else value
+            for name, value in values.items()
+        }
 
-    def table(self):
-        """Return a `rich.table.Table`."""
-        points = self.method == "grid"
-        step = "" if self.learning_rate is None else f", step {self.learning_rate:.6g}"
-        table = _titled_table(f"{self.expression}: {self.method}{step}")
-        table.add_column("point" if points else "step", justify="right")
-        for name in (*self.variables, f"f({', '.join(self.variables)})"):
-            table.add_column(name, justify="right")
-        rows = range(len(self.path))
-        if self.n_shown and len(rows) > self.n_shown:
-            half = self.n_shown // 2
-            rows = [*rows[: self.n_shown - half], None, *rows[len(rows) - half :]]
-        for k in rows:
-            if k is None:
-                table.add_row(*["..."] * (len(self.variables) + 2))
-                continue
-            figures = [f"{value:.6g}" for value in (*self.path[k], self.path_fun[k])]
-            table.add_row(f"{k:,}", *figures)
+    def tables(self, width=None):
+        """Return `rich.table.Table`s that fit into so many columns of characters.
+
+        Where the variables do not fit side by side, the first are shown, and all of them at
+        the end in a table of their own.
+        """
+        points, last = self.method == "grid", len(self.path) - 1
+        rows = list(range(last + 1))
+        if self.n_shown and last >= self.n_shown:
+            head = (self.n_shown + 1) // 2
+            rows = [*range(head), None, *range(last + 1 - self.n_shown + head, last + 1)]
+        lines = [
+            ["..."] * (len(self.variables) + 2)
+            if k is None
+            else [f"{min(k * self.path_step, self.nit):,}"]
+            + [f"{value:.6g}" for value in (*self.path[k], self.path_fun[k])]
+            for k in rows
+        ]
+        best = ["best", *(f"{value:.6g}" for value in (*self.x, self.fun))]
+        headers = ["point" if points else "iteration", *self.variables]
+        headers.append(f"f({', '.join(self.variables)})")
+        n = _fitting([headers[:1], *lines, best] if points else [headers[:1], *lines], width)
+        hidden = n < len(self.variables)
+        if hidden:
+            headers[-1] = "f"
+        rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:.6g}"
+        table = _titled_table(f"{self.expression}: {self.method}{rate}", width)
+        shorten = (lambda cells: [*cells[: n + 1], "...", cells[-1]]) if hidden else list
+        for header in shorten(headers):
+            table.add_column(header, justify="right", overflow="fold")
+        for cells in lines:
+            table.add_row(*shorten(cells))
         if points:
             table.add_section()
-            table.add_row("best", *(f"{value:.6g}" for value in (*self.x, self.fun)), style="bold")
+            table.add_row(*shorten(best), style="bold")
+        return [table, self._end()] if hidden else [table]
+
+    def _end(self):
+        """All variables where the run ended."""
+        table = _titled_table("")
+        table.add_column("variable", overflow="fold")
+        table.add_column("x", justify="right", overflow="fold")
+        for name, x in zip(self.variables, self.x, strict=True):
+            table.add_row(name, f"{x:.6g}")
         return table
+
+
+def _fitting(lines, width):
+    """How many variables of these rows, each with a first and a last cell, fit side by side."""
+    wide = [max(map(len, column)) + 3 for column in zip(*lines[1:], strict=True)]
+    wide[0] = max(wide[0], len(lines[0][0]) + 3)
+    if width is None or sum(wide) + 1 <= width:
+        return len(wide) - 2
+    left = width - 1 - wide[0] - wide[-1] - len("...") - 3
+    return max(1, int(np.searchsorted(np.cumsum(wide[1:-1]), left, side="right")))
+
+
+def _nulls(values):
+    """Numbers, nested in lists, with None for what JSON does not know."""
+    if isinstance(values, list):
+        return [_nulls(value) for value in values]
+    return values if math.isfinite(values) else None
 
 
 def _flat(report):
@@ -275,7 +326,7 @@ def _flat(report):
     return report | {"metrics": scores["metrics"], "baseline": scores["baseline"]}
 
 
-def _titled_table(title, **settings):
+def _titled_table(title, width=None, **settings):
     """At least as wide as its title, which would be broken into lines otherwise."""
     from rich.box import ROUNDED
     from rich.cells import cell_len
@@ -283,7 +334,7 @@ def _titled_table(title, **settings):
 
     return Table(
         title=title, box=ROUNDED, title_justify="left", caption_justify="left",
-        min_width=cell_len(title), **settings,
+        min_width=min(cell_len(title), width or math.inf), **settings,
     )  # fmt: skip
 
 
