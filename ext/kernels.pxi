@@ -70,7 +70,8 @@ cdef extern from "team.h" nogil:
     void send_away(unsigned long thread, places *allowed)
     void run_anywhere(places *allowed)
     void wait_until(const int64_t *place, int64_t value)
-    void meet(int64_t *arrived, int64_t *round, int64_t size)
+    int64_t barrier(int64_t *arrived, int64_t *round, int64_t size, const int64_t *status,
+                    int64_t *decided)
 
 cdef enum:
     MOST_LANES = 16  # of any type and instruction set

@@ -91,8 +91,6 @@ cdef struct Net:
     double l2
     Py_ssize_t batch_size
     double *counters
-    # Written by the first member while the others cannot look.
-    int64_t stop
     Py_ssize_t unchecked
     double value
 
@@ -119,9 +117,11 @@ cdef inline Py_ssize_t share_of(Py_ssize_t count, int64_t member, int64_t member
     return min(strips_of(count) * member // members * STRIP, count)
 
 
-cdef inline void meet_all(Problem *team) noexcept nogil:
+cdef inline int64_t meet_all(Problem *team) noexcept nogil:
+    """A barrier; returns the status that all threads act on."""
     if team.n_threads > 1:
-        meet(&team.arrived, &team.round, team.n_threads)
+        return barrier(&team.arrived, &team.round, team.n_threads, &team.status, &team.decided)
+    return team.status
 
 
 # --------------------------------------------------------------------- activations
@@ -712,22 +712,23 @@ cdef void look(Net *net, Problem *team, Py_ssize_t rows) noexcept nogil:
         with gil:
             team.interrupted = PyErr_CheckSignals() != 0
         if team.interrupted:
-            net.stop = -1
+            atomic_write(&team.status, -1)
 
 
-cdef double batch(
+cdef int64_t batch(
     Net *net, Problem *team, const int32_t *order, Py_ssize_t n, Py_ssize_t start,
-    Py_ssize_t stop, Step *step, int64_t member,
+    Py_ssize_t stop, Step *step, double *loss, int64_t member,
 ) noexcept nogil:
-    """One batch of the n rows: its mean cost without penalty, for the first member.
+    """One batch of the n rows, and its mean loss without penalty, for the first member.
 
-    With a step it is taken; without, the gradient is left in the layers' sums, and where
+    Returns a status other than STATUS_RAN where all threads have to stop. With a step it is taken; without, the gradient is left in the layers' sums, and where
     they have none, only the cost is computed.
     """
     cdef int64_t members = team.n_threads
     cdef Py_ssize_t parts = (stop - start + net.part - 1) // net.part
     cdef Py_ssize_t size = round_up((stop - start + parts - 1) // parts, STRIP)
     cdef Py_ssize_t first = start, i, rows
+    cdef int64_t stopped = STATUS_RAN
     cdef bint with_errors = step != NULL or net.layers[0].gradient != NULL
     cdef double weight = stop - start, value = 0
     cdef Ahead ahead
@@ -741,7 +742,7 @@ cdef double batch(
     none.share = 1 / weight if weight > 0 else 0
     if step != NULL:
         step.share = none.share
-    while first < stop:
+    while first < stop and stopped == STATUS_RAN:
         rows = min(size, stop - first)
         learn_rows(net, order, first, share_of(rows, member, members),
                    share_of(rows, member + 1, members), with_errors, member)
@@ -750,8 +751,8 @@ cdef double batch(
             for i in range(strips_of(rows)):
                 value += net.losses[i]
             look(net, team, rows)
-            if first + rows == stop and not isfinite(value) and net.stop == 0:
-                net.stop = STATUS_NONFINITE
+            if first + rows == stop and not isfinite(value) and team.status == STATUS_RAN:
+                team.status = STATUS_NONFINITE
         if with_errors:
             i = min(rows, n - (first + rows))
             ahead.order = order
@@ -759,11 +760,10 @@ cdef double batch(
             ahead.high = first + rows + share_of(i, member + 1, members)
             learn_lines(net, &none if step == NULL else step, rows, first == start,
                         step != NULL and first + rows == stop, &ahead, member, members)
-        meet_all(team)
-        if net.stop:
-            break
+        stopped = meet_all(team)
         first += rows
-    return value * none.share
+    loss[0] = value * none.share
+    return stopped
 
 
 cdef void train(
@@ -773,7 +773,7 @@ cdef void train(
     """Up to `epochs` epochs, as each member of the job runs them."""
     cdef Py_ssize_t epoch, start, stop
     cdef int64_t other
-    cdef double steps = net.counters[COUNTER_STEPS], total, penalty, norm, odd
+    cdef double steps = net.counters[COUNTER_STEPS], total, penalty, loss = 0, norm, odd
     cdef Step step
     for epoch in range(epochs):
         total = penalty = 0
@@ -789,10 +789,9 @@ cdef void train(
                 net.norms[member] = net.odds[member] = 0
             if member == 0 and net.l2 != 0:
                 penalty = net.l2 / 2 * squares_of(net)
-            norm = batch(net, team, order, n, start, stop, &step, member)
-            total += (norm + penalty * step.share) * (stop - start) / n
-            if net.stop:
+            if batch(net, team, order, n, start, stop, &step, &loss, member) != STATUS_RAN:
                 return
+            total += (loss + penalty * step.share) * (stop - start) / n
             start = stop
         if member == 0:
             norm = odd = 0
@@ -806,9 +805,8 @@ cdef void train(
                 net.counters[COUNTER_EPOCHS] = epoch + 1
                 net.counters[COUNTER_STEPS] = steps
             else:
-                net.stop = STATUS_NONFINITE
-        meet_all(team)
-        if net.stop:
+                team.status = STATUS_NONFINITE
+        if meet_all(team) != STATUS_RAN:
             return
         if order != NULL:
             order += n
@@ -1062,7 +1060,7 @@ cdef class NetworkDescent(NetworkJob):
             self.between_flat(&self.slots[s, 0], s + 1, False)
         if self.p.interrupted:
             pending()
-        return int(self.counters[COUNTER_EPOCHS]), int(self.net.stop)
+        return int(self.counters[COUNTER_EPOCHS]), int(self.p.status)
 
 
 cdef class NetworkGradient(NetworkJob):
@@ -1082,7 +1080,8 @@ cdef class NetworkGradient(NetworkJob):
         self.hold_targets(data)
 
     cdef void serve(self, int64_t member) noexcept nogil:
-        cdef double value = batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, member)
+        cdef double value
+        batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, &value, member)
         if member == 0:
             self.value = value
 
@@ -1129,8 +1128,9 @@ cdef class NetworkPrediction(NetworkJob):
                 memcpy(&self.out[first + i, 0], z, last.d_out * REAL_SIZE)
             if member == 0:
                 look(net, &self.p, rows)
-                if net.stop:
-                    return
+            # No barrier follows, so each may leave when it sees that.
+            if atomic_read(&self.p.status) != STATUS_RAN:
+                return
             first += rows
 
     def lead(self):

@@ -79,6 +79,8 @@ cdef struct Problem_:
     int64_t n_threads
     int64_t arrived
     int64_t round
+    int64_t status          # written by the first thread alone
+    int64_t decided         # what that was at the last barrier: what all act on
     int64_t started
     int64_t ended
     int64_t left
@@ -1021,7 +1023,7 @@ cdef class Job:
             try:
                 # It waits for the interpreter's lock, so it is alive.
                 send_away(start_new_thread(self.follow, (members,)), &self.allowed[members])
-            except RuntimeError:
+            except (RuntimeError, MemoryError):
                 break  # the system grants no more: the job runs with those it has
             members += 1
         self.p.n_threads = members

@@ -86,15 +86,20 @@ typedef struct { int known; } places;
 #define run_anywhere(allowed) ((void)(allowed))
 #endif
 
-/* All `size` members arrive before any leaves. */
-static inline void meet(int64_t *arrived, int64_t *round, int64_t size) {
+/* All `size` threads arrive before any leaves. Each returns what `status` was when the last one
+   arrived, whatever is written to it afterwards: a thread that read `status` itself could leave
+   before the others do, which then wait for it at the next barrier for ever. */
+static inline int64_t barrier(int64_t *arrived, int64_t *round, int64_t size,
+                              const int64_t *status, int64_t *decided) {
     int64_t this_round = atomic_read(round);
     if (atomic_next(arrived) == size - 1) {
+        *decided = *status;
         atomic_write(arrived, 0);
         atomic_write(round, this_round + 1);
     } else {
         wait_until(round, this_round + 1);
     }
+    return *decided;
 }
 
 #endif

@@ -3,6 +3,8 @@
 import _thread
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -18,6 +20,9 @@ from threadpoolctl import threadpool_limits
 from schuss import backends, threads, train
 from schuss.backends.contract import Data, Rule, State
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter, Loss, Solver
+from schuss.linear import SGDClassifier
+from schuss.network import MLPClassifier
+from schuss.neuron import SigmoidClassifier
 
 
 @pytest.fixture(autouse=True)
@@ -201,3 +206,54 @@ def test_an_interrupt_changes_no_bit(layout):
         run(again, epochs, n_threads)
         for one, other in zip(reached, again, strict=True):
             np.testing.assert_array_equal(one, other, f"{n_threads} threads")
+
+
+def test_networks_that_diverge_do_not_hang():
+    """One thread left an epoch that the others ended, and was waited for for ever."""
+    pytest.importorskip("bench.stress", reason="no benchmarks beside the tests")
+    command = [sys.executable, "-m", "bench.stress", "--inside", "--fits=300"]
+    done = subprocess.run(
+        command, cwd=os.path.dirname(os.path.dirname(__file__)), timeout=300, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert int(done.stdout) > 100
+
+
+FITTED = {
+    "descend": lambda X, y: SigmoidClassifier(max_iter=5).fit(X, y).coef_,
+    "newton": lambda X, y: SigmoidClassifier(solver="newton").fit(X, y > 0).coef_,
+    "sweep": lambda X, y: SGDClassifier(max_iter=5, tol=None, random_state=0).fit(X, y).coef_,
+    "network": lambda X, y: MLPClassifier(5, max_iter=3, random_state=0).fit(X, y).predict_proba(X),
+}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+@pytest.mark.parametrize("granted", [0, 1, 2])
+@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_threads_that_cannot_be_started(monkeypatch, name, granted, error):
+    """The work is done by those that there are, and none of them is left behind."""
+    kernels = pytest.importorskip("schuss.backends.cython_", exc_type=ImportError)
+    monkeypatch.setattr(threads, "useful", lambda *_, **__: 4)
+    X = np.random.default_rng(0).standard_normal((3000, 30))
+    y = X[:, :5].argmax(axis=1)
+    right, alive = FITTED[name](X, y), _thread._count()
+    start, calls = _thread.start_new_thread, []
+
+    def refuse(*args):
+        calls.append(args)
+        if len(calls) > granted:
+            raise error("can't start new thread")
+        return start(*args)
+
+    for module in (kernels._single, kernels._double):
+        monkeypatch.setattr(module, "start_new_thread", refuse)
+    with backends.use_backend("cython"):
+        np.testing.assert_array_equal(FITTED[name](X, y), right)
+    assert len(calls) > granted
+    for _ in range(200):
+        if _thread._count() <= alive:
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("threads were left behind")

@@ -1,0 +1,92 @@
+"""Many short fits of networks on several threads, most of which diverge: does one hang?
+
+    python -m bench.stress                     # 2,000 fits
+    python -m bench.stress --fits 100000
+
+Each process does some thousands of fits, with learning rates from 1 to 1e39, 2 to 8 threads and
+every optimiser; one that does not end in time is killed, and counts as hung.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+
+
+def fits(first, count):
+    """Networks with the seeds first to first + count; how many of them diverged."""
+    from schuss import threads
+    from schuss.errors import DivergenceError
+    from schuss.network import MLPClassifier, MLPRegressor
+
+    warnings.simplefilter("ignore")
+    diverged = 0
+    for seed in range(first, first + count):
+        rng = np.random.default_rng(seed)
+        n_threads = int(rng.integers(2, 9))
+        # All that are asked for, however small the network.
+        threads.useful = lambda *_, n_threads=n_threads, **__: n_threads
+        n, d = int(rng.integers(20, 200)), int(rng.integers(1, 60))
+        X = rng.standard_normal((n, d)) * 10.0 ** rng.integers(0, 7)
+        model = (MLPRegressor if rng.random() < 0.5 else MLPClassifier)(
+            hidden_layer_sizes=rng.integers(1, 40, rng.integers(1, 3)).tolist(),
+            solver=rng.choice(["sgd", "adam"]).item(),
+            activation=rng.choice(["relu", "tanh", "logistic", "identity"]).item(),
+            learning_rate_init=float(10 ** rng.uniform(0, 39)),
+            batch_size=int(rng.integers(1, n + 1)) if rng.random() < 0.5 else n,
+            max_iter=int(rng.integers(1, 8)),
+            random_state=seed,
+        )
+        y = rng.standard_normal(n) * 10.0 ** rng.integers(0, 10)
+        if isinstance(model, MLPClassifier):
+            y = np.arange(n) % int(rng.integers(2, 5))
+        real = np.float32 if rng.random() < 0.5 else np.float64
+        try:
+            model.fit(X.astype(real), y)
+        except DivergenceError:
+            diverged += 1
+    return diverged
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--fits", type=int, default=2000, help="how many in all")
+    parser.add_argument("--process", type=int, default=2000, help="fits of a process")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--timeout", type=float, default=0.5, help="seconds for each fit")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.inside:
+        print(fits(options.first, options.fits))
+        return 0
+    hung = failed = diverged = 0
+    begin = time.perf_counter()
+    for first in range(options.first, options.first + options.fits, options.process):
+        count = min(options.process, options.first + options.fits - first)
+        command = [sys.executable, "-m", "bench.stress", "--inside", f"--first={first}"]
+        try:
+            done = subprocess.run(
+                [*command, f"--fits={count}"], timeout=60 + options.timeout * count,
+                capture_output=True, text=True,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            hung += 1
+            print(f"hung: seeds {first} to {first + count - 1}", flush=True)
+            continue
+        if done.returncode:
+            failed += 1
+            print(f"exit code {done.returncode}, seeds from {first}:\n{done.stderr}", flush=True)
+        else:
+            diverged += int(done.stdout)
+    print(
+        f"{options.fits} fits, of which {diverged} diverged, in "
+        f"{time.perf_counter() - begin:.0f} s: {hung} processes hung, {failed} failed"
+    )
+    return int(bool(hung or failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
