@@ -94,6 +94,12 @@ def size(X):
     return X.nnz if sp.issparse(X) else X.size
 
 
+def largest(X):
+    """Largest absolute value."""
+    values = X.data if sp.issparse(X) else X
+    return max(-float(values.min(initial=0)), float(values.max(initial=0)))
+
+
 def bind(backend, X, y, sample_weight):
     """What the contract calls `Data`.
 

@@ -92,9 +92,10 @@ class _SchussNetwork:
             if loss == "squared_error" and hasattr(self, "classes_"):
                 self.out_activation_ = "logistic"
         self._check_units(units)
+        coefs, intercepts = validation.network_weights(self, X.shape[1])
         self.n_outputs_ = units[-1]
-        network = self._network(loss)
-        theta = np.concatenate([a.ravel() for a in (*self.coefs_, *self.intercepts_)], dtype=real)
+        network = self._network(coefs, loss)
+        theta = np.concatenate([a.ravel() for a in (*coefs, *intercepts)], dtype=real)
 
         rows, held_out = None, None
         if eval_set is not None:
@@ -160,16 +161,16 @@ class _SchussNetwork:
         return [int(size) for size in sizes]
 
     def _check_units(self, units):
-        came = [len(coef) for coef in self.coefs_] + [self.coefs_[-1].shape[1]]
+        came = [len(coef) for coef in self.coefs_] + [np.shape(self.coefs_[-1])[-1]]
         if came != units:
             raise ValueError(
                 f"The fitted network has layers of {came} neurons, but hidden_layer_sizes and "
                 f"this data need {units}. Keep them as they were, or fit with warm_start=False."
             )
 
-    def _network(self, loss):
+    def _network(self, coefs, loss):
         output = NETWORK_OUTPUTS[self.out_activation_, loss or self.loss]
-        units = tuple(len(coef) for coef in self.coefs_) + (self.coefs_[-1].shape[1],)
+        units = tuple(len(coef) for coef in coefs) + (coefs[-1].shape[1],)
         return Network(units, Hidden[self.activation.upper()], output)
 
     def _weigh_classes(self, class_weight, y, sample_weight, X):
@@ -306,11 +307,12 @@ class _SchussNetwork:
     def _forward_pass_fast(self, X, check_input=True):
         if check_input:
             X = data.check_features(X, estimator=self, reset=False)
-        real = np.result_type(data.real_type(X), *self.coefs_)
+        coefs, intercepts = validation.network_weights(self, X.shape[1])
+        real = np.result_type(data.real_type(X), *coefs, *intercepts)
         if data.real_type(X) != real:
             X = X.astype(real)
-        network = self._network(None)
-        theta = np.concatenate([a.ravel() for a in (*self.coefs_, *self.intercepts_)], dtype=real)
+        network = self._network(coefs, None)
+        theta = np.concatenate([a.ravel() for a in (*coefs, *intercepts)], dtype=real)
         return self._answers(X, network, theta)
 
     def _answers(self, X, network, theta):

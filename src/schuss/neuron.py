@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 
 import numpy as np
+import scipy.sparse as sp
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
@@ -365,7 +366,7 @@ class _SigmoidNeuron(BaseEstimator):
             )
         again = hasattr(self, "coef_")
         X, y, weights = self._check_input(X, y, sample_weight, known=True, reset=not again)
-        earlier = self.history_ if again else None
+        earlier = getattr(self, "history_", None) if again else None
         # Whatever the gradient, an epoch takes its step.
         run = self._start(X, y, weights, again, memory=getattr(self, "_memory", None), tol=0.0)
         outcome = run.advance(1)
@@ -394,13 +395,14 @@ class _SigmoidNeuron(BaseEstimator):
         shape = (self._n_outputs(), X.shape[1])
         coef = intercept = None
         if again:
-            coef, intercept = self._weights()
-            if coef.shape != shape:
+            came = np.shape(self.coef_)
+            if came not in (shape, shape[1:] if shape[0] == 1 else shape):
                 raise ValueError(
-                    f"warm_start=True: the fitted weights have shape {coef.shape} (neurons, "
+                    f"warm_start=True: the fitted weights have shape {came} (neurons, "
                     f"features), this data need {shape}. Fit data of the same shape, or set "
                     "warm_start=False."
                 )
+            coef, intercept = self._weights(shape[1])
         run = _Run(
             X, y, weights, {name: getattr(self, name) for name in _SHARED_CONSTRAINTS} | others,
             coef=validation.check_start(coef, shape, dtype, "coef_"),
@@ -412,7 +414,7 @@ class _SigmoidNeuron(BaseEstimator):
     def _store(self, run, outcome, history, memory=None):
         # A model that was trained before outlives a run that diverges.
         keep = outcome.stop_reason == "diverged" and hasattr(self, "coef_")
-        if not (keep and self._weights()[0].shape == run.coef.shape):
+        if not (keep and np.size(self.coef_) == run.coef.size):
             self._store_weights(run.coef, run.intercept)
         self._memory = memory
         self.n_iter_ = len(history["loss"])
@@ -462,20 +464,26 @@ class _SigmoidNeuron(BaseEstimator):
         if not hasattr(self, "coef_"):
             check_is_fitted(self, "coef_")
 
+    def _weights(self, n_features):
+        coef, intercept = validation.linear_weights(self, n_features)
+        return coef.toarray() if sp.issparse(coef) else coef, intercept
+
     def _answers(self, X, activation, mirrored=False):
         """Activated scores of shape (n, K), of scores that are all finite."""
         self._check_fitted()
         X = data.check_features(X, estimator=self, reset=False, finite=True)
-        weights = self._weights()
+        weights = self._weights(X.shape[1])
         n_threads = threads.for_pass(self.n_jobs, data.size(X) * len(weights[0]))
         answers, finite = predict(X, *weights, activation, n_threads, mirrored)
         if not finite:
             with np.errstate(over="ignore", invalid="ignore"):
                 assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+            validation.check_finite_weights(*weights)
             z, _ = predict(X, *weights, Activation.IDENTITY, n_threads)
             wrong = np.flatnonzero(~np.isfinite(z).all(axis=1))
             raise ValueError(
-                f"X: features are so large that scores overflow in {z.dtype}, in {len(wrong)} of "
+                f"X: features up to {data.largest(X):.3g}, times weights of coef_ up to "
+                f"{np.abs(weights[0]).max():.3g}, overflow in {z.dtype}, in {len(wrong)} of "
                 f"{len(z)} rows, first in row {wrong[0]}. Scale X as the rows that were fitted, "
                 "leave out rows that hold placeholders for missing values, or pass X as float64."
             )
@@ -697,7 +705,9 @@ default="gd"
         ndarray of shape (n,)
         """
         z = self._answers(X, Activation.IDENTITY)
-        return self.classes_[z.argmax(axis=1) if z.shape[1] > 1 else (z[:, 0] > 0).astype(int)]
+        return np.take(
+            self.classes_, z.argmax(axis=1) if z.shape[1] > 1 else (z[:, 0] > 0).astype(int)
+        )
 
     def predict_proba(self, X):
         """Probabilities of the classes.
@@ -752,9 +762,6 @@ default="gd"
 
     def _check_eval_y(self, X, y):
         return validation.check_labels(y, X.shape[0], self.classes_, "eval_set: y")[1]
-
-    def _weights(self):
-        return self.coef_, self.intercept_
 
     def _store_weights(self, coef, intercept):
         self.coef_, self.intercept_ = coef, intercept
@@ -870,9 +877,6 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         y = validation.check_targets(y, X.shape[0], data.real_type(X), "eval_set: y")
         validation.check_unit_interval(y, self.loss, "eval_set: y")
         return y
-
-    def _weights(self):
-        return self.coef_[None], np.atleast_1d(np.asarray(self.intercept_, self.coef_.dtype))
 
     def _store_weights(self, coef, intercept):
         self.coef_, self.intercept_ = coef[0], float(intercept[0])

@@ -269,8 +269,7 @@ class Objective:
                 self._refuse_features(largest)
 
     def _largest_feature(self):
-        values = self._X.data if hasattr(self._X, "indptr") else self._X
-        return max(-float(values.min(initial=0)), float(values.max(initial=0)))
+        return data.largest(self._X)
 
     def _refuse_features(self, largest):
         raise ValueError(
@@ -359,6 +358,8 @@ def predict(X, coef, intercept, activation, n_threads, mirrored=False):
         Whether all scores are, before the activation.
     """
     dtype = data.real_type(X)
+    if coef.dtype.itemsize > dtype.itemsize and not _fit_in(dtype, coef, intercept):
+        X, dtype = X.astype(np.float64), np.dtype(np.float64)
     if mirrored:
         # Neither probability is 1 minus the other, which would lose digits.
         coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
@@ -374,6 +375,12 @@ def predict(X, coef, intercept, activation, n_threads, mirrored=False):
             threads.useful(n_threads, data.size(X) * len(coef)),
         )
     return out, finite
+
+
+def _fit_in(dtype, *weights):
+    """Whether a type can hold all weights."""
+    largest = max(float(np.abs(part).max(initial=0)) for part in weights)
+    return largest <= float(np.finfo(dtype).max)
 
 
 # Products of a row and a weight, in a batch, that are worth a thread that is awake. Half a million

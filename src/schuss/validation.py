@@ -300,9 +300,13 @@ def check_start(value, shape, dtype, name):
         raise ValueError(
             f"{name} has shape {given.shape} and dtype {given.dtype}, expected {expected}."
         )
-    start = np.array(given.reshape(shape), dtype=dtype, order="C")
+    with np.errstate(over="ignore"):
+        start = np.array(given.reshape(shape), dtype=dtype, order="C")
     if not np.isfinite(start).all():
-        raise ValueError(f"{name} holds NaN or infinity, expected finite numbers.")
+        raise ValueError(
+            f"{name} holds NaN, infinity or a number too large for {np.dtype(dtype)}, expected "
+            "finite numbers."
+        )
     return start
 
 
@@ -324,8 +328,8 @@ def linear_weights(estimator, n_features):
     intercept : ndarray of shape (K,)
     """
     coef, intercept = estimator.coef_, estimator.intercept_
-    classes = getattr(estimator, "classes_", None)
-    k = 1 if classes is None or len(classes) == 2 else len(classes)
+    classes = getattr(estimator, "classes_", "01")
+    k = 1 if len(classes) == 2 else len(classes)
     if (
         type(coef) is type(intercept) is np.ndarray
         and coef.shape == (k, n_features)
@@ -333,25 +337,52 @@ def linear_weights(estimator, n_features):
         and coef.dtype.kind == intercept.dtype.kind == "f"
     ):
         return coef, intercept
-    if classes is not None and (k < 1 or np.ndim(classes) != 1 or len(classes) < 2):
+    if len(classes) < 2:
         raise ValueError(
-            f"classes_ has shape {np.shape(classes)}, expected (n_classes,), with two classes or "
-            "more. Set the sorted labels."
+            f"classes_ is {classes!r}, expected the sorted labels of two classes or more."
         )
     coef = as_csr(coef, "coef_") if sp.issparse(coef) else _as_numbers(coef, "coef_")
-    if coef.shape not in ((k, n_features), (n_features,) if k == 1 else ()):
-        if coef.shape in ((k, coef.shape[-1]), coef.shape[-1:] * (k == 1)) and not hasattr(
-            estimator, "n_features_in_"
-        ):
-            raise ValueError(
-                f"X has {n_features} features, but {type(estimator).__name__} is expecting "
-                f"{coef.shape[-1]} features as input: its coef_ has shape {coef.shape}."
-            )
-        raise ValueError(_wrong_shape("coef_", coef.shape, (k, n_features)))
+    shape = (k, n_features)
+    if coef.shape not in (shape, shape[1:] if k == 1 else shape):
+        raise ValueError(_wrong_shape("coef_", coef.shape, shape, n_features))
     intercept = _as_numbers(intercept, "intercept_")
     if intercept.shape not in ((k,), ()):
         raise ValueError(_wrong_shape("intercept_", intercept.shape, (k,)))
-    return coef.reshape(k, n_features), np.broadcast_to(intercept, (k,))
+    return coef.reshape(shape), np.broadcast_to(intercept, (k,))
+
+
+def check_finite_weights(coef, intercept):
+    """Refuse weights that are not finite."""
+    for name, weights in (("coef_", coef), ("intercept_", intercept)):
+        if not np.isfinite(weights).all():
+            raise ValueError(
+                f"{name} holds NaN or infinity, expected finite numbers. Set finite weights, or "
+                "fit the estimator anew."
+            )
+
+
+def network_weights(estimator, n_features):
+    """Return `coefs_` and `intercepts_`, whoever set them, as lists of arrays that fit together."""
+    coefs = [_as_numbers(coef, f"coefs_[{i}]") for i, coef in enumerate(estimator.coefs_)]
+    intercepts = [
+        _as_numbers(intercept, f"intercepts_[{i}]")
+        for i, intercept in enumerate(estimator.intercepts_)
+    ]
+    if not coefs or len(intercepts) != len(coefs):
+        raise ValueError(
+            f"coefs_ has {len(coefs)} entries and intercepts_ has {len(intercepts)}, expected "
+            "one for each layer but the first."
+        )
+    below = n_features
+    for i, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
+        if coef.ndim != 2 or coef.shape[0] != below or coef.shape[1] < 1:
+            width = coef.shape[1] if coef.ndim == 2 and coef.shape[1] else "neurons"
+            features = None if i else n_features
+            raise ValueError(_wrong_shape(f"coefs_[{i}]", coef.shape, (below, width), features))
+        below = coef.shape[1]
+        if intercept.shape != (below,):
+            raise ValueError(_wrong_shape(f"intercepts_[{i}]", intercept.shape, (below,)))
+    return coefs, intercepts
 
 
 def _as_numbers(value, name):
@@ -364,11 +395,12 @@ def _as_numbers(value, name):
         return value.astype(np.float64)
 
 
-def _wrong_shape(name, came, expected):
+def _wrong_shape(name, came, expected, n_features=None):
     text = ", ".join(map(str, expected)) + "," * (len(expected) == 1)
+    data = "" if n_features is None else f", as X has {n_features} features"
     return (
-        f"{name} has shape {came}, expected ({text}). Set an array of that shape, or fit the "
-        "estimator anew."
+        f"{name} has shape {came}, expected ({text}){data}. Set an array of that shape, or fit "
+        "the estimator anew."
     )
 
 
