@@ -54,3 +54,25 @@ def test_check_writable(tmp_path):
         check_writable(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         check_writable(tmp_path / "no" / "file")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder cannot be opened")
+def test_file_and_folder_are_synced_around_the_renaming(tmp_path, monkeypatch):
+    events, path = [], tmp_path / "file"
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor):
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        # What is synced is whole: nothing waits in a buffer.
+        events.append((kind, os.fstat(descriptor).st_size if kind == "file" else path.exists()))
+        fsync(descriptor)
+
+    def noted_replace(*args):
+        events.append("rename")
+        replace(*args)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    with write_whole(path) as file:
+        file.write(b"12345")
+    assert events == [("file", 5), "rename", ("folder", True)]

@@ -1,25 +1,22 @@
 """The state of a run on disk, so that it can go on after the process has ended.
 
-A file of safetensors with JSON metadata: weights, optimiser arrays, counters, history and
-the random state behind the order of the rows. As that is all a run changes, going on is
-exact.
+A file of `schuss.tensors`: weights, optimiser arrays, counters, history and the random state
+behind the order of the rows. As that is all a run changes, going on is exact.
 """
 
-import json
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors import numpy as safetensors_numpy
 
+from schuss import tensors
 from schuss.backends.contract import State
-from schuss.files import check_writable, write_whole
+from schuss.constants import HISTORY_COLUMNS
+from schuss.files import check_writable
 from schuss.solvers.run import Snapshot
 
 _FORMAT = "schuss-checkpoint"
-_VERSION = 1
-_METADATA_KEY = "schuss"
+_VERSION = 2
 # Seconds between two writings.
 _PERIOD = 60.0
 # Relative difference of the first gradient that another backend's rounding explains.
@@ -53,7 +50,9 @@ class Checkpoint:
             check_writable(self._path)
         except OSError as error:
             raise type(error)(f"checkpoint: {error}. Give a path that can be written to.") from None
-        self._parameters = {name: value for name, value in parameters.items() if name not in _FREE}
+        self._parameters = {
+            name: _plain(value) for name, value in parameters.items() if name not in _FREE
+        }
         self._gradient = None
         self._written = monotonic()
 
@@ -69,18 +68,20 @@ class Checkpoint:
         self._gradient = solver.gradient()
         if not self._path.exists():
             return None, False
-        document, tensors = self._read()
-        self._compare(document["parameters"], tensors, solver)
-        if (done := len(tensors["history"])) > self._epochs:
+        document, arrays = self._read()
+        self._compare(document["parameters"], arrays, solver)
+        if (done := len(arrays["history"])) > self._epochs:
             raise ValueError(
                 f"checkpoint={str(self._path)!r} has {done} epochs behind it, more than "
                 f"epochs={self._epochs}, and a run does not go back. Pass epochs={done} or more, "
                 "give another path, or delete the file."
             )
-        solver.restore(
-            Snapshot(State(*(tensors[name] for name in State._fields)), document["generator"])
-        )
-        return tensors["history"], document["converged"]
+        state = State(*(arrays[name] for name in State._fields))
+        try:
+            solver.restore(Snapshot(state, document["generator"]))
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            raise self._not_one(f"its random state: {error}") from error
+        return arrays["history"], document["converged"]
 
     def save(self, solver, rows, final, converged):
         """Write the state, unless that was done a moment ago and more will come.
@@ -97,46 +98,51 @@ class Checkpoint:
             "generator": snapshot.generator,
             "converged": converged,
         }
-        tensors = {
+        arrays = {
             **snapshot.state._asdict(),
-            "history": np.ascontiguousarray(rows()),
+            "history": rows(),
             "first_gradient": self._gradient,
         }
-        content = safetensors_numpy.save(
-            tensors, metadata={_METADATA_KEY: json.dumps(document, default=float)}
-        )
-        with write_whole(self._path) as file:
-            file.write(content)
+        tensors.write(self._path, arrays, document)
         self._written = monotonic()
 
     def _read(self):
         try:
-            with safe_open(self._path, framework="numpy") as file:
-                document = json.loads((file.metadata() or {})[_METADATA_KEY])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
-            found = document["format"], document["format_version"]
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"checkpoint={str(self._path)!r} is not a checkpoint that schuss.train wrote "
-                f"({type(error).__name__}: {error}). Give another path, or delete the file."
-            ) from error
-        if found != (_FORMAT, _VERSION):
-            self._refuse(f"its format is {found[0]} {found[1]}, expected {_FORMAT} {_VERSION}")
-        return document, tensors
+            document, arrays = tensors.read(self._path, _FORMAT, _VERSION)
+        except tensors.TensorFileError as error:
+            raise self._not_one(error) from None
+        expected = {*State._fields, "history", "first_gradient"}
+        if not (
+            arrays.keys() == expected
+            and arrays["history"].shape[1:] == (len(HISTORY_COLUMNS) + 1,)
+            and all(np.isfinite(arrays[name]).all() for name in ("coef", "intercept", "counters"))
+            and isinstance(document.get("parameters"), dict)
+            and isinstance(document.get("generator", False), dict | None)
+            and isinstance(document.get("converged"), bool)
+        ):
+            raise self._not_one("it lacks something, or holds numbers that are not finite")
+        return document, arrays
 
-    def _compare(self, parameters, tensors, solver):
+    def _not_one(self, reason):
+        return ValueError(
+            f"checkpoint={str(self._path)!r} is not a checkpoint that schuss.train wrote "
+            f"({reason}). Give another path, or delete the file."
+        )
+
+    def _compare(self, parameters, arrays, solver):
         for name, mine in self._parameters.items():
             theirs = parameters.get(name)
             if theirs != mine:
                 self._refuse(f"{name} was {theirs!r} there and is {mine!r} here")
-        for name, mine in zip(State._fields, solver.state, strict=True):
-            theirs = tensors[name]
+        mine_by_name = {**solver.state._asdict(), "first_gradient": self._gradient}
+        for name, mine in mine_by_name.items():
+            theirs = arrays[name]
             if (theirs.shape, theirs.dtype) != (mine.shape, mine.dtype):
                 self._refuse(
                     f"{name} is {theirs.dtype} of shape {theirs.shape} there, "
                     f"{mine.dtype} of shape {mine.shape} here"
                 )
-        first = tensors["first_gradient"]
+        first = arrays["first_gradient"]
         scale = max(float(np.abs(first).max(initial=0)), float(np.finfo(first.dtype).tiny))
         if not np.allclose(first, self._gradient, rtol=0, atol=_SAME_GRADIENT * scale):
             self._refuse("the gradient at the start differs: X, y or the weights are others")
@@ -146,3 +152,9 @@ class Checkpoint:
             f"checkpoint={str(self._path)!r} belongs to another call: {reason}. Repeat the "
             "call as it was, give another path, or delete the file."
         )
+
+
+def _plain(value):
+    """A parameter as JSON gives it back."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, int | str | None) else float(value)

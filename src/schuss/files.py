@@ -36,9 +36,20 @@ def write_whole(path):
         if path.exists():
             shutil.copymode(path, partial)
         os.replace(partial, path)
+        _sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _sync_folder(folder):
+    """Let the new name outlive a power cut, where the system can do so."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def check_writable(path):
