@@ -1,44 +1,47 @@
 """Model files: parameters and fitted attributes in safetensors, without pickle.
 
-A file holds the arrays as tensors and everything else as one JSON document in the metadata
-entry `METADATA_KEY`::
+A file of `schuss.tensors` holds the arrays, a checksum, and everything else as one document::
 
-    {"format": "schuss-model", "format_version": 1, "schuss_version": "...",
-     "models": [{"class": ..., "parameters": {...}, "attributes": {...}}, ...]}
+    {"format": "schuss-model", "format_version": 2, "schuss_version": "...",
+     "models": [{"class": ..., "parameters": {...}, "attributes": {...}}, ...],
+     "steps": [names of a pipeline's steps] or None}
 
 with one model, or two: a `schuss.tables.TablePreprocessor` and the estimator behind it. In
 it ``{"tensor": name}`` stands for an array, ``{"strings": [...], "dtype": ...}`` for an array
-of text and ``{"items": [[key, value], ...]}`` for a dict. Reading one runs no code but the
-constructors of the classes in `SAVED_CLASSES`.
+of text, ``{"items": [[key, value], ...]}`` for a dict, ``{"tuple": [...]}`` for a tuple,
+``{"float": "inf"}`` for a number that strict JSON has no word for, and ``{"model": ...}`` for a
+model within a model. Reading one runs no code but the constructors of the classes in `_SAVED`.
 """
 
-import json
+import itertools
+import math
+import re
+from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors_numpy
+from sklearn.base import is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from schuss.files import check_writable, write_whole
+from schuss import tensors
+from schuss.files import check_writable
 
 __all__ = ["ModelFileError", "is_model_file", "load", "save"]
 
 FORMAT = "schuss-model"
-FORMAT_VERSION = 1
-METADATA_KEY = "schuss"
+FORMAT_VERSION = 2
 
-SAVED_CLASSES = {
-    "SigmoidClassifier": "schuss.neuron",
-    "SigmoidRegressor": "schuss.neuron",
-    "TablePreprocessor": "schuss.tables",
-}
+# Of all arrays of text; each takes as much for every entry as for its longest one.
+MAX_TEXT_BYTES = 1 << 28
+
+_TEXT_DTYPE = re.compile(r"[<>=|]?(U[0-9]{1,9}|O|T[0-9]{0,3})")
+_PUBLIC = re.compile(r"[a-z][a-z0-9_]*_")
 
 
 class ModelFileError(ValueError):
-    """A file that is not a model this version can read; the message says what was found."""
+    """A file that is not a whole model of a version this one knows; says what was found."""
 
 
 def save(model, path):
@@ -49,12 +52,13 @@ def save(model, path):
 
     What the file holds is the model, not the state of its optimiser: after `load`,
     ``partial_fit``, and ``fit`` with ``warm_start``, begin from the same weights with an
-    optimiser that remembers nothing (momentum, Adam's averages, order of the rows). To go on
-    exactly, pickle the estimator, or pass `checkpoint` to `schuss.train`.
+    optimiser that remembers nothing (momentum, Adam's averages, order of the rows). `SGDClassifier`
+    and `SGDRegressor` have no such state and go on exactly, averages included. To go on exactly
+    with the others, pickle the estimator, or pass `checkpoint` to `schuss.train`.
 
     Parameters
     ----------
-    model : SigmoidClassifier, SigmoidRegressor or sklearn.pipeline.Pipeline
+    model : estimator of schuss, or sklearn.pipeline.Pipeline
         Fitted. A pipeline may hold a `schuss.tables.TablePreprocessor` and one of them. A
         `random_state` that is a generator is saved as None.
     path : str or path-like
@@ -75,19 +79,24 @@ def save(model, path):
     array(['yes'], dtype='<U3')
     """
     check_writable(path)
-    tensors = {}
-    steps = [step for _, step in model.steps] if isinstance(model, Pipeline) else [model]
-    document = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "schuss_version": _version(),
-        "models": [_describe(step, f"{i}", tensors) for i, step in enumerate(steps)],
-    }
-    content = safetensors_numpy.save(
-        tensors, metadata={METADATA_KEY: json.dumps(document, ensure_ascii=False)}
+    pipeline = isinstance(model, Pipeline)
+    names, steps = zip(*model.steps, strict=True) if pipeline else (None, [model])
+    arrays = _Arrays()
+    described = [_describe(step, f"{i}", arrays) for i, step in enumerate(steps)]
+    try:
+        _check(names, steps)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"model cannot be saved, as it could not predict: {error}") from error
+    tensors.write(
+        path,
+        arrays.tensors,
+        {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "models": described,
+            "steps": names,
+        },
     )
-    with write_whole(path) as file:
-        file.write(content)
 
 
 def load(path):
@@ -103,28 +112,31 @@ def load(path):
 
     Returns
     -------
-    SigmoidClassifier, SigmoidRegressor or sklearn.pipeline.Pipeline
+    estimator of schuss, or sklearn.pipeline.Pipeline
 
     Raises
     ------
     ModelFileError
-        If the file is not a whole model file of a version this one knows; names the file
-        and what was found.
+        If the file is damaged in any byte, cut, or not a model file of a version this one
+        knows; names the file and what was found. Files of format version 1 have no checksum.
 
     See Also
     --------
     save : Has an example.
     """
-    path = Path(path)
-    document, tensors = _read(path)
+    document, read = _read(path)
+    arrays = _Arrays(read)
     try:
-        steps = [_build(description, tensors) for description in document["models"]]
-        _check_sizes(steps)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        steps = [_build(description, arrays) for description in document["models"]]
+        names = document.get("steps")
+        _check(names, steps)
+        if names is not None:
+            return Pipeline(list(zip(names, steps, strict=True)))
+        return steps[0] if len(steps) == 1 else make_pipeline(*steps)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelFileError(
             f"{path}: a damaged model file ({type(error).__name__}: {error})"
         ) from error
-    return steps[0] if len(steps) == 1 else make_pipeline(*steps)
 
 
 def is_model_file(path):
@@ -135,74 +147,110 @@ def is_model_file(path):
     path : str or path-like
     """
     try:
-        _read(Path(path))
+        _read(path)
     except ModelFileError:
         return False
     return True
 
 
-def _version():
-    from schuss import __version__
+def _read(path):
+    try:
+        return tensors.read(path, FORMAT, FORMAT_VERSION)
+    except tensors.TensorFileError as error:
+        raise ModelFileError(
+            f"{error}; expected a model that schuss.save or schuss train wrote"
+        ) from None
 
-    return __version__
+
+class _Arrays:
+    """The arrays of a file by name, each once: what was one array before is one after."""
+
+    def __init__(self, tensors=()):
+        self.tensors = dict(tensors)
+        self._names = {}
+        self._text_bytes = 0
+
+    def add(self, array, name):
+        if id(array) not in self._names:
+            while name in self.tensors:
+                name += "_"
+            self.tensors[name] = np.asarray(array)
+            # The array is kept, so that no other one can have its id.
+            self._names[id(array)] = name, array
+        return self._names[id(array)][0]
+
+    def text(self, strings, dtype):
+        """An array of text, unless those of the file together are too large."""
+        self._text_bytes += np.dtype(dtype).itemsize * len(strings)
+        if self._text_bytes > MAX_TEXT_BYTES:
+            raise ValueError(
+                f"arrays of text take more than {MAX_TEXT_BYTES:,} bytes, with {len(strings):,} "
+                f"texts of dtype {dtype}; use shorter ones, or an array of objects"
+            )
+        return np.array(strings, dtype)
 
 
 # ----- writing ----------------------------------------------------------------------
 
 
-def _describe(model, prefix, tensors):
+def _describe(model, prefix, arrays):
     name = type(model).__name__
-    if SAVED_CLASSES.get(name) != type(model).__module__:
+    saved = _SAVED.get(name)
+    if saved is None or saved.module != type(model).__module__:
         raise TypeError(
             f"model is or contains a {type(model).__module__}.{name}; expected "
-            f"{', '.join(SAVED_CLASSES)}, or a Pipeline of them"
+            f"{', '.join(_SAVED)}, or a Pipeline of them"
         )
+    private = _private(model)
     attributes = {
-        key: value
-        for key, value in vars(model).items()
-        if key.endswith("_") and not key.startswith("_")
+        key: value for key, value in vars(model).items() if _PUBLIC.fullmatch(key) or key in private
     }
-    if not attributes:
+    if not any(map(_PUBLIC.fullmatch, attributes)):
         raise NotFittedError(f"this {name} is not fitted yet, so there is nothing to save: fit it")
     parameters = model.get_params(deep=False)
     if isinstance(parameters.get("random_state"), np.random.RandomState | np.random.Generator):
         parameters["random_state"] = None
     return {
         "class": name,
-        "parameters": _encode_named(parameters, f"{prefix}.parameters", tensors),
-        "attributes": _encode_named(attributes, f"{prefix}", tensors),
+        "parameters": _encode_named(parameters, f"{prefix}.parameters", arrays),
+        "attributes": _encode_named(attributes, prefix, arrays),
     }
 
 
-def _encode_named(values, prefix, tensors):
-    return {key: _encode(value, f"{prefix}.{key}", tensors) for key, value in values.items()}
+def _private(model):
+    # Without averages, those of an earlier fit may be left over.
+    return _SAVED[type(model).__name__].private if getattr(model, "average", True) else ()
 
 
-def _encode(value, name, tensors):
+def _encode_named(values, prefix, arrays):
+    return {key: _encode(value, f"{prefix}.{key}", arrays) for key, value in values.items()}
+
+
+def _encode(value, name, arrays):
     if value is None or isinstance(value, bool | int | float | str):
         # np.float64 is a float, np.str_ is a str.
-        return value.item() if isinstance(value, np.generic) else value
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"float": str(value)}
+        return value
     if isinstance(value, list | tuple):
-        return [_encode(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
+        items = [_encode(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, dict):
         return {
             "items": [
-                [
-                    _encode(key, f"{name}.{i}.key", tensors),
-                    _encode(item, f"{name}.{key}", tensors),
-                ]
+                [_encode(key, f"{name}.{i}.key", arrays), _encode(item, f"{name}.{key}", arrays)]
                 for i, (key, item) in enumerate(value.items())
             ]
         }
     if isinstance(value, np.ndarray | np.generic):
-        value = np.asarray(value)
-        if value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
-            # safetensors writes the buffer as it lies.
-            native = value.dtype.newbyteorder("=")
-            tensors[name] = np.array(value, dtype=native, order="C")
-            return {"tensor": name}
+        dtype = value.dtype
+        if dtype.kind in "biuf" and dtype.itemsize <= 8:
+            return {"tensor": arrays.add(value, name)}
         if value.ndim == 1 and all(isinstance(item, str) for item in value.tolist()):
-            return {"strings": value.tolist(), "dtype": value.dtype.str}
+            return {"strings": arrays.text(value, dtype).tolist(), "dtype": dtype.str}
+    if type(value).__name__ in _SAVED:
+        return {"model": _describe(value, name, arrays)}
     raise TypeError(
         f"{name} is {value!r} of type {type(value).__name__}, which a model file cannot hold; "
         "expected numbers, text, or arrays, lists and dicts of them"
@@ -212,83 +260,61 @@ def _encode(value, name, tensors):
 # ----- reading ----------------------------------------------------------------------
 
 
-def _read(path):
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        tensors = safetensors_numpy.load(content)
-        # Behind the length of the header, eight bytes, lies the header.
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    except (SafetensorError, ValueError) as error:
-        raise ModelFileError(
-            f"{path}: not a whole safetensors file ({error}); expected a model that "
-            f"schuss.save or schuss train wrote, found {len(content):,} bytes that begin with "
-            f"{content[:16]!r}"
-        ) from None
-    metadata = header.get("__metadata__") or {}
-    if METADATA_KEY not in metadata:
-        raise ModelFileError(
-            f"{path}: a safetensors file of something else (metadata {sorted(metadata)}); "
-            "expected a model that schuss.save or schuss train wrote"
-        )
-    try:
-        document = json.loads(metadata[METADATA_KEY])
-        found = document["format"], document["format_version"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelFileError(f"{path}: a damaged model file ({error!r})") from None
-    if found != (FORMAT, FORMAT_VERSION):
-        raise ModelFileError(
-            f"{path}: format {found[0]} {found[1]}, written by schuss "
-            f"{document.get('schuss_version')}; this is schuss {_version()}, which reads "
-            f"{FORMAT} {FORMAT_VERSION}"
-        )
-    return document, tensors
-
-
-def _build(description, tensors):
+def _build(description, arrays):
     name = description["class"]
-    if name not in SAVED_CLASSES:
-        raise ValueError(f"class {name!r}; expected one of {', '.join(SAVED_CLASSES)}")
-    cls = getattr(import_module(SAVED_CLASSES[name]), name)
-    parameters = _decode_named(description["parameters"], tensors)
-    model = cls(**parameters)
-    for key, value in _decode_named(description["attributes"], tensors).items():
-        if not key.endswith("_") or key.startswith("_"):
+    if name not in _SAVED:
+        raise ValueError(f"class {name!r}; expected one of {', '.join(_SAVED)}")
+    saved = _SAVED[name]
+    cls = getattr(import_module(saved.module), name)
+    model = cls(**_decode_named(description["parameters"], arrays))
+    private = _private(model)
+    for key, value in _decode_named(description["attributes"], arrays).items():
+        if key not in private and (not _PUBLIC.fullmatch(key) or hasattr(cls, key)):
             raise ValueError(f"attribute {key!r}")
         setattr(model, key, value)
     return model
 
 
-def _decode_named(values, tensors):
-    return {key: _decode(value, tensors) for key, value in values.items()}
+def _decode_named(values, arrays):
+    return {key: _decode(value, arrays) for key, value in values.items()}
 
 
-def _decode(value, tensors):
+def _decode(value, arrays):
     if isinstance(value, list):
-        return [_decode(item, tensors) for item in value]
+        return [_decode(item, arrays) for item in value]
     if not isinstance(value, dict):
         return value
-    if "tensor" in value:
-        # () makes a NumPy scalar of an array without dimensions.
-        return tensors[value["tensor"]][()]
-    if "strings" in value:
-        dtype = np.dtype(value["dtype"])
-        if dtype.kind not in "UOT":
+    if value.keys() == {"strings", "dtype"}:
+        strings, dtype = value["strings"], value["dtype"]
+        if not _TEXT_DTYPE.fullmatch(dtype) or not all(isinstance(item, str) for item in strings):
             raise ValueError(f"text of dtype {dtype}")
-        return np.array(value["strings"], dtype=dtype)
-    return {_decode(key, tensors): _decode(item, tensors) for key, item in value["items"]}
+        return arrays.text(strings, dtype)
+    [(kind, content)] = value.items()
+    if kind == "tensor":
+        array = arrays.tensors[content]
+        # () makes a NumPy scalar of an array without dimensions.
+        return array if array.ndim else array[()]
+    if kind == "items":
+        return {_decode(key, arrays): _decode(item, arrays) for key, item in content}
+    if kind == "tuple":
+        return tuple(_decode(content, arrays))
+    if kind == "float" and content in ("nan", "inf", "-inf"):
+        return float(content)
+    if kind == "model":
+        return _build(content, arrays)
+    raise ValueError(f"a value of the kind {kind!r}")
 
 
-def _check_sizes(steps):
+# ----- checks, before saving and after reading --------------------------------------
+
+
+def _check(names, steps):
     if not 1 <= len(steps) <= 2:
         raise ValueError(f"{len(steps)} models; expected one or two")
+    if names is not None and not _are_texts(names):
+        raise ValueError(f"names of steps {names!r}")
     for step in steps:
-        if type(step).__name__ == "TablePreprocessor":
-            _check_preprocessor(step)
-        else:
-            _check_estimator(step)
+        _check_model(step)
     if len(steps) == 2 and steps[0].n_features_out_ != steps[1].n_features_in_:
         raise ValueError(
             f"the preprocessor makes {steps[0].n_features_out_} features, the estimator "
@@ -296,27 +322,148 @@ def _check_sizes(steps):
         )
 
 
-def _check_estimator(estimator):
-    coef, n_features = np.asarray(estimator.coef_), estimator.n_features_in_
-    n_classes = len(getattr(estimator, "classes_", "01"))
+def _check_model(model):
+    _SAVED[type(model).__name__].check(model)
+    if hasattr(model, "_parameter_constraints"):
+        model._validate_params()
+
+
+def _check_linear(model):
+    n_classes = _check_classes(model, 2) if is_classifier(model) else 2
     n_outputs = 1 if n_classes == 2 else n_classes
-    if coef.shape not in [(n_outputs, n_features), (n_features,)]:
+    n_features = _n_features(model, np.shape(model.coef_)[-1:])
+    one = n_outputs == 1
+    _check_array("coef_", model.coef_, (n_outputs, n_features), *[(n_features,)] * one)
+    _check_array("intercept_", model.intercept_, (n_outputs,), *[()] * one)
+    for name in _private(model):
+        if hasattr(model, name):
+            like = np.asarray(model.coef_ if name.endswith("coef") else model.intercept_)
+            _check_array(name, getattr(model, name), like.shape, *[(like.size,)] * one)
+    _check_training(model)
+
+
+def _check_network(model):
+    coefs, intercepts = model.coefs_, model.intercepts_
+    if not (isinstance(coefs, list) and isinstance(intercepts, list) and coefs):
+        raise ValueError("coefs_ and intercepts_ are no lists of arrays")
+    units = [_n_features(model, np.shape(coefs[0])[:1]), *map(np.size, intercepts)]
+    shapes = itertools.pairwise(units)
+    for coef, intercept, shape in zip(coefs, intercepts, shapes, strict=True):
+        _check_array("coefs_", coef, shape)
+        _check_array("intercepts_", intercept, shape[1:])
+    outputs = ("identity", "exp")
+    if is_classifier(model):
+        n_classes, binarizer = _check_classes(model), model._label_binarizer
+        _check_model(binarizer)
+        kind = binarizer.y_type_
+        outputs = ("logistic", "softmax") if kind == "multiclass" else ("logistic",)
+        if not np.array_equal(binarizer.classes_, model.classes_):
+            raise ValueError("classes_ are not those of _label_binarizer")
+        if units[-1] != (1 if kind == "binary" else n_classes):
+            raise ValueError(f"{units[-1]} outputs for {n_classes} classes, which are {kind}")
+    if model.n_outputs_ != units[-1] or model.out_activation_ not in outputs:
         raise ValueError(
-            f"coef_ of shape {coef.shape} for {n_classes} classes and {n_features} features"
+            f"n_outputs_={model.n_outputs_!r}, out_activation_={model.out_activation_!r}; "
+            f"expected {units[-1]} and {' or '.join(outputs)}"
         )
-    if np.size(estimator.intercept_) != n_outputs:
-        raise ValueError(f"{np.size(estimator.intercept_)} intercepts, expected {n_outputs}")
-    if not (np.all(np.isfinite(coef)) and np.all(np.isfinite(estimator.intercept_))):
-        raise ValueError("weights that are not finite")
+    _check_training(model)
 
 
-def _check_preprocessor(preprocessor):
-    n_numeric = len(preprocessor.numeric_columns_)
+def _check_binarizer(model):
+    _check_classes(model)
+    if model.y_type_ not in ("binary", "multiclass", "multilabel-indicator"):
+        raise ValueError(f"y_type_={model.y_type_!r}")
+
+
+def _check_preprocessor(model):
+    numeric, categorical = model.numeric_columns_, model.categorical_columns_
+    levels = [[level for level in some if level is not None] for some in model.categories_]
+    if not all(map(_are_texts, (numeric, categorical, *levels))):
+        raise ValueError("names of columns or categories are no lists of different texts")
     for name in ("median_", "mean_", "scale_"):
-        if np.shape(getattr(preprocessor, name)) != (n_numeric,):
-            raise ValueError(f"{name} does not fit the {n_numeric} columns of numbers")
-    if len(preprocessor.categorical_columns_) != len(preprocessor.categories_):
+        _check_array(name, getattr(model, name), (len(numeric),))
+    if not np.all(model.scale_ > 0):
+        raise ValueError("scale_ is not above 0")
+    if len(categorical) != len(model.categories_):
         raise ValueError("categories_ does not fit the columns of names")
-    n_features = n_numeric + sum(map(len, preprocessor.categories_))
-    if n_features != preprocessor.n_features_out_:
-        raise ValueError(f"n_features_out_ is {preprocessor.n_features_out_}, not {n_features}")
+    n_features = len(numeric) + sum(map(len, model.categories_))
+    if n_features != model.n_features_out_:
+        raise ValueError(f"n_features_out_ is {model.n_features_out_!r}, not {n_features}")
+
+
+def _check_classes(model, least=1):
+    classes = model.classes_
+    if not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) < least:
+        raise ValueError(f"classes_ is {classes!r}, expected a vector of {least} labels or more")
+    if len(np.unique(classes)) < len(classes):
+        raise ValueError("classes_ has a label twice")
+    return len(classes)
+
+
+def _n_features(model, shape):
+    """As the model says; where the weights were set by hand, as they say."""
+    n_features = getattr(model, "n_features_in_", *shape)
+    if type(n_features) is not int:
+        raise ValueError(f"n_features_in_={n_features!r}")
+    names = getattr(model, "feature_names_in_", None)
+    if names is not None and not (
+        isinstance(names, np.ndarray) and len(names) == n_features and _are_texts(names.tolist())
+    ):
+        raise ValueError(f"feature_names_in_ is no vector of {n_features} different texts")
+    return n_features
+
+
+def _check_training(model):
+    """What training goes on from, besides the weights."""
+    t = getattr(model, "t_", 0)
+    if not (isinstance(t, int | float) and 0 <= t < math.inf):
+        raise ValueError(f"t_={t!r}")
+    history = getattr(model, "history_", {})
+    if not isinstance(history, dict) or len({np.shape(column) for column in history.values()}) > 1:
+        raise ValueError("history_ is no dict of vectors of one length")
+    for column in history.values():
+        if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype.kind != "f":
+            raise ValueError("history_ is no dict of vectors of one length")
+
+
+def _check_array(name, array, *shapes):
+    array = np.asarray(array)
+    if array.dtype.kind not in "iuf" or array.shape not in shapes:
+        raise ValueError(
+            f"{name} is {array.dtype} of shape {array.shape}, expected numbers of shape "
+            f"{' or '.join(map(str, shapes))}"
+        )
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds numbers that are not finite")
+
+
+def _are_texts(values):
+    return (
+        isinstance(values, list | tuple)
+        and all(isinstance(value, str) for value in values)
+        and len(set(values)) == len(values)
+    )
+
+
+class _Saved(NamedTuple):
+    """What a file holds of a class: the fitted attributes, which end with _, and `private`."""
+
+    module: str
+    check: Callable
+    private: tuple[str, ...] = ()
+
+
+_AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
+_SAVED = {
+    "SigmoidClassifier": _Saved("schuss.neuron", _check_linear),
+    "SigmoidRegressor": _Saved("schuss.neuron", _check_linear),
+    "LogisticRegression": _Saved("schuss.linear.logistic", _check_linear),
+    "SGDClassifier": _Saved("schuss.linear.sgd", _check_linear, _AVERAGES),
+    "SGDRegressor": _Saved("schuss.linear.sgd", _check_linear, _AVERAGES),
+    "MLPClassifier": _Saved(
+        "schuss.network", _check_network, ("_label_binarizer", "_no_improvement_count")
+    ),
+    "MLPRegressor": _Saved("schuss.network", _check_network, ("_no_improvement_count",)),
+    "TablePreprocessor": _Saved("schuss.tables", _check_preprocessor),
+    "LabelBinarizer": _Saved("sklearn.preprocessing._label", _check_binarizer),
+}
