@@ -63,7 +63,7 @@ def test_long_paths_are_thinned_in_json(minimize, monkeypatch):
 
 @pytest.mark.parametrize("rows", ["50", "4"])
 def test_thinned_paths_show_their_iterations(minimize, monkeypatch, rows):
-    monkeypatch.setattr("schuss.minimizer._PATH_BYTES", 16 * 16)
+    monkeypatch.setattr("schuss.minimizer.path._MOST_BYTES", 16 * 16)
     result = minimize(*TEXTBOOK, "--rows", rows)
     lines = [line.split("│")[1:3] for line in result.stdout.splitlines() if line.startswith("│")]
     table = {int(k): float(x) for k, x in lines if k.strip().isdigit()}
@@ -101,7 +101,7 @@ def test_grid(minimize):
 def test_divergence_is_told(minimize):
     result = minimize("x**2 - 4*x + 6", "--x0", "8", "--learning-rate", "1.1")
     assert result.exit_code == 2 and "│" in result.stdout
-    assert "overshoot for ever" in result.stderr and "learning_rate=0.5" in result.stderr
+    assert "The iterates oscillate" in result.stderr and "learning_rate=0.5" in result.stderr
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])

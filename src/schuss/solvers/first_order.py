@@ -57,6 +57,13 @@ class Method(NamedTuple):
     # Steps converge below this, times the inverse of the curvature's bound.
     stable: float = 2.0
 
+    def explain_bound(self, curvature, where):
+        """Say which steps converge, given a bound of the curvature."""
+        return (
+            f"the curvature {where} is up to {curvature:.6g}, and the largest safe step is "
+            f"{self.stable:.3g}/curvature = {self.stable / curvature:.6g}"
+        )
+
 
 METHODS = {
     "gd": Method(Solver.GD),
@@ -74,6 +81,23 @@ class Memory(NamedTuple):
 
     snapshot: Snapshot
     curvature: float
+
+
+def new_rule(
+    loss, solver, learning_rate, *, l2=0.0, l1=0.0, tol=0.0, fit_intercept=True, batch_size=1
+):
+    """A rule with the momentum and Adam's constants that all runs have."""
+    return Rule(
+        loss, solver, float(learning_rate), MOMENTUM, ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON,
+        l2, l1, float(tol), fit_intercept, batch_size,
+    )  # fmt: skip
+
+
+def new_state(solver, coef, intercept):
+    """The state of a run that begins; the weights are changed in place."""
+    k, d = coef.shape
+    slots = np.zeros((N_SLOTS[solver], k, d + 1), coef.dtype)
+    return State(coef, intercept, slots, np.zeros(N_COUNTERS))
 
 
 class FirstOrder(Run):
@@ -121,14 +145,12 @@ class FirstOrder(Run):
         elif not self.method.fixed_step:
             # A first step that leaves the slope behind is never made good.
             learning_rate = min(learning_rate, 1 / self._curvature())
-        self.rule = Rule(
-            objective.loss.code, self.method.rule, float(learning_rate), MOMENTUM,
-            ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON, objective.l2, objective.l1, float(tol),
-            objective.fit_intercept, self._batch_size or max(objective.n_rows, 1),
+        self.rule = new_rule(
+            objective.loss.code, self.method.rule, learning_rate, l2=objective.l2, l1=objective.l1,
+            tol=tol, fit_intercept=objective.fit_intercept,
+            batch_size=self._batch_size or max(objective.n_rows, 1),
         )  # fmt: skip
-        k, d = coef.shape
-        slots = np.zeros((N_SLOTS[self.method.rule], k, d + 1), coef.dtype)
-        self.state = State(coef, intercept, slots, np.zeros(N_COUNTERS))
+        self.state = new_state(self.method.rule, coef, intercept)
         self.state.counters[Counter.STEP] = self.rule.learning_rate
         self._last_norm = math.inf
         self._unsettled = None
@@ -139,7 +161,7 @@ class FirstOrder(Run):
         if (
             memory is not None
             and self.method.fixed_step
-            and memory.snapshot.state.slots.shape == slots.shape
+            and memory.snapshot.state.slots.shape == self.state.slots.shape
         ):
             self._recall(memory.snapshot)
 
@@ -299,10 +321,9 @@ class FirstOrder(Run):
             return DivergenceError(text, step, safe)
         text = (
             f"Gradient descent diverged: learning_rate={step:.6g} is too large a step for "
-            f"this data. The largest safe step is {safe:.6g} ({self.method.stable:.3g} / L, "
-            f"L = {curvature:.6g} bounding the curvature of the cost); "
-            f"learning_rate='auto' takes 1 / L = {1 / curvature:.6g}. Use that, or a smaller "
-            f"number, or scale the features, {scaler}."
+            f"this data; {self.method.explain_bound(curvature, 'of the objective')}. "
+            f"learning_rate='auto' takes 1/curvature = {1 / curvature:.6g}. Use that, or a "
+            f"smaller number, or scale the features, {scaler}."
         )
         return DivergenceError(text, step, safe)
 

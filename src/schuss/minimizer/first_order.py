@@ -1,0 +1,189 @@
+"""Gradient descent and its relatives, in chunks of a kernel that keeps the iterates."""
+
+import math
+from time import perf_counter
+
+import numpy as np
+
+from schuss import backends
+from schuss.backends import numpy_
+from schuss.backends.contract import Limits, Trail
+from schuss.constants import (
+    DIFFERENCE_STEP,
+    N_MARKS,
+    WALK_ABOVE,
+    WALK_REVERSALS,
+    WALK_ROUNDING,
+    Counter,
+    Loss,
+    Mark,
+    Solver,
+    Status,
+)
+from schuss.driver import next_chunk
+from schuss.minimizer.inputs import scheduled_rates
+from schuss.minimizer.problem import PROBE, noting
+from schuss.minimizer.run import Run, warn_of_interrupt
+from schuss.solvers.first_order import METHODS, new_rule, new_state
+
+_STOP_REASONS = {
+    Status.CONVERGED: "converged",
+    Status.SMALL_STEP: "converged",
+    Status.SMALL_FALL: "converged",
+    Status.RAN: "max_iter",
+    Status.NONFINITE: "diverged",
+    Status.OVERSHOT: "diverged",
+}
+
+
+class FirstOrder(Run):
+    """A run of a rule that turns gradients into steps."""
+
+    def __init__(self, problem, settings, callback):
+        super().__init__(problem, settings, callback)
+        self.method = METHODS[settings.method]
+        self.solver = self.method.rule
+        self.curvature = problem.curvature()
+        # Learning rates, one or more, or a function of the iteration; whether they come from
+        # the largest curvature met.
+        self.rates, self.automatic = settings.learning_rate, False
+        self.fixed = not isinstance(settings.learning_rate, str)
+        if not self.fixed:
+            self._choose_rate()
+        if problem.compiled is not None:
+            self._kernel, self._target = backends.current().walk, problem.compiled
+        else:
+            # Python's functions cost more than anything that a compiled loop would save.
+            self._kernel, self._target = numpy_.walk, problem.evaluate
+        self.rule = new_rule(Loss.QUADRATIC, self.solver, 0.0, tol=settings.tol)
+        self.limits = Limits(
+            float(settings.xtol), float(settings.ftol), self.automatic, WALK_REVERSALS,
+            WALK_ABOVE, WALK_ROUNDING, DIFFERENCE_STEP,
+        )  # fmt: skip
+        x0 = problem.x0
+        self.state = new_state(self.solver, x0[None, :-1].copy(), x0[-1:].copy())
+        # The last point that was evaluated and is finite.
+        self.last = Trail(np.zeros(problem.n), np.zeros(problem.n), np.zeros(N_MARKS))
+
+    def _choose_rate(self):
+        """What learning_rate="auto" means."""
+        rate = self.method.learning_rate
+        if rate is None and self.curvature is not None:
+            rate = 1 / self.curvature
+        if rate is None:
+            x0 = self.problem.x0
+            norm = np.linalg.norm(self.problem.gradient(x0))
+            rate = PROBE * max(1.0, np.linalg.norm(x0)) / norm if norm > 0 else 1.0
+            if self.solver == Solver.GD:
+                self.solver = Solver.ADAPTIVE
+            self.automatic = self.solver != Solver.ADAPTIVE
+        self.rates = np.array([rate])
+
+    def run(self):
+        max_iter, called = self.settings.max_iter, self.callback.function is not None
+        nit, chunk, status, reason = 0, 100.0, Status.RAN, None
+        try:
+            while status == Status.RAN and nit < max_iter and reason is None:
+                wanted = 1 if called else min(int(chunk), max_iter - nit)
+                started = perf_counter()
+                points, values = self.path.room(nit, wanted)
+                done, status = self._advance(nit, points, values, self.rule)
+                chunk = next_chunk(chunk, len(points), perf_counter() - started)
+                if called and nit and status != Status.NONFINITE:
+                    if self.callback.stops(points[0], float(values[0])) and status == Status.RAN:
+                        # The step from here does not count.
+                        reason, done = "callback", 0
+                nit += done
+            if status == Status.RAN and reason is None:
+                status, reason = self._evaluate_last(nit)
+        except KeyboardInterrupt:
+            # Back to the last point that was evaluated.
+            nit = int(self.last.marks[Mark.POINTS]) - 1
+            if nit < 0:
+                raise
+            status, reason = Status.RAN, "interrupted"
+            warn_of_interrupt(f"{nit} of {max_iter} iterations", "the point reached")
+        return self._finish(nit, Status(status), reason)
+
+    def _advance(self, nit, points, values, rule):
+        rates = self.rates
+        if callable(rates):
+            rates = scheduled_rates(rates, nit, len(points))
+        elif len(rates) > 1:
+            rates = rates[np.minimum(np.arange(nit, nit + len(points)), len(rates) - 1)]
+        counters = self.state.counters
+        counters[Counter.EPOCHS] = 0
+        try:
+            return self._kernel(
+                self._target, self.state, rule, self.limits, self.last, rates, points, values
+            )
+        except Exception as error:
+            x = np.append(self.state.coef[0], self.state.intercept)
+            with noting(nit + int(counters[Counter.EPOCHS]), x):
+                raise error
+
+    def _evaluate_last(self, nit):
+        """Judge the point that the last iteration led to."""
+        points, values = self.path.room(nit, 1)
+        # With this tolerance no step follows.
+        _, status = self._advance(nit, points, values, self.rule._replace(tol=math.inf))
+        if status == Status.NONFINITE:
+            return status, None
+        stops = self.callback.stops(points[0], float(values[0]))
+        if np.abs(self.last.gradient).max() <= self.settings.tol:
+            return Status.CONVERGED, None
+        return Status.RAN, "callback" if stops else None
+
+    def _finish(self, nit, status, reason):
+        problem, (x, gradient, marks) = self.problem, self.last
+        if problem.compiled is not None:
+            evaluations = int(marks[Mark.POINTS])
+            numerical = problem.derivatives == "numerical"
+            problem.nfev += evaluations * (1 + 2 * problem.n * numerical)
+            problem.njev += evaluations
+        if status == Status.NONFINITE:
+            (bad_x,), (bad_value,) = self.path.room(nit, 1)
+            if nit == 0:
+                raise ValueError(f"fun(x0) is {bad_value} now, and was finite before.")
+            nit -= 1
+            grew = bad_value == math.inf or marks[Mark.VALUE] > marks[Mark.FIRST_VALUE]
+            if self.fixed and grew:
+                message = self._oscillates(nit + 1)
+            else:
+                message = self.nonfinite(nit + 1, bad_x, bad_value)
+        elif reason == "interrupted":
+            message = f"Interrupted after {nit} iterations."
+        elif reason == "callback":
+            message = f"Stopped by the callback after {nit} iterations."
+        elif status == Status.OVERSHOT:
+            message = self._oscillates(nit)
+        elif status == Status.RAN:
+            message = self.not_converged(gradient)
+        else:
+            message = self.converged(status, gradient)
+        return self.result(
+            reason or _STOP_REASONS[status], message, nit, x, marks[Mark.VALUE], gradient,
+            learning_rate=self._rate_of(nit),
+        )  # fmt: skip
+
+    def _rate_of(self, nit):
+        """Learning rate of the step that led to an iterate."""
+        if self.automatic or self.solver == Solver.ADAPTIVE:
+            return float(self.state.counters[Counter.STEP])
+        k = max(nit - 1, 0)
+        return float(self.rates(k) if callable(self.rates) else self.rates[: k + 1][-1])
+
+    def _oscillates(self, nit):
+        with np.errstate(all="ignore"):
+            curvature = self.curvature or self.problem.estimated_curvature()
+        text = (
+            f"The iterates oscillate, stopped in iteration {nit}: the learning rate is too large. "
+            f"The step is {self._rate_of(nit):.6g}"
+        )
+        if not (curvature > 0 and math.isfinite(curvature)):
+            return f"{text}; a smaller learning_rate, or 'auto', may do."
+        where = "of the function" if self.curvature else "at x0"
+        return (
+            f"{text}; {self.method.explain_bound(curvature, where)}. "
+            f"learning_rate={1 / curvature:.6g} (1/curvature) would do, or 'auto'."
+        )
