@@ -449,10 +449,14 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         if class_weight is None:
             return sample_weight
         labels = self._label_binarizer.inverse_transform(y)
-        try:
-            factors = compute_sample_weight(class_weight, labels)
-        except ValueError as error:
-            raise ValueError(f"class_weight: {error}") from error
+        if isinstance(class_weight, dict) and labels.ndim == 1:
+            factors = validation.class_factors(class_weight, self.classes_)
+            factors = factors[np.searchsorted(self.classes_, labels)]
+        else:
+            try:
+                factors = compute_sample_weight(class_weight, labels)
+            except ValueError as error:
+                raise ValueError(f"class_weight: {error}") from error
         if sample_weight is None:
             return factors
         return factors * _check_sample_weight(sample_weight, X, dtype=np.float64)

@@ -153,19 +153,7 @@ def check_class_weight(class_weight, classes, codes, sample_weight):
     sample_weight : ndarray of shape (n,) or None
     """
     if isinstance(class_weight, dict):
-        for label, weight in class_weight.items():
-            if not (isinstance(weight, Real) and 0 <= weight < np.inf):
-                raise ValueError(
-                    f"class_weight: the weight of class {label!r} is {weight!r}, expected a "
-                    "finite number of 0 or more."
-                )
-        try:
-            factors = compute_class_weight(class_weight, classes=classes, y=classes)
-        except ValueError as error:
-            raise ValueError(
-                f"class_weight={class_weight!r}: {error}; expected weights by label, of some of "
-                f"{_shown(classes)}. Correct the labels."
-            ) from None
+        factors = class_factors(class_weight, classes)
     else:
         # A class whose rows weigh nothing has the factor inf, which no row shows.
         with np.errstate(divide="ignore"):
@@ -181,6 +169,34 @@ def check_class_weight(class_weight, classes, codes, sample_weight):
             "there is. Give the class of at least one row that counts a weight above 0."
         )
     return factors
+
+
+def class_factors(class_weight, classes):
+    """Return the factor of each class from a dict by label.
+
+    scikit-learn takes text that looks like a number for one, so that "01" is "1", and neither
+    is found. Here a label is itself, or else the number that is written so.
+    """
+    for label, weight in class_weight.items():
+        if not (isinstance(weight, Real) and 0 <= weight < np.inf):
+            raise ValueError(
+                f"class_weight: the weight of class {label!r} is {weight!r}, expected a "
+                "finite number of 0 or more."
+            )
+    labels = [_key(label, class_weight) for label in classes.tolist()]
+    missing = [label for label in labels if label not in class_weight]
+    if missing and len(labels) - len(missing) != len(class_weight):
+        raise ValueError(
+            f"class_weight={class_weight!r}: The classes, {missing}, are not in class_weight; "
+            f"expected weights by label, of some of {_shown(classes)}. Correct the labels."
+        )
+    return np.array([class_weight.get(label, 1.0) for label in labels], np.float64)
+
+
+def _key(label, class_weight):
+    if isinstance(label, str) and label not in class_weight and label.isdecimal():
+        return int(label) if str(int(label)) == label and int(label) in class_weight else label
+    return label
 
 
 def check_lost_classes(classes, weights):

@@ -389,10 +389,13 @@ default="lbfgs"
             return None, X.shape[0]
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
         if self.class_weight is not None:
-            factors = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=self.classes_[codes],
-                sample_weight=weights,
-            )  # fmt: skip
+            if isinstance(self.class_weight, dict):
+                factors = validation.class_factors(self.class_weight, self.classes_)
+            else:
+                factors = compute_class_weight(
+                    self.class_weight, classes=self.classes_, y=self.classes_[codes],
+                    sample_weight=weights,
+                )  # fmt: skip
             weights = weights * factors[codes]
         scaled = validation.check_weights(weights, X, data.real_type(X))
         validation.check_weighted_classes(

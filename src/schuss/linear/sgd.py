@@ -188,6 +188,17 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     'converged'
     """
 
+    def _partial_fit(self, *args, **kwargs):
+        # scikit-learn's look at a dict takes text that looks like a number for one.
+        given = self.class_weight
+        try:
+            if isinstance(given, dict):
+                self._class_weight, self.class_weight = given, None
+            return super()._partial_fit(*args, **kwargs)
+        finally:
+            self.class_weight = given
+            vars(self).pop("_class_weight", None)
+
     def decision_function(self, X):
         """Scores: the second class's, or one score a class.
 
@@ -286,6 +297,10 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     def _encode(self, X, y, sample_weight):
         """X in the type of the coefficients, and the codes of the labels."""
         _, codes = validation.check_labels(y, X.shape[0], self.classes_)
+        if "_class_weight" in vars(self):
+            self._expanded_class_weight = validation.class_factors(
+                self._class_weight, self.classes_
+            )
         fits = vars(self).get("_watchers") is not None
         # Where all weigh nothing, scikit-learn has an error of its own.
         if fits and sample_weight.any() and not sample_weight.all():

@@ -23,7 +23,7 @@ from schuss.constants import (
     Status,
 )
 from schuss.errors import DivergenceError
-from schuss.solvers.run import Progress, Run, Snapshot
+from schuss.solvers.run import ORDER_TYPE, Progress, Run, Snapshot, check_orders
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
 _ORDER_ENTRIES = 1_000_000
@@ -135,6 +135,8 @@ class FirstOrder(Run):
                 "solver='sgd'."
             )
         self.stochastic = batch_size is not None and batch_size < objective.n_rows
+        if self.stochastic and shuffle:
+            check_orders(objective.n_rows)
         self._batch_size = batch_size if self.stochastic else None
         self.automatic = learning_rate == "auto"
         self._seen_curvature = memory.curvature if memory else 0.0
@@ -383,7 +385,7 @@ class FirstOrder(Run):
         """Rows in the order in which each epoch takes them: int32, (epochs, n)."""
         if self._generator is None:
             return None
-        rows = np.arange(self.objective.n_rows, dtype=np.int32)
+        rows = np.arange(self.objective.n_rows, dtype=ORDER_TYPE)
         order = np.tile(rows, (epochs, 1))
         return self._generator.permuted(order, axis=1, out=order)
 

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from schuss.backends.contract import NetworkState
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, N_SLOTS, Counter, Solver, Status
-from schuss.solvers.run import Progress, Run
+from schuss.solvers.run import ORDER_TYPE, Progress, Run, check_orders
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
 _ORDER_ENTRIES = 1_000_000
@@ -103,6 +103,8 @@ class MiniBatches(_NetworkRun):
         self, objective, theta, rule, *, learning_rate, schedule="constant", power_t=0.5, seen=0,
         rows=None, random_state=None, optimiser=None,
     ):  # fmt: skip
+        if rows is not None or random_state is not None:
+            check_orders(objective.n_rows)
         n_slots = 2 if rule.solver == Solver.ADAM else N_SLOTS[Solver.MOMENTUM]
         slots, counters = np.zeros((n_slots, len(theta)), theta.dtype), np.zeros(N_COUNTERS)
         self.rule = rule
@@ -116,7 +118,7 @@ class MiniBatches(_NetworkRun):
         self._rows = rows
         self._n = objective.n_rows if rows is None else len(rows)
         self._generator = random_state
-        self._order = np.arange(self._n, dtype=np.int32)
+        self._order = None if random_state is None else np.arange(self._n, dtype=ORDER_TYPE)
 
     @property
     def longest(self):
@@ -160,12 +162,12 @@ class MiniBatches(_NetworkRun):
         if self._generator is None:
             if self._rows is None:
                 return None
-            return np.ascontiguousarray(np.broadcast_to(self._rows, (epochs, self._n)), np.int32)
-        orders = np.empty((epochs, self._n), np.int32)
+            return np.ascontiguousarray(np.broadcast_to(self._rows, (epochs, self._n)), ORDER_TYPE)
+        orders = np.empty((epochs, self._n), ORDER_TYPE)
         self.objective.backend.shuffle(self._generator, self._order, orders)
         if epochs:
             self._order = orders[-1].copy()
-        return orders if self._rows is None else self._rows.astype(np.int32)[orders]
+        return orders if self._rows is None else self._rows.astype(ORDER_TYPE)[orders]
 
     def _rates(self, epochs):
         rates = np.full(epochs, self.learning_rate)

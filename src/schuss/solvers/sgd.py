@@ -19,7 +19,7 @@ from schuss.constants import (
 from schuss.driver import Plateau
 from schuss.errors import DivergenceError
 from schuss.losses import ROW_LOSSES
-from schuss.solvers.run import Progress, Run
+from schuss.solvers.run import ORDER_TYPE, Progress, Run, check_orders
 
 
 class Start(NamedTuple):
@@ -75,6 +75,7 @@ class SGD(Run):
         coef = np.array([start.coef for start in starts])
         k, d = coef.shape
         n = data.X.shape[0]
+        check_orders(n)
         loss_ = ROW_LOSSES[loss]
         threshold = epsilon if loss_.threshold is None else loss_.threshold
         l1_ratio = {"l2": 0.0, "l1": 1.0, None: 0.0}.get(penalty, l1_ratio)
@@ -113,7 +114,7 @@ class SGD(Run):
             coef,
             np.array(averages, coef.dtype) if self._averaged else np.zeros((k, 0), coef.dtype),
             np.zeros((k, d if self._pace.l1 > 0 else 0), coef.dtype),
-            np.tile(np.arange(n, dtype=np.int32), (k, 1)),
+            np.tile(np.arange(n, dtype=ORDER_TYPE), (k, 1)),
             marks,
         )
         if self._pace.schedule == Schedule.OPTIMAL:
