@@ -310,11 +310,12 @@ def test_divergence_leaves_the_estimator_usable(rows):
     X, y = rows
     model = SigmoidClassifier(max_iter=50, tol=0, warm_start=True).fit(X, y)
     before = model.coef_.copy()
-    with pytest.raises(DivergenceError, match="learning_rate=1000 is too large"):
+    with pytest.raises(DivergenceError, match="learning_rate=1000 is too large") as caught:
         model.set_params(learning_rate=1000.0, loss="log_loss", max_iter=500).fit(X, y)
-    assert model.stop_reason_ == "diverged" and model.converged_ is False
+    assert model.stop_reason_ == "max_iter"
     np.testing.assert_array_equal(model.coef_, before)
-    assert np.isfinite(model.loss_) and np.isfinite(model.history_["loss"]).all()
+    losses = caught.value.history["loss"]
+    assert np.isfinite(losses).all() and losses[-1] > losses[0]
     model.predict_proba(X)
     model.set_params(learning_rate="auto").fit(X, y)
     assert model.stop_reason_ == "max_iter"
@@ -419,16 +420,6 @@ def test_a_fit_that_fails_changes_nothing():
     with pytest.raises(ValueError, match="NaN"):
         fresh.partial_fit(np.full((2, 5), np.nan), [0, 1], classes=[0, 1])
     assert not hasattr(fresh, "classes_")
-
-
-def test_a_trained_model_outlives_a_run_that_diverges():
-    X = np.random.default_rng(0).standard_normal((60, 5))
-    model = SigmoidClassifier(loss="log_loss").fit(X, X[:, 0] > 0)
-    coef = model.coef_.copy()
-    with pytest.raises(DivergenceError):
-        model.set_params(learning_rate=1e300, max_iter=5).fit(X, X[:, 0] > 0)
-    np.testing.assert_array_equal(model.coef_, coef)
-    assert model.stop_reason_ == "diverged" and not model.converged_
 
 
 def test_adam_does_not_call_nonsense_converged():

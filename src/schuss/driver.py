@@ -72,7 +72,7 @@ class Info:
         self._log = log
         self.n_iter = log.n_rows
         self.max_iter = max_iter
-        kernels, others = log.blocks[-1]
+        kernels, others, _ = log.blocks[-1]
         self.loss, self.gradient_norm, self.step = kernels[-1].tolist()
         self.seconds = float(others[-1, 0])
         self.validation_loss = float(others[-1, 1]) if log.validated else None
@@ -152,16 +152,21 @@ def run(
     Returns
     -------
     Outcome
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Where Ctrl-C comes before the first iteration is done.
     """
     begin = solver.snapshot()
     # The mean cost of a stochastic run's first epoch already is that of moving weights.
     first = solver.value() if solver.stochastic and max_iter > 1 else None
     log = _Log(validated=validate is not None)
     watch = _Watch(solver, first) if solver.watched else None
-    reason = None
+    reason = rows = None
     if checkpoint is not None:
-        rows, converged = checkpoint.resume(solver)
-        log.resume(rows)
+        done, converged = checkpoint.resume(solver)
+        log.resume(done)
         reason = "converged" if converged else None
         if watch is not None:
             watch.find(log.columns()["loss"])
@@ -181,10 +186,9 @@ def run(
                 if plateau is not None and not early_stopping:
                     level = plateau.find(rows[:, 0])
                     if level is not None and level + 1 < epochs:
-                        rows = rows[: level + 1]
-                        reason = "interrupted" if reason == "interrupted" else None
                         solver.restore(before)
-                        solver.advance(len(rows))
+                        rows, again = solver.advance(level + 1)
+                        reason = "interrupted" if "interrupted" in (reason, again) else None
                 if watch is not None and (stop := watch.find(rows[:, 0])) is not None:
                     reason, rows = "diverged", rows[: stop + 1]
                 elif level is not None and reason is None and solver.is_settled():
@@ -209,7 +213,11 @@ def run(
                 chunk = next_chunk(chunk, epochs, seconds)
     except KeyboardInterrupt:
         reason = "interrupted"
+        if rows is not None and not log.holds(rows):
+            log.add(rows, math.nan)
     if reason == "interrupted":
+        if not log.n_rows:
+            raise KeyboardInterrupt("before the first iteration")
         warnings.warn(
             f"Training interrupted after {log.n_rows} of {max_iter} iterations; "
             "the weights reached are kept.",
@@ -243,8 +251,8 @@ def _noted_interrupts():
         noted.append(number)
         signal.default_int_handler(number, frame)
 
-    signal.signal(signal.SIGINT, note)
     try:
+        signal.signal(signal.SIGINT, note)
         yield noted
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -346,19 +354,25 @@ class _Watch:
 
 
 class _Log:
-    """History in blocks: columns of the kernels; seconds, validation loss."""
+    """History in blocks: columns of the kernels; seconds, validation loss; rows so far."""
 
     def __init__(self, validated):
         self.validated = validated
         self.blocks = []
-        self.n_rows = 0
         self._begin = self._last = perf_counter()
+
+    @property
+    def n_rows(self):
+        return self.blocks[-1][2] if self.blocks else 0
+
+    def holds(self, rows):
+        """Whether these rows are those added last."""
+        return bool(self.blocks) and self.blocks[-1][0] is rows
 
     def resume(self, rows):
         if rows is not None and len(rows):
             kernels, others = np.split(rows, [len(HISTORY_COLUMNS)], axis=1)
-            self.blocks.append((kernels, others))
-            self.n_rows = len(rows)
+            self.blocks.append((kernels, others, len(rows)))
             # The clock goes on from where it stood.
             self._begin -= float(others[-1, 0])
 
@@ -371,8 +385,7 @@ class _Log:
             others[:, 0] = self._last - self._begin + np.arange(1, m + 1) * (took / m)
             if self.validated:
                 others[:, 1] = validation
-            self.blocks.append((rows, others))
-            self.n_rows += m
+            self.blocks.append((rows, others, self.n_rows + m))
         self._last = now
         return took
 
@@ -380,7 +393,7 @@ class _Log:
         """All of the table, whose columns are contiguous."""
         table = np.empty((len(HISTORY_COLUMNS) + 1 + self.validated, self.n_rows)).T
         if self.blocks:
-            kernels, others = zip(*self.blocks, strict=True)
+            kernels, others, _ = zip(*self.blocks, strict=True)
             np.concatenate(kernels, out=table[:, : len(HISTORY_COLUMNS)])
             np.concatenate(others, out=table[:, len(HISTORY_COLUMNS) :])
         return table

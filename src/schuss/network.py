@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, _check_y, column_or_1d
@@ -24,11 +25,11 @@ from sklearn.utils.validation import _check_sample_weight, _check_y, column_or_1
 from schuss import backends, data, driver, threads, validation
 from schuss.backends.contract import Network, NetworkRule
 from schuss.constants import Hidden, Solver
-from schuss.errors import DivergenceError
 from schuss.losses import NETWORK_OUTPUTS
 from schuss.objective import NetworkObjective
 from schuss.solvers.network import MiniBatches, QuasiNewton
 from schuss.sparse import check_structure
+from schuss.training import atomic_fit, raise_divergence, store_result
 
 _BATCH_SIZE = 200  # the most that "auto" means
 
@@ -53,35 +54,24 @@ class _SchussNetwork:
 
     def _fit(
         self, X, y, sample_weight=None, incremental=False, *, class_weight=None, eval_set=None,
-        callbacks=None, loss=None,
+        callbacks=(), loss=None,
     ):  # fmt: skip
-        before = vars(self).copy()
-        try:
-            return self._learn(
-                X, y, sample_weight, incremental, class_weight, eval_set,
-                validation.check_callbacks(callbacks), loss or self.loss,
-            )  # fmt: skip
-        except DivergenceError:
-            raise
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
-
-    def _learn(self, X, y, sample_weight, incremental, class_weight, eval_set, callbacks, loss):
+        """What `fit` and scikit-learn's `partial_fit` call, on a copy."""
         stochastic = self.solver != "lbfgs"
         early_stopping = self.early_stopping and stochastic
         if early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         sizes = self._hidden_sizes()
         first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        loss, class_weight = self._options(first_pass, loss, class_weight)
         X, y = self._validate_input(X, y, incremental, reset=first_pass)
         initial = data.real_type(X)
         if not stochastic and initial != np.float64:
             # Its line search needs the digits; scikit-learn's weights are float64 here, too.
             X = X.astype(np.float64)
         real = data.real_type(X)
-        sample_weight = self._weigh_classes(class_weight, y, sample_weight, X)
+        if class_weight is not None:
+            sample_weight = self._weigh_classes(class_weight, y, sample_weight, X, incremental)
         weights, exponent = validation.scale_weights(sample_weight, X, real)
         with np.errstate(over="ignore"):
             alpha = float(np.ldexp(self.alpha, exponent))
@@ -89,8 +79,7 @@ class _SchussNetwork:
         self._random_state = check_random_state(self.random_state)
         if first_pass:
             self._initialize(y.reshape(len(y), -1), units, initial)
-            if loss == "squared_error" and hasattr(self, "classes_"):
-                self.out_activation_ = "logistic"
+        self.out_activation_ = self._output(loss)
         self._check_units(units)
         coefs, intercepts = validation.network_weights(self, X.shape[1])
         self.n_outputs_ = units[-1]
@@ -120,7 +109,6 @@ class _SchussNetwork:
                 return checked.value(theta)
 
             if early_stopping:
-                self._early_stopping_attributes()
 
                 def judge():
                     return -self._judge(network, theta, *held_out)
@@ -138,6 +126,7 @@ class _SchussNetwork:
             finally:
                 run.close()
         else:
+            self._begin_records(early_stopping)
             run = self._mini_batches(learnt, theta, alpha, rows, incremental)
             plateau = self._plateau(early_stopping)
             outcome = driver.run(
@@ -146,8 +135,16 @@ class _SchussNetwork:
                 callbacks=callbacks,
             )  # fmt: skip
             self._note_epochs(run, outcome, plateau, early_stopping)
-        self._store(network, theta, run, outcome, incremental, learnt.n_rows)
+        self._store(network, theta, run, outcome, incremental)
         return self
+
+    def _options(self, first_pass, loss, class_weight):
+        """Options of `fit`; where none are given, those of the fit that this one goes on from."""
+        options = {} if first_pass else dict(vars(self).get("_fit_options", {}))
+        given = {"loss": loss, "class_weight": class_weight}
+        options.update({name: value for name, value in given.items() if value is not None})
+        self._fit_options = options
+        return options.get("loss", self.loss), options.get("class_weight")
 
     def _hidden_sizes(self):
         sizes = self.hidden_layer_sizes
@@ -173,9 +170,6 @@ class _SchussNetwork:
         units = tuple(len(coef) for coef in coefs) + (coefs[-1].shape[1],)
         return Network(units, Hidden[self.activation.upper()], output)
 
-    def _weigh_classes(self, class_weight, y, sample_weight, X):
-        return sample_weight
-
     def _check_eval_set(self, eval_set, real):
         def check(X, y):
             return self._validate_input(X, y, True, reset=False)
@@ -198,13 +192,17 @@ class _SchussNetwork:
             )
         return rows, (X[kept], y[kept], None if weights is None else weights[kept])
 
-    def _early_stopping_attributes(self):
-        # Warm starts may come from a fit without early stopping. A fit that fails leaves the
-        # scores there were, so those of this one go into a list of their own.
-        if getattr(self, "validation_scores_", None) is None:
-            self.validation_scores_, self.best_validation_score_ = [], -np.inf
-        else:
-            self.validation_scores_ = list(self.validation_scores_)
+    def _begin_records(self, early_stopping):
+        """What scikit-learn sets at the first fit: a warm start may come from another solver."""
+        records = vars(self)
+        for name in ("best_loss_", "validation_scores_", "best_validation_score_"):
+            records.setdefault(name, None)
+        records.setdefault("loss_curve_", [])
+        records.setdefault("_no_improvement_count", 0)
+        if early_stopping:
+            self.validation_scores_ = list(self.validation_scores_ or ())
+            if self.best_validation_score_ is None:
+                self.best_validation_score_ = -np.inf
 
     def _judge(self, network, theta, X, y, weights):
         """Score of the rows held out; kept for ``validation_scores_``."""
@@ -250,7 +248,7 @@ class _SchussNetwork:
 
     def _note_epochs(self, run, outcome, plateau, early_stopping):
         losses = outcome.history["loss"].tolist()
-        self.loss_curve_ = [*self.loss_curve_, *losses]
+        self.loss_curve_.extend(losses)
         self.t_ = int(run.seen)
         self._optimizer = run.optimiser()
         ended = outcome.stop_reason in ("converged", "early_stopping")
@@ -260,25 +258,11 @@ class _SchussNetwork:
         else:
             self.best_loss_ = plateau.best
 
-    def _store(self, network, theta, run, outcome, incremental, n_rows):
+    def _store(self, network, theta, run, outcome, incremental):
+        raise_divergence(run, outcome)
         self.coefs_, self.intercepts_ = network.split(theta)
-        history = outcome.history
         self.n_iter_ = outcome.n_iter
-        if incremental and "history_" in vars(self):
-            earlier = self.history_
-            if len(earlier["seconds"]):
-                history["seconds"] += earlier["seconds"][-1]
-            history = {
-                name: np.concatenate([earlier[name], column])
-                for name, column in history.items()
-                if name in earlier
-            }
-        self.history_ = history
-        self.loss_ = outcome.loss
-        self.stop_reason_ = outcome.stop_reason
-        self.converged_ = outcome.stop_reason in ("converged", "early_stopping")
-        if outcome.stop_reason == "diverged":
-            raise self._divergence_error(outcome)
+        store_result(self, outcome, append=incremental)
         if isinstance(run, QuasiNewton):
             if run.result is not None:
                 self.n_iter_ = _check_optimize_result("lbfgs", run.result, self.max_iter)
@@ -289,20 +273,6 @@ class _SchussNetwork:
                 ConvergenceWarning,
                 stacklevel=5,
             )
-
-    def _divergence_error(self, outcome):
-        mend = "scale the features, for example with sklearn.preprocessing.StandardScaler"
-        rate = None
-        if self.solver != "lbfgs":
-            rate = float(self.learning_rate_init)
-            mend = f"use a smaller learning_rate_init (now {rate:.6g}), or {mend}"
-        return DivergenceError(
-            f"Training diverged after {outcome.n_iter} whole iterations: Solver produced "
-            "non-finite parameter weights. The input data may contain large values and need to "
-            "be preprocessed. The weights are those of the last iteration in which all was "
-            f"finite; {mend}.",
-            rate,
-        )
 
     def _forward_pass_fast(self, X, check_input=True):
         if check_input:
@@ -347,8 +317,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``; ``validation_loss`` where
         rows are held out. After `partial_fit` of all calls.
     stop_reason_ : str
-        "converged", "max_iter", "early_stopping", "callback", "interrupted" (Ctrl-C), or
-        "diverged".
+        "converged", "max_iter", "early_stopping", "callback" or "interrupted" (Ctrl-C).
     converged_ : bool
 
     Examples
@@ -363,7 +332,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, X, y, sample_weight=None, *, class_weight=None, eval_set=None, callbacks=None,
-        loss="log_loss",
+        loss=None,
     ):  # fmt: skip
         """Train on labelled rows.
 
@@ -375,15 +344,17 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         sample_weight : array-like of shape (n,), optional
             Not negative.
         class_weight : dict, "balanced" or None
-            Factors of the sample weights.
+            Factors of the sample weights. None: none, but with ``warm_start`` as in the fit
+            before; `partial_fit` takes the factors of the last `fit`.
         eval_set : (X, y), optional
             Rows whose loss is recorded after each iteration; with ``early_stopping`` they
             decide when to stop.
         callbacks : callable or list of callables, optional
             See `schuss.callbacks`.
-        loss : {"log_loss", "squared_error"}
+        loss : {"log_loss", "squared_error"}, optional
             "squared_error" is the textbook's: ``1/(2N) sum (a - y)^2`` over sigmoid
-            outputs, one for each class.
+            outputs, one for each class. None: "log_loss", but with ``warm_start`` as in the
+            fit before; `partial_fit` goes on with that of the last `fit`.
 
         Returns
         -------
@@ -393,13 +364,43 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         Raises
         ------
         DivergenceError
-            Where a cost or a weight is not finite; the weights are the last finite ones.
+            Where a cost or a weight is not finite.
         """
-        validation.check_choice(loss, "loss", ("log_loss", "squared_error"))
-        return self._fit(
-            X, y, sample_weight, class_weight=class_weight, eval_set=eval_set,
-            callbacks=callbacks, loss=loss,
-        )  # fmt: skip
+        if loss is not None:
+            validation.check_choice(loss, "loss", ("log_loss", "squared_error"))
+        callbacks = validation.check_callbacks(callbacks)
+        with atomic_fit(self) as work:
+            work._fit(
+                X, y, sample_weight, class_weight=class_weight, eval_set=eval_set,
+                callbacks=callbacks, loss=loss,
+            )  # fmt: skip
+        return self
+
+    @available_if(lambda estimator: estimator._check_solver())
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
+        """Run one epoch over these rows, going on where the last call stopped.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, d)
+        y : array-like of shape (n,) or (n, K)
+        sample_weight : array-like of shape (n,), optional
+        classes : array-like of shape (n_classes,), optional
+            All labels that will come; needed in the first call.
+
+        Returns
+        -------
+        MLPClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        DivergenceError
+            Where a cost or a weight is not finite.
+        """
+        with atomic_fit(self) as work:
+            super(MLPClassifier, work).partial_fit(X, y, sample_weight, classes)
+        return self
 
     def predict_proba(self, X):
         """Probabilities of the classes.
@@ -445,21 +446,36 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
             return y.argmax(axis=1).astype(np.uint8 if y.shape[1] <= 256 else np.int32)
         return y[:, 0].astype(np.uint8) if y.shape[1] == 1 else y.astype(real)
 
-    def _weigh_classes(self, class_weight, y, sample_weight, X):
-        if class_weight is None:
-            return sample_weight
-        labels = self._label_binarizer.inverse_transform(y)
-        if isinstance(class_weight, dict) and labels.ndim == 1:
-            factors = validation.class_factors(class_weight, self.classes_)
-            factors = factors[np.searchsorted(self.classes_, labels)]
-        else:
-            try:
-                factors = compute_sample_weight(class_weight, labels)
-            except ValueError as error:
-                raise ValueError(f"class_weight: {error}") from error
+    def _output(self, loss):
+        several = self._label_binarizer.y_type_ == "multiclass"
+        return "softmax" if several and loss == "log_loss" else "logistic"
+
+    def _weigh_classes(self, class_weight, y, sample_weight, X, incremental):
+        """Sample weights times the factors of the classes; `partial_fit` takes those of `fit`."""
+        several = self._label_binarizer.y_type_ == "multiclass"
+        codes = y.argmax(axis=1)[:, None] if several else y.astype(int)
+        columns = np.arange(codes.shape[1])
+        if not incremental:
+            self._fit_options["factors"] = self._class_factors(class_weight, y, codes)
+        factors = self._fit_options["factors"][columns, codes].prod(axis=1)
         if sample_weight is None:
             return factors
         return factors * _check_sample_weight(sample_weight, X, dtype=np.float64)
+
+    def _class_factors(self, class_weight, y, codes):
+        """A row for each column of codes, with the factor of each code."""
+        labels = self._label_binarizer.inverse_transform(y)
+        if isinstance(class_weight, dict) and labels.ndim == 1:
+            return validation.class_factors(class_weight, self.classes_)[None]
+        try:
+            compute_sample_weight(class_weight, labels)
+            factors = np.ones((codes.shape[1], max(2, len(self.classes_))))
+            for k, column in enumerate(labels.T if labels.ndim == 2 else [labels]):
+                own = class_weight[k] if isinstance(class_weight, list) else class_weight
+                factors[k, codes[:, k]] = compute_sample_weight(own, column)
+        except ValueError as error:
+            raise ValueError(f"class_weight: {error}") from error
+        return factors
 
     def _score_of(self, answers, y, weights):
         answers = answers.ravel() if answers.shape[1] == 1 else answers
@@ -519,9 +535,35 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
         Raises
         ------
         DivergenceError
-            Where a cost or a weight is not finite; the weights are the last finite ones.
+            Where a cost or a weight is not finite.
         """
-        return self._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+        callbacks = validation.check_callbacks(callbacks)
+        with atomic_fit(self) as work:
+            work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
+        return self
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Run one epoch over these rows, going on where the last call stopped.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, d)
+        y : array-like of shape (n,) or (n, K)
+        sample_weight : array-like of shape (n,), optional
+
+        Returns
+        -------
+        MLPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        DivergenceError
+            Where a cost or a weight is not finite.
+        """
+        with atomic_fit(self) as work:
+            super(MLPRegressor, work).partial_fit(X, y, sample_weight)
+        return self
 
     def _validate_input(self, X, y, incremental, reset):
         X, y = _check_pair(self, X, y, reset, numeric=True)
@@ -534,6 +576,9 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
 
     def _targets(self, y, real):
         return y.astype(real)
+
+    def _output(self, loss):
+        return "exp" if loss == "poisson" else "identity"
 
     def _score_of(self, answers, y, weights):
         answers = answers.ravel() if answers.shape[1] == 1 else answers

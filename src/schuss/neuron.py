@@ -23,9 +23,10 @@ from schuss import backends, data, driver, solvers, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.checkpoint import Checkpoint
 from schuss.constants import Activation
-from schuss.errors import whole_or_not
+from schuss.errors import DivergenceError
 from schuss.losses import LOSSES
 from schuss.objective import Objective, predict
+from schuss.training import atomic_fit, raise_divergence, store_result
 
 _SHARED_CONSTRAINTS = {
     "loss": [StrOptions(set(LOSSES))],
@@ -199,10 +200,11 @@ default="gd"
         coef, intercept, outcome.n_iter, outcome.loss, outcome.history, outcome.stop_reason,
         outcome.stop_reason == "converged",
     )  # fmt: skip
-    if outcome.stop_reason == "diverged":
-        error = run.solver.divergence_error()
+    try:
+        raise_divergence(run.solver, outcome)
+    except DivergenceError as error:
         error.result = result
-        raise error
+        raise
     return result
 
 
@@ -347,7 +349,7 @@ class _SigmoidNeuron(BaseEstimator):
             early_stopping=self.early_stopping,
             callbacks=callbacks,
         )
-        self._store(run, outcome, outcome.history)
+        self._store(run, outcome)
         if outcome.stop_reason == "max_iter" and self.tol > 0 and not self.early_stopping:
             last = [self.history_[name][-1] for name in ("loss", "gradient_norm", "step")]
             warnings.warn(
@@ -366,18 +368,10 @@ class _SigmoidNeuron(BaseEstimator):
             )
         again = hasattr(self, "coef_")
         X, y, weights = self._check_input(X, y, sample_weight, known=True, reset=not again)
-        earlier = getattr(self, "history_", None) if again else None
         # Whatever the gradient, an epoch takes its step.
         run = self._start(X, y, weights, again, memory=getattr(self, "_memory", None), tol=0.0)
         outcome = run.advance(1)
-        history = outcome.history
-        if earlier is not None:
-            if len(earlier["seconds"]):
-                history["seconds"] = history["seconds"] + earlier["seconds"][-1]
-            history = {
-                name: np.concatenate([earlier[name], column]) for name, column in history.items()
-            }
-        self._store(run, outcome, history, memory=run.solver.memory())
+        self._store(run, outcome, append=again, memory=run.solver.memory())
 
     def _check_input(self, X, y, sample_weight, *, known, reset=True):
         """X, y as codes or targets, and weights; `known`: whether the classes are."""
@@ -411,21 +405,13 @@ class _SigmoidNeuron(BaseEstimator):
         )  # fmt: skip
         return run
 
-    def _store(self, run, outcome, history, memory=None):
-        # A model that was trained before outlives a run that diverges.
-        keep = outcome.stop_reason == "diverged" and hasattr(self, "coef_")
-        if not (keep and np.size(self.coef_) == run.coef.size):
-            self._store_weights(run.coef, run.intercept)
+    def _store(self, run, outcome, *, append=False, memory=None):
+        raise_divergence(run.solver, outcome)
+        self._store_weights(run.coef, run.intercept)
         self._memory = memory
-        self.n_iter_ = len(history["loss"])
-        self.loss_ = outcome.loss
-        self.stop_reason_ = outcome.stop_reason
-        self.converged_ = outcome.stop_reason in ("converged", "early_stopping")
+        store_result(self, outcome, append=append)
+        self.n_iter_ = len(self.history_["loss"])
         self.learning_rate_ = run.solver.learning_rate
-        # Last of all: it tells `whole_or_not` that there is a result.
-        self.history_ = history
-        if outcome.stop_reason == "diverged":
-            raise run.solver.divergence_error()
 
     def _hold_out(self, X, y, weights):
         """Keep a part of the rows, in the proportions of the classes, for validation."""
@@ -563,8 +549,7 @@ default="gd"
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``; ``validation_loss``,
         after the step, where rows are held out.
     stop_reason_ : str
-        "converged", "max_iter", "early_stopping", "callback", "interrupted" (Ctrl-C), or
-        "diverged".
+        "converged", "max_iter", "early_stopping", "callback" or "interrupted" (Ctrl-C).
     converged_ : bool
     learning_rate_ : float
         The step used; the last one for "adaptive".
@@ -625,6 +610,11 @@ default="gd"
         SigmoidClassifier
             The estimator itself.
 
+        Raises
+        ------
+        DivergenceError
+            Where the step is too large for the data.
+
         Notes
         -----
         The estimator changes only once there is a result: after an error, or Ctrl-C before
@@ -632,7 +622,7 @@ default="gd"
         iterations at once and keeps the weights reached, with a warning and the
         ``stop_reason_`` "interrupted".
         """
-        with whole_or_not(self) as work:
+        with atomic_fit(self) as work:
             work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
         return self
 
@@ -673,7 +663,7 @@ default="gd"
                     f"classes={classes!r} is not the same as on the last call to partial_fit "
                     f"({self.classes_!r}). Pass the same ones, or fit a new estimator."
                 )
-        with whole_or_not(self) as work:
+        with atomic_fit(self) as work:
             if classes is not None:
                 work.classes_ = classes
             work._partial_fit(X, y, sample_weight)
@@ -823,7 +813,7 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         -----
         For what Ctrl-C and errors leave behind see `SigmoidClassifier.fit`.
         """
-        with whole_or_not(self) as work:
+        with atomic_fit(self) as work:
             work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
         return self
 
@@ -842,7 +832,7 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         SigmoidRegressor
             The estimator itself.
         """
-        with whole_or_not(self) as work:
+        with atomic_fit(self) as work:
             work._partial_fit(X, y, sample_weight)
         return self
 

@@ -20,11 +20,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from schuss import backends, data, driver, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.constants import Activation
-from schuss.errors import whole_or_not
 from schuss.linear.weights import scores
 from schuss.losses import LOSSES, MULTINOMIAL
 from schuss.objective import Objective, predict
 from schuss.solvers.second_order import SecondOrder
+from schuss.training import atomic_fit, store_result
 
 # What scikit-learn's users search for and filter by, one for each name of a solver.
 _UNCONVERGED = {
@@ -162,7 +162,7 @@ default="lbfgs"
         """
         callbacks = validation.check_callbacks(callbacks)
         l1_ratio, penalised = self._resolve_penalty()
-        with whole_or_not(self) as work:
+        with atomic_fit(self) as work:
             work._fit(X, y, sample_weight, callbacks, l1_ratio, penalised)
         return self
 
@@ -213,11 +213,7 @@ default="lbfgs"
 
         self.coef_, self.intercept_ = coef, intercept
         self.n_iter_ = np.array([outcome.n_iter], np.int32)
-        self.loss_ = outcome.loss
-        self.stop_reason_ = outcome.stop_reason
-        self.converged_ = outcome.stop_reason == "converged"
-        # Last of all: it tells `whole_or_not` that there is a result.
-        self.history_ = outcome.history
+        store_result(self, outcome)
         if tasks is not None:
             tasks.close()
         if outcome.stop_reason == "diverged":

@@ -5,7 +5,6 @@ these inherit from; what is here lies between the checked input and the fitted a
 """
 
 import warnings
-from contextlib import contextmanager
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,13 +18,14 @@ from schuss.linear.weights import scores
 from schuss.losses import ROW_LOSSES
 from schuss.solvers.sgd import SGD, Start
 from schuss.sparse import as_csr
+from schuss.training import atomic_fit, raise_divergence, store_result
 
 # The range that scikit-learn draws seeds from.
 _MOST = np.iinfo(np.int32).max
 
 
 class _SGD:
-    """What the two classes share: one sweep or several, and what is left of a failed fit."""
+    """What the two classes share: all but the meaning of y."""
 
     def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *,
             callbacks=None):  # fmt: skip
@@ -52,34 +52,21 @@ class _SGD:
         DivergenceError
             Where weights are not finite at the end of an epoch.
         """
-        with self._whole_or_not():
-            self._watchers = validation.check_callbacks(callbacks)
-            if coef_init is not None:
-                coef_init = np.array(coef_init)
-            if intercept_init is not None:
-                intercept_init = np.array(intercept_init)
-            return super().fit(X, y, coef_init, intercept_init, sample_weight)
+        callbacks = validation.check_callbacks(callbacks)
+        if coef_init is not None:
+            coef_init = np.array(coef_init)
+        if intercept_init is not None:
+            intercept_init = np.array(intercept_init)
+        with atomic_fit(self) as work:
+            # How `_sweep` tells, behind scikit-learn's `fit`, that it is one.
+            work._callbacks = callbacks
+            super(_SGD, work).fit(X, y, coef_init, intercept_init, sample_weight)
+            del work._callbacks
+        return self
 
     def _partial_fit(self, X, *args, **kwargs):
         """scikit-learn's, behind `fit` and `partial_fit`: where it first looks at X."""
         return super()._partial_fit(as_csr(X), *args, **kwargs)
-
-    @contextmanager
-    def _whole_or_not(self):
-        """Leave the model as it was, but for the report, where a fit fails."""
-        before = vars(self).copy()
-        try:
-            yield
-        except BaseException:
-            report = vars(self).get("_report")
-            vars(self).clear()
-            vars(self).update(before)
-            if report is not None:
-                self._tell(*report)
-            raise
-        finally:
-            vars(self).pop("_watchers", None)
-            vars(self).pop("_report", None)
 
     def _sweep(
         self, X, y, sample_weight, starts, class_weight, *, alpha, learning_rate, max_iter,
@@ -101,26 +88,20 @@ class _SGD:
             held_out=validation_mask.view(np.uint8) if validation_mask.any() else None,
             n_threads=threads.available(getattr(self, "n_jobs", None)), size=data.size(X),
         )  # fmt: skip
-        # Fits have watchers; calls of partial_fit go on with the history.
-        watchers = vars(self).get("_watchers")
-        earlier = vars(self).get("history_") if watchers is None else None
+        callbacks = vars(self).get("_callbacks", ())
         if self.verbose:
-            watchers = (*(watchers or ()), _callbacks.Print(1.0 / self.verbose))
+            callbacks = (*callbacks, _callbacks.Print(1.0 / self.verbose))
         outcome = driver.run(
-            sweeps, max_iter=max_iter, callbacks=watchers or (),
+            sweeps, max_iter=max_iter, callbacks=callbacks,
             validate=(lambda: sweeps.validation_loss) if self.early_stopping else None,
         )  # fmt: skip
+        # No gradient of all rows is at hand.
         history = {k: v for k, v in outcome.history.items() if k != "gradient_norm"}
-        if earlier is not None and set(earlier) == set(history):
-            if len(earlier["seconds"]):
-                history["seconds"] = history["seconds"] + earlier["seconds"][-1]
-            history = {k: np.concatenate([earlier[k], v]) for k, v in history.items()}
         loss = float(history["loss"][-1]) if len(history["loss"]) else np.nan
-        self._report = history, loss, outcome.stop_reason
-        if outcome.stop_reason == "diverged":
-            raise sweeps.divergence_error()
-        self._tell(*self._report)
-        if outcome.n_iter and not np.isfinite(loss):
+        outcome = outcome._replace(history=history, loss=loss)
+        raise_divergence(sweeps, outcome)
+        store_result(self, outcome, append="_callbacks" not in vars(self))
+        if not np.isfinite(loss):
             warnings.warn(
                 f"The objective came to {loss}: scores or penalties overflow, and the "
                 "model is of no use. Scale the features, for example with "
@@ -129,12 +110,6 @@ class _SGD:
                 stacklevel=2,
             )
         return sweeps
-
-    def _tell(self, history, loss, stop_reason):
-        self.history_ = history
-        self.loss_ = loss
-        self.stop_reason_ = stop_reason
-        self.converged_ = stop_reason in ("converged", "early_stopping")
 
 
 class SGDClassifier(_SGD, linear_model.SGDClassifier):
@@ -164,7 +139,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     loss_ : float
         The last entry of ``history_["loss"]``.
     stop_reason_ : str
-        "converged", "max_iter", "early_stopping", "callback", "interrupted" or "diverged".
+        "converged", "max_iter", "early_stopping", "callback" or "interrupted".
     converged_ : bool
         Whether a stopping rule ended the fit.
 
@@ -187,6 +162,30 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     >>> model.stop_reason_
     'converged'
     """
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Run one epoch over these rows, going on where the last call stopped.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will come; needed in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        DivergenceError
+            Where weights are not finite at the end of the epoch.
+        """
+        with atomic_fit(self) as work:
+            super(SGDClassifier, work).partial_fit(X, y, classes, sample_weight)
+        return self
 
     def _partial_fit(self, *args, **kwargs):
         # scikit-learn's look at a dict takes text that looks like a number for one.
@@ -301,7 +300,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
             self._expanded_class_weight = validation.class_factors(
                 self._class_weight, self.classes_
             )
-        fits = vars(self).get("_watchers") is not None
+        fits = "_callbacks" in vars(self)
         # Where all weigh nothing, scikit-learn has an error of its own.
         if fits and sample_weight.any() and not sample_weight.all():
             weights = np.bincount(codes, weights=sample_weight, minlength=len(self.classes_))
@@ -344,7 +343,7 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     loss_ : float
         The last entry of ``history_["loss"]``.
     stop_reason_ : str
-        "converged", "max_iter", "early_stopping", "callback", "interrupted" or "diverged".
+        "converged", "max_iter", "early_stopping", "callback" or "interrupted".
     converged_ : bool
         Whether a stopping rule ended the fit.
 
@@ -365,6 +364,28 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     >>> bool(abs(model.predict([[4.0]])[0] - 9.0) < 0.1)
     True
     """
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Run one epoch over these rows, going on where the last call stopped.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        DivergenceError
+            Where weights are not finite at the end of the epoch.
+        """
+        with atomic_fit(self) as work:
+            super(SGDRegressor, work).partial_fit(X, y, sample_weight)
+        return self
 
     def _decision_function(self, X):
         """Called by scikit-learn's `predict`."""

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from schuss.backends.contract import NetworkState
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, N_SLOTS, Counter, Solver, Status
+from schuss.errors import DivergenceError
 from schuss.solvers.run import ORDER_TYPE, Progress, Run, check_orders
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
@@ -52,6 +53,7 @@ class _NetworkRun(Run):
 
     # Where it diverges it stays at its last finite state.
     retreats = False
+    _first_rate = None
 
     def __init__(self, objective, state):
         self.objective = objective
@@ -74,6 +76,16 @@ class _NetworkRun(Run):
 
     def is_finite(self):
         return bool(np.isfinite(self._state.theta).all())
+
+    def divergence_error(self):
+        mend = "scale the features, for example with sklearn.preprocessing.StandardScaler"
+        if self._first_rate is not None:
+            mend = f"use a smaller learning_rate_init (now {self._first_rate:.6g}), or {mend}"
+        return DivergenceError(
+            "Training diverged: Solver produced non-finite parameter weights. The input data may "
+            f"contain large values and need to be preprocessed; {mend}.",
+            self._first_rate,
+        )
 
 
 class MiniBatches(_NetworkRun):
@@ -135,6 +147,8 @@ class MiniBatches(_NetworkRun):
         order, rates = self._orders(epochs), self._rates(epochs)
         history = np.empty((epochs, len(HISTORY_COLUMNS)))
         objective, reason = self.objective, None
+        # Ctrl-C may come before the kernel sets it, and it may be an earlier call's.
+        self._state.counters[Counter.EPOCHS] = 0
         try:
             done, status = objective.backend.network_epochs(
                 objective.data, objective.network, self._state, self.rule, rates, order,
