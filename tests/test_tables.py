@@ -59,6 +59,51 @@ def test_compressed_byte_order_mark_windows_lines_and_quotes(csv_file):
     assert read_table(csv_file(gzip.compress(content), "packed.csv")).to_pydict() == expected
 
 
+@pytest.mark.parametrize("blank", ["\n", "\r\n", "\n\n\n", "\ufeff\n\n"])
+@pytest.mark.parametrize("header", ["a,b\n", '"a\n",b\n', "\na,b\n\n"])
+def test_blank_lines_before_the_header(csv_file, blank, header):
+    assert read_table(csv_file(blank + header + "1,x\n\n2,y\n")).to_pydict() == {
+        "a": [1, 2],
+        "b": ["x", "y"],
+    }
+    with pytest.raises(TableError, match="a header but no rows"):
+        read_table(csv_file(blank + header))
+
+
+def test_lines_that_end_in_a_carriage_return_alone(csv_file):
+    path = csv_file('a,b\r1,x\r2,"y\rz"\r')
+    assert read_table(path).to_pydict() == {"a": [1, 2], "b": ["x", "y\rz"]}
+    with pytest.raises(TableError, match=r"line 3: 3 fields, expected 2"):
+        read_table(csv_file("a,b\r1,2\r1,2,3\r"))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_line_break_within_quotes_across_blocks(csv_file, pack):
+    """Arrow reads a mebibyte at a time."""
+    row, filler = b'1,"A\r\nB"\r\n', b"0,filler\r\n"
+    for place in range(len(row) + 1):
+        before = (1 << 20) - place
+        fillers = (before - len(b"n,t\n")) // len(filler) - 1
+        content = b"n,t\n" + filler * fillers
+        content += b"0," + b"x" * (before - len(content) - 4) + b"\r\n" + row + filler * 9
+        table = read_table(csv_file(pack(content)))
+        assert table.num_rows == fillers + 11
+        assert table.column("t")[fillers + 1].as_py() == "A\r\nB", place
+
+
+def test_whole_numbers_beyond_int64(csv_file, tmp_path):
+    labels = [2**63, 2**63 + 1, 5]
+    unsigned = pa.array(labels, pa.uint64())
+    pa.parquet.write_table(pa.table({"x": unsigned, "y": unsigned}), tmp_path / "a.parquet")
+    lines = csv_file("x,y\n" + "".join(f"{label},{label}\n" for label in labels))
+    for path in (lines, tmp_path / "a.parquet"):
+        table = read_table(path, labels=["y"])
+        assert table.column("x").to_pylist() == [float(label) for label in labels]
+        assert target_values(table, "y")[0].tolist() == [str(label) for label in labels]
+        with pytest.raises(TableError, match=r"'x' holds whole numbers beyond 2\*\*53.*--categ"):
+            target_values(table, "x")
+
+
 @pytest.mark.parametrize(("name", "mark"), [("a.tsv", "\t"), ("a.csv", ";")])
 def test_delimiters(csv_file, name, mark):
     path = csv_file(f"a{mark}b\n1{mark}2\n", name)

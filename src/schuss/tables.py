@@ -6,9 +6,11 @@ line of it something is wrong; `TablePreprocessor` also takes any data frame tha
 knows (pandas, Polars, ...) and makes it plain first.
 """
 
+import contextlib
 import csv
 import difflib
 import io
+import itertools
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
+
+from schuss.files import can_be_reopened, open_to_read
 
 try:
     import narwhals as nw
@@ -37,6 +41,9 @@ MISSING_LEVEL = "(missing)"
 
 # Larger numbers overflow when they are squared, as standard deviations do.
 MAX_NUMBER = 1e150
+
+# Larger whole numbers have neighbours that are the same float.
+MAX_WHOLE = 2**53
 
 # Above this share of numbers, a column's other texts are taken for mistakes, not for names.
 NUMBERS_SHARE = 0.5
@@ -59,8 +66,10 @@ class TableError(ValueError):
 # ----- reading ----------------------------------------------------------------------
 
 
-def read_table(path, *, text=(), numbers=(), delimiter=None):
+def read_table(path, *, text=(), numbers=(), labels=(), delimiter=None):
     """Read a CSV or Parquet file as a table of plain columns.
+
+    A pipe or a device is read once, into memory.
 
     Parameters
     ----------
@@ -72,6 +81,9 @@ def read_table(path, *, text=(), numbers=(), delimiter=None):
     numbers : collection of str
         Columns in which anything but a number is an error. The others are numbers where
         all their values are.
+    labels : collection of str
+        Columns whose values must stay distinct: whole numbers beyond int64 stay text there, where
+        others become the nearest float.
     delimiter : str, optional
         Between the fields of a CSV file; a comma, or a tab where the name says ``.tsv``.
 
@@ -85,24 +97,35 @@ def read_table(path, *, text=(), numbers=(), delimiter=None):
         Names the file and line, what was found and what was expected.
     """
     path = Path(path)
-    magic = _first_bytes(path)
+    magic, content = _first_bytes(path)
     if magic == PARQUET_MAGIC:
-        try:
-            table = pa.parquet.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            raise TableError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
-        _refuse_duplicates(path, table.column_names)
-        _refuse_no_rows(path, table)
-        return _plain_table(table, text, numbers, partial(_where_in_parquet, path))
-    return _read_csv(_CSVFile(path, magic, delimiter), text, numbers)
+        table = _read_parquet(path, content)
+        plain = partial(_plain_table, table, where=partial(_where_by_row, path))
+    else:
+        plain = partial(_read_csv, _CSVFile(path, magic, content, delimiter))
+    table = plain(text=text, numbers=numbers)
+    large = [name for name in table.column_names if name in labels and _is_large(table[name])]
+    return plain(text=[*text, *large], numbers=numbers) if large else table
+
+
+def _read_parquet(path, content):
+    try:
+        table = pa.parquet.read_table(path if content is None else pa.BufferReader(content))
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
+    _refuse_duplicates(path, table.column_names)
+    _refuse_no_rows(path, table)
+    return table
 
 
 def _first_bytes(path):
+    """Return the first bytes of a file, and the whole content where it can be read only once."""
     if path.is_dir():
         raise TableError(f"{path}: a folder; expected a CSV or Parquet file")
     try:
-        with open(path, "rb") as file:
-            magic = file.read(4)
+        with open_to_read(path) as file:
+            content = None if can_be_reopened(path) else file.read()
+            magic = file.read(4) if content is None else content[:4]
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
         hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
@@ -111,7 +134,7 @@ def _first_bytes(path):
         raise TableError(f"{path}: cannot be read ({error.strerror})") from None
     if not magic:
         raise TableError(f"{path}: the file is empty; expected a header line and rows")
-    return magic
+    return magic, content
 
 
 def _names_beside(path):
@@ -124,18 +147,26 @@ def _names_beside(path):
 class _CSVFile:
     """A CSV file that can be read again, line by line, to say where a fault lies."""
 
-    def __init__(self, path, magic, delimiter):
+    def __init__(self, path, magic, content, delimiter):
         self.path = path
+        self.content = content  # None where the file can be opened again
         self.compression = "gzip" if magic.startswith(b"\x1f\x8b") else None
         self.delimiter = delimiter or ("\t" if ".tsv" in path.suffixes else ",")
 
     def open(self):
-        return pa.input_stream(str(self.path), compression=self.compression)
+        source = str(self.path) if self.content is None else pa.py_buffer(self.content)
+        return pa.input_stream(source, compression=self.compression)
+
+    def raw_lines(self):
+        """Yield the lines as bytes; LF, CR LF and CR alone end one."""
+        with self.open() as stream:
+            for line in io.BufferedReader(stream):
+                yield from line.splitlines(keepends=True)
 
     def lines(self):
         """Yield the decoded lines; bytes that are not UTF-8 are an error that says where."""
-        with self.open() as stream:
-            for number, line in enumerate(io.BufferedReader(stream), start=1):
+        with contextlib.closing(self.raw_lines()) as raw_lines:
+            for number, line in enumerate(raw_lines, start=1):
                 try:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
@@ -151,43 +182,70 @@ class _CSVFile:
                     ) from None
 
     def rows(self):
-        """Yield (number of the line in which it begins, fields) for the rows that are not blank."""
+        """Yield (first line, fields, last line) for the rows that are not blank."""
         reader = csv.reader(self.lines(), delimiter=self.delimiter)
         first_line = 1
         try:
             for fields in reader:
                 if fields:
-                    yield first_line, fields
+                    yield first_line, fields, reader.line_num
                 first_line = reader.line_num + 1
         except csv.Error as error:
             raise TableError(f"{self.path}, line {first_line}: {error}") from None
 
     def where(self, row):
         """Say where data row `row`, counted from 0, is."""
-        for index, (line, _) in enumerate(self.rows()):
+        for index, (line, *_) in enumerate(self.rows()):
             if index == row + 1:
                 return f"{self.path}, line {line}"
         return f"{self.path}, row {row + 1}"
 
     def refuse_ragged(self):
+        """Return the number of rows below the header, all with as many fields."""
+        n_rows = 0
         rows = self.rows()
         expected = len(next(rows)[1])
-        for line, fields in rows:
+        for line, fields, _ in rows:
             if len(fields) != expected:
                 found = f"{len(fields)} field" + "s" * (len(fields) != 1)
                 raise TableError(
                     f"{self.path}, line {line}: {found}, expected {expected} as in the header"
                 )
+            n_rows += 1
+        return n_rows
+
+
+class _Blocks(io.RawIOBase):
+    """A stream without its first lines, read in blocks that Arrow may parse one by one.
+
+    Arrow drops the line feed of a CR LF within quotes that lies across two blocks, so a carriage
+    return at the end of a block begins the next one.
+    """
+
+    def __init__(self, stream, n_skipped):
+        self._stream = stream
+        self._held = b""
+        while n_skipped and (skipped := len(stream.read(min(n_skipped, 1 << 20)))):
+            n_skipped -= skipped
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        size = max(size, 2) if size >= 0 else size
+        block = self._held + self._stream.read(size - len(self._held) if size >= 0 else None)
+        self._held = b"\r" if len(block) > 1 and block.endswith(b"\r") else b""
+        return block[: len(block) - len(self._held)]
 
 
 def _read_csv(file, text, numbers):
     try:
-        names = _header(file)
-        table = _parse_csv(file, names, text)
+        names, n_bytes = _header(file)
+        table = _parse_csv(file, names, n_bytes, text)
         # Arrow would rewrite dates and times; as names their own text is what counts.
         dates = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
         if dates:
-            table = _parse_csv(file, names, [*text, *dates])
+            table = _parse_csv(file, names, n_bytes, [*text, *dates])
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"{file.path}: cannot be read ({_one_line(error)})") from None
     _refuse_no_rows(file.path, table)
@@ -195,26 +253,29 @@ def _read_csv(file, text, numbers):
 
 
 def _header(file):
+    """Return the names of the columns, and the number of bytes up to the end of their line."""
     first = next(file.rows(), None)
     if first is None:
         raise TableError(f"{file.path}: only blank lines; expected a header line and rows")
-    names = [name.strip() for name in first[1]]
+    line, fields, last_line = first
+    names = [name.strip() for name in fields]
     for place, name in enumerate(names, start=1):
         if not name:
             raise TableError(
-                f"{file.path}, line {first[0]}: column {place} of {len(names)} has no name; give "
+                f"{file.path}, line {line}: column {place} of {len(names)} has no name; give "
                 "it one, or write the file without a data frame's index (to_csv(index=False))"
             )
-    _refuse_duplicates(f"{file.path}, line {first[0]}", names)
-    return names
+    _refuse_duplicates(f"{file.path}, line {line}", names)
+    with contextlib.closing(file.raw_lines()) as raw_lines:
+        return names, sum(map(len, itertools.islice(raw_lines, last_line)))
 
 
-def _parse_csv(file, names, text):
+def _parse_csv(file, names, n_bytes, text):
     with file.open() as stream:
         try:
             table = pa.csv.read_csv(
-                stream,
-                read_options=pa.csv.ReadOptions(column_names=names, skip_rows_after_names=1),
+                _Blocks(stream, n_bytes),
+                read_options=pa.csv.ReadOptions(column_names=names),
                 parse_options=pa.csv.ParseOptions(
                     delimiter=file.delimiter, newlines_in_values=True
                 ),
@@ -226,7 +287,8 @@ def _parse_csv(file, names, text):
             )
         except pa.ArrowInvalid:
             # Arrow says what is wrong, but not where.
-            file.refuse_ragged()
+            if file.refuse_ragged() == 0:
+                return pa.table({name: pa.nulls(0) for name in names})
             raise
     if any(pa.types.is_binary(field.type) for field in table.schema):
         for _ in file.lines():
@@ -248,16 +310,18 @@ def locate(path, row, *, delimiter=None):
     Returns
     -------
     str
-        Such as ``data.csv, line 7``.
+        Such as ``data.csv, line 7``; the row, where the file cannot be read again.
     """
     path = Path(path)
-    magic = _first_bytes(path)
+    if not can_be_reopened(path):
+        return _where_by_row(path, row)
+    magic, content = _first_bytes(path)
     if magic == PARQUET_MAGIC:
-        return _where_in_parquet(path, row)
-    return _CSVFile(path, magic, delimiter).where(row)
+        return _where_by_row(path, row)
+    return _CSVFile(path, magic, content, delimiter).where(row)
 
 
-def _where_in_parquet(path, row):
+def _where_by_row(path, row):
     return f"{path}, row {row + 1}"
 
 
@@ -301,7 +365,7 @@ def _plain_column(name, column, as_text, as_number, where):
     if pa.types.is_boolean(kind) or pa.types.is_signed_integer(kind):
         return column
     if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        return _plain_floats(name, column.cast(pa.float64()), where)
+        return _plain_floats(name, column.cast(pa.float64(), safe=False), where)
     if pa.types.is_temporal(kind):
         column = column.cast(pa.string())
     elif not _is_text(kind):
@@ -325,6 +389,14 @@ def _plain_column(name, column, as_text, as_number, where):
             f"number{others}. Mend it or leave the field empty{mend}"
         )
     return column
+
+
+def _is_large(column):
+    """Say whether a column holds whole numbers that are not told apart as floats."""
+    if not pa.types.is_floating(column.type):
+        return False
+    values = column.drop_null().to_numpy()
+    return bool(np.any(np.abs(values) > MAX_WHOLE) and np.all(values == np.floor(values)))
 
 
 def _is_text(kind):
@@ -404,6 +476,11 @@ def target_values(table, name, source="the table"):
     rows = np.flatnonzero(column.is_valid().to_numpy())
     if not len(rows):
         raise TableError(f"{source}: the target {name!r} has no values")
+    if _is_large(column):
+        raise TableError(
+            f"{source}: the target {name!r} holds whole numbers beyond 2**53, of which several are "
+            f"the same as floats; expected classes: take it as text (--categorical {name})"
+        )
     values = column.drop_null()
     if _is_text(values.type):
         values = np.asarray(values.to_pylist())

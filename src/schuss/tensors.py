@@ -17,7 +17,7 @@ import stat
 
 import numpy as np
 
-from schuss.files import write_whole
+from schuss.files import open_to_read, write_whole
 
 __all__ = ["TensorFileError", "read", "write"]
 
@@ -112,7 +112,7 @@ def read(path, kind, version):
         Whatever is wrong with the file.
     """
     try:
-        with open(path, "rb") as file:
+        with open_to_read(path) as file:
             return _read(path, file, kind, version)
     except OSError as error:
         raise TensorFileError(f"{path}: cannot be read ({error.strerror or error})") from None
