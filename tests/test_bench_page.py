@@ -162,7 +162,7 @@ def test_a_tiny_run_measures_every_section(monkeypatch):
         2, 1, 2, 2, 1
     ]  # fmt: skip
     assert len(told) == told[0][1] == 8
-    assert not suite.failed({**found, "fits": []})
+    assert not suite.failures({**found, "fits": []})
     for section in ("kernels", "rows", "features", "threads"):
         for result in suite.results(found, section):
             by_name = {row.library: row for row in result.rows}
@@ -190,6 +190,8 @@ def test_the_command(monkeypatch, tmp_path, content):
 
     # A library in it was refused.
     assert shown.exit_code == for_programs.exit_code == 1
+    for result in (shown, for_programs):
+        assert "warning: torch on 20000x100 refused: the weights differ" in result.stderr
     assert "× NumPy" in shown.stdout and "glum" in shown.stdout
     assert out.read_text().startswith("<!DOCTYPE html>")
     assert json.loads(for_programs.stdout)["seconds"] == 12.0

@@ -1,7 +1,9 @@
 """The command line: what it prints, writes, refuses, and its exit codes."""
 
 import csv
+import errno
 import gzip
+import io
 import json
 import os
 import signal
@@ -318,6 +320,18 @@ def test_evaluate_names_a_class_it_has_not_learnt(run, tmp_path, model):
     assert refused(run("evaluate", model, path, "--target", "lable"), "Did you mean 'label'?")
 
 
+def test_labels_beyond_int64_stay_distinct(run):
+    labels = [2**63 + 1, 2**63 + 2, 3 * 2**70]
+    rows = "".join(f"{i % 3},{labels[i % 3]}\n" for i in range(60))
+    Path("ids.csv").write_text("a,y\n" + rows)
+    report = json.loads(run("train", "ids.csv", "--target", "y", "--json").stdout)
+    assert report["classes"] == sorted(map(str, labels))
+    predicted = rows_of(run("predict", "ids.schuss.safetensors", "ids.csv", "--no-proba").stdout)
+    assert [int(row[0]) for row in predicted[1:4]] == labels
+    result = run("evaluate", "ids.schuss.safetensors", "ids.csv", "--json")
+    assert json.loads(result.stdout)["metrics"]["accuracy"] > 0.6
+
+
 def test_classes_of_text_that_look_like_numbers(run, tmp_path):
     rows = "".join(f"{i},{'1' if i % 2 else 'x'}\n" for i in range(40))
     Path("mixed.csv").write_text("a,y\n" + rows)
@@ -402,15 +416,32 @@ def test_bad_options(run, data, option, words):
 
 
 def test_other_files_are_not_overwritten_unless_forced(run, data):
-    arguments = ("train", data, "--target", "label", "--out", data)
-    before = data.read_bytes()
-    assert refused(run(*arguments), "exists and is not a model of schuss", "--force")
-    assert data.read_bytes() == before
     Path("old").write_text("old")
     arguments = ("train", data, "--target", "label", "-q", "--out", "old")
+    assert refused(run(*arguments), "exists and is not a model of schuss", "--force")
+    assert Path("old").read_text() == "old"
     assert run(*arguments, "--force").exit_code == 0
     assert run(*arguments).exit_code == 0  # a model may be replaced by one
     schuss.load("old")
+
+
+def test_the_data_are_not_replaced_by_their_model(run, data):
+    before = data.read_bytes()
+    Path("link").symlink_to(data)
+    for out in (data, "link"):
+        result = run("train", data, "--target", "label", "--out", out, "--force")
+        assert refused(result, f"--out {out}: the same file as {data}")
+    assert data.read_bytes() == before
+
+
+def test_read_only_files_are_kept(run, data, model):
+    for name in ("p.csv", "m"):
+        Path(name).write_text("kept")
+        Path(name).chmod(0o444)
+    assert refused(run("predict", model, data, "--out", "p.csv"), "p.csv: the file is read-only")
+    result = run("train", data, "--target", "label", "--out", "m", "--force")
+    assert refused(result, "m: the file is read-only")
+    assert Path("p.csv").read_text() == Path("m").read_text() == "kept"
 
 
 def test_models_without_preprocessing_and_other_outputs(run, data, model):
@@ -481,7 +512,167 @@ def test_as_a_process(data):
     assert done.stderr.startswith("schuss: error: ") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+# ----- standard streams, pipes and devices --------------------------------------------
+
+posix = pytest.mark.skipif(os.name == "nt", reason="pipes and devices of POSIX")
+
+
+def shell(script, **environment):
+    """Run a line of the shell, in which `$schuss` is the command line."""
+    environment = os.environ | {"schuss": f"{sys.executable} -m schuss"} | environment
+    command = ["bash", "-c", f"set -o pipefail; {script}"]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+@pytest.fixture
+def large(run, data, model):
+    """Rows whose predictions are more than one write to a pipe takes."""
+    pyarrow.csv.write_csv(make_table(3000), "large.csv")
+    return f"$schuss predict {model} large.csv"
+
+
+@posix
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["predict", "json", "info", "--help", "--version"])
+def test_a_full_disk_is_an_error(large, command, unbuffered):
+    command = {"predict": large, "json": f"{large} --json"}.get(command, f"$schuss {command}")
+    done = shell(f"{command} > /dev/full", PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode == 2
+    assert done.stderr == "schuss: error: stdout: No space left on device\n"
+
+
+class Short(io.RawIOBase):
+    """Takes a part of what it is given, as a disk that is nearly full and a slow pipe do."""
+
+    def __init__(self, room):
+        self.taken, self.room = bytearray(), room
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        part = bytes(data[: min(1000, self.room - len(self.taken))])
+        if not part:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.taken += part
+        return len(part)
+
+
+def test_short_writes_are_continued(large, model, monkeypatch):
+    from schuss.cli import main
+
+    expected = shell(large).stdout.encode()
+    assert len(expected) > 66_000
+    arguments = ["predict", str(model), "large.csv"]
+    for room, code in ((10**9, 0), (66_000, 2)):
+        raw = Short(room)
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, write_through=True))
+        assert main(arguments) == code
+        assert raw.taken == expected[:room]
+
+
+@posix
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_a_reader_that_has_had_enough_ends_it_quietly(large, option, unbuffered):
+    done = shell(f"{large} {option} | head -n 1", PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode == 141 and done.stderr == "" and done.stdout.count("\n") == 1
+
+
+@posix
+def test_closed_streams(large, data):
+    done = shell(f"{large} >&-")
+    assert done.returncode == 2
+    assert done.stderr == "schuss: error: stdout: Bad file descriptor\n"
+    # What is written is no place for messages, nor is it needed that somebody hears them.
+    train = f"$schuss train {data} --target label --max-iter 2"
+    assert shell(f"{train} -q --out a >&- 2>&- <&-").returncode == 0
+    assert len(schuss.load("a").steps) == 2
+    for where in ("2>&-", "2>/dev/full"):
+        assert shell(f"{train} --no-save --json {where}").returncode == 0
+
+
+@posix
+def test_pipes_and_devices_are_read_and_written(run, data, model, tmp_path):
+    expected = run("predict", model, data).stdout
+    for command in (
+        f"cat {data} | $schuss predict {model} - --out -",
+        f"gzip -c {data} | $schuss predict {model} /dev/stdin --out /dev/stdout",
+        f"$schuss predict - <(cat {data}) --out /dev/fd/7 < {model} 7> seven; cat seven",
+        f"mkfifo in out; (cat {data} > in &); ($schuss predict {model} in --out out &); cat out",
+    ):
+        done = shell(command)
+        assert (done.stdout, done.stderr) == (expected, ""), command
+    # What stdout is redirected to is added to, not replaced.
+    shell(f"echo before > log; $schuss predict {model} {data} --out /dev/stdout >> log")
+    assert Path("log").read_text() == "before\n" + expected
+    shell(f"$schuss train - --target label --drop share -q --out - < {data} > piped")
+    assert run("predict", "piped", data).stdout == expected
+    table = "mkfifo t; (cat t.parquet > t &); $schuss evaluate"
+    pyarrow.parquet.write_table(make_table(), "t.parquet")
+    assert "accuracy" in shell(f"{table} {model} t").stdout
+    assert {"in", "out", "t"} == {path.name for path in tmp_path.iterdir() if path.is_fifo()}
+
+
+def test_results_that_would_be_mixed_are_refused(run, data, model):
+    result = run("train", data, "--target", "label", "--out", "-")
+    assert refused(result, "--out /dev/stdout: the report is printed there, too; add --quiet")
+    assert run("predict", model, data, "--json", "--out", "-").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("predict", "absent", "data.csv"), "absent: cannot be read"),
+        (("train", "data.csv", "--target", "nolabel"), "no column 'nolabel'"),
+        (("train", "data.csv", "--learning-rate", "fast"), "'fast'; expected a number"),
+        (("train", "data.csv", "--no-such-option"), "--no-such-option"),
+        (("evaluate",), "Missing argument"),
+        (("tarin",), "tarin"),
+    ],
+)
+def test_errors_as_json(run, data, arguments, words):
+    result = run(*arguments, "--json")
+    assert result.exit_code == 2
+    assert list(json.loads(result.stdout)) == ["error"]
+    assert words in json.loads(result.stdout)["error"]
+    assert result.stderr and "Traceback" not in result.stderr
+
+
+def test_json_knows_no_infinity(capsys):
+    from schuss import _commands
+
+    values = {"a": [1.5, float("inf")], "b": np.array([np.nan, 2]), "c": (np.float32("-inf"), "é")}
+    _commands._print_json(values)
+    shown = capsys.readouterr().out
+    assert json.loads(shown, parse_constant=pytest.fail) == {
+        "a": [1.5, None],
+        "b": [None, 2.0],
+        "c": [None, "é"],
+    }
+
+
+def test_a_console_that_does_not_know_the_letters(run, tmp_path):
+    rows = "".join(f"{i % 10},{'дом' if i % 10 > 4 else '😀'}\n" for i in range(60))
+    Path("f.csv").write_text("a,место\n" + rows, encoding="utf-8")
+
+    def run_cp1252(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "schuss", *arguments],
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert b"\\u0434" in run_cp1252("train", "f.csv", "--target", "место", "--out", "m")
+    report = json.loads(run_cp1252("evaluate", "m", "f.csv", "--json").decode("cp1252"))
+    assert report["classes"] == ["дом", "😀"] and report["target"] == "место"
+    assert "дом" in run_cp1252("predict", "m", "f.csv").decode("utf-8")
+
+
+@posix
 def test_ctrl_c_keeps_what_was_reached(data, tmp_path):
     pyarrow.csv.write_csv(make_table(20_000), data)
     # Says when training has begun, which is when Ctrl-C is to come.

@@ -1,12 +1,13 @@
 """The commands of the console script ``schuss``.
 
-Results go to stdout; notes, progress and errors to stderr. What takes long to import is
-imported by the commands that need it, so that ``schuss --help`` is quick.
+Results go to stdout; notes, progress and errors to stderr. With ``--json`` stdout always holds one
+JSON document: the results or ``{"error": ...}``, which stderr tells in words, too. What takes long
+to import is imported by the commands that need it, so that ``schuss --help`` is quick.
 """
 
 import contextlib
 import json
-import os
+import math
 import sys
 import time
 import warnings
@@ -16,6 +17,8 @@ from typing import Annotated
 
 import typer
 
+from schuss.cli import OUTPUT_CLOSED
+from schuss.files import STDIN, STDOUT, descriptor
 from schuss.losses import LOSSES
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -33,22 +36,52 @@ SAMPLE_TARGET = "diagnosis"
 Loss = StrEnum("Loss", {name: name for name in LOSSES})
 
 
+# Of click, or of typer's own copy of it.
+_UsageError = typer.BadParameter.__base__
+
+
+def refuse(error, as_json):
+    """Tell of an error that ends a command, and return the exit code."""
+    interrupted = isinstance(error, KeyboardInterrupt)
+    text = "interrupted" if interrupted else _message(error)
+    _note("error", text, "bold red")
+    if as_json:
+        _print_error(text)
+    return INTERRUPTED if interrupted else BAD_INPUT
+
+
+def _print_error(text):
+    # Where stdout takes nothing, the error may be just that.
+    with contextlib.suppress(OSError):
+        _print_json({"error": text})
+        sys.stdout.flush()
+
+
 class _Commands(typer.core.TyperGroup):
     """Turns errors of use into one message and an exit code, without a traceback."""
 
+    def make_context(self, info_name, args, *rest, **extra):
+        self._as_json = "--json" in args
+        with self._refusals():
+            return super().make_context(info_name, args, *rest, **extra)
+
     def invoke(self, ctx):
-        try:
+        with self._refusals():
             return super().invoke(ctx)
+
+    @contextlib.contextmanager
+    def _refusals(self):
+        try:
+            yield
         except BrokenPipeError:
-            # Who reads has had enough, as `head` does. Python would complain at its exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
-        except (ValueError, OSError, ImportError, ArithmeticError) as error:
-            _note("error", _message(error), "bold red")
-            raise typer.Exit(BAD_INPUT) from None
-        except KeyboardInterrupt:
-            _note("error", "interrupted", "bold red")
-            raise typer.Exit(INTERRUPTED) from None
+            # Who reads has had enough, as `head` does.
+            raise typer.Exit(OUTPUT_CLOSED) from None
+        except _UsageError as error:
+            if self._as_json:
+                _print_error(error.format_message())
+            raise
+        except (ValueError, OSError, ImportError, ArithmeticError, KeyboardInterrupt) as error:
+            raise typer.Exit(refuse(error, self._as_json)) from None
 
 
 app = typer.Typer(
@@ -63,12 +96,30 @@ app = typer.Typer(
 
 # ----- options that several commands have ----------------------------------------------
 
+
+def _input(name):
+    return STDIN if name == "-" else Path(name)
+
+
+def _output(name):
+    return STDOUT if name == "-" else Path(name)
+
+
 ModelFile = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A model that [bold]schuss train[/] saved.")
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="A model that [bold]schuss train[/] saved; -: stdin.",
+        parser=_input,
+    ),
 ]
 DataFile = Annotated[
     Path,
-    typer.Argument(metavar="FILE", help="CSV (also .csv.gz) or Parquet, with a header line."),
+    typer.Argument(
+        metavar="FILE",
+        help="CSV (also .csv.gz) or Parquet, with a header line; -: stdin.",
+        parser=_input,
+    ),
 ]
 
 
@@ -128,9 +179,10 @@ def train(
         Path | None,
         typer.Argument(
             metavar="FILE",
-            help="CSV (also .csv.gz) or Parquet, with a header line. Without one: the breast "
-            "cancer data that scikit-learn ships.",
+            help="CSV (also .csv.gz) or Parquet, with a header line; -: stdin. Without one: the "
+            "breast cancer data that scikit-learn ships.",
             show_default=False,
+            parser=_input,
         ),
     ] = None,
     target: Annotated[
@@ -261,10 +313,11 @@ def train(
         Path | None,
         _option(
             _OUTPUT,
-            f"Where to save the model. [dim]\\[default: the data's name with {MODEL_SUFFIX}, in "
-            "this folder][/]",
+            f"Where to save the model; -: stdout. [dim]\\[default: the data's name with "
+            f"{MODEL_SUFFIX}, in this folder][/]",
             metavar="MODEL",
             show_default=False,
+            parser=_output,
         ),
     ] = None,
     no_save: Annotated[bool, _option(_OUTPUT, "Save no model.", "--no-save")] = False,
@@ -297,6 +350,10 @@ def train(
     step = _learning_rate(learning_rate)
     name = file or Path(SAMPLE)
     out = None if no_save else _model_path(out, name, force)
+    if out and descriptor(out) == 1 and (as_json or not quiet):
+        raise ValueError(
+            f"--out {out}: the report is printed there, too; add --quiet without --json"
+        )
 
     started = time.perf_counter()
     table, target = _training_table(file, target, _names(categorical), delimiter, quiet)
@@ -375,8 +432,9 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where to write, .csv or .parquet. [dim]\\[default: CSV to stdout][/]",
+            help="Where to write, .csv or .parquet; -: stdout. [dim]\\[default: CSV to stdout][/]",
             show_default=False,
+            parser=_output,
         ),
     ] = None,
     proba: Annotated[
@@ -395,14 +453,14 @@ def predict(
     """
     from schuss.files import check_writable
 
+    if out and descriptor(out) == 1:
+        if as_json:
+            raise ValueError(f"--out {out}: JSON is printed there, too; choose another")
+        out = None
     if out:
         _check_output_suffix(out)
         check_writable(out)
-        for path in (file, model):
-            if out.exists() and path.exists() and out.samefile(path):
-                raise FileExistsError(
-                    f"--out {out}: the same file as {path}, which it would replace; choose another"
-                )
+        _refuse_same(out, file, model)
     preprocessor, estimator = _load_pipeline(model)
     table = _read_for(preprocessor, file, delimiter)
     with _naming(file):
@@ -412,11 +470,11 @@ def predict(
     if proba and classes is not None:
         for label, column in zip(classes, estimator.predict_proba(X).T, strict=True):
             columns[f"probability_{label}"] = column
+    if out or not as_json:
+        _write_table(columns, out)
     if as_json:
         document = {"model": str(model), "file": str(file), "rows": X.shape[0]}
         _print_json(document | {key: column.tolist() for key, column in columns.items()})
-    if out or not as_json:
-        _write_table(columns, out)
 
 
 @app.command()
@@ -641,7 +699,8 @@ def _training_table(file, target, categorical, delimiter, quiet):
                 f"target {SAMPLE_TARGET}",
             )
         return _sample_table(), target or SAMPLE_TARGET
-    table = read_table(file, text=categorical or (), delimiter=delimiter)
+    labels = () if target is None else (target,)
+    table = read_table(file, text=categorical or (), labels=labels, delimiter=delimiter)
     if target is None:
         raise TableError(
             f"{file}: which column is to be learnt? Name it with --target. "
@@ -806,7 +865,8 @@ def bench(
 
     Every library shows that it does the same work before it is timed, and they take
     turns. PyTorch, JAX, glum and others take part where they are installed:
-    pip install "schuss\\[peers]".
+    pip install "schuss\\[peers]". The exit code is 1 where one of them fails, or is
+    refused for other work; the rest is timed all the same.
 
     [bold]Example[/]
 
@@ -836,7 +896,10 @@ def bench(
             _console(width=200).print(table)
         if report:
             _note("report", str(report), "bold green")
-    if suite.failed(content):
+    failures = suite.failures(content)
+    for name, task, note in failures:
+        _note("warning", f"{name} on {task} {note}")
+    if failures:
         raise typer.Exit(1)
 
 
@@ -965,11 +1028,21 @@ def _model_path(out, data, force):
             stem = Path(stem).stem
         out = Path(stem + MODEL_SUFFIX)
     check_writable(out)
-    if out.is_file() and out.stat().st_size and not force and not is_model_file(out):
+    _refuse_same(out, data)
+    is_replaced = descriptor(out) is None and out.is_file() and out.stat().st_size
+    if is_replaced and not force and not is_model_file(out):
         raise FileExistsError(
             f"{out}: exists and is not a model of schuss; choose another --out, or --force"
         )
     return out
+
+
+def _refuse_same(out, *inputs):
+    for path in inputs:
+        if out.is_file() and path.exists() and out.samefile(path):
+            raise FileExistsError(
+                f"--out {out}: the same file as {path}, which it would replace; choose another"
+            )
 
 
 def _check_plot(path):
@@ -1000,7 +1073,7 @@ def _draw_descent(result, function, path):
 
 
 def _check_output_suffix(out):
-    if out.exists() and not out.is_file():
+    if descriptor(out) is not None or (out.exists() and not out.is_file()):
         return
     if out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {out}: expected a name that ends in .csv or .parquet")
@@ -1039,7 +1112,21 @@ def _print_report(report, as_json, quiet=False):
 
 
 def _print_json(values):
-    typer.echo(json.dumps(values, indent=2, ensure_ascii=False, default=str))
+    """Print one JSON document; null stands for NaN and infinities, which JSON does not know."""
+    # Escapes are understood whatever the encoding of the console or log.
+    ascii_only = (sys.stdout.encoding or "utf-8").lower().replace("_", "-") != "utf-8"
+    text = json.dumps(_finite(values), indent=2, ensure_ascii=ascii_only, default=str)
+    sys.stdout.write(f"{text}\n")
+
+
+def _finite(value):
+    if hasattr(value, "tolist"):  # an array or a number of NumPy
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _console(**settings):

@@ -162,11 +162,13 @@ def fits_table(found: list[Result]) -> Table:
     return lines
 
 
-def failed(content: dict[str, Any]) -> bool:
-    """Whether a library did not do the work that was asked for."""
-    return any(
-        row.failed
+def failures(content: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Library, problem and reason, for each library that did not do the work asked for."""
+    found = [
+        (row.library, result.task, row.note)
         for section in ("kernels", "fits", "rows", "features", "threads")
         for result in results(content, section)
         for row in result.rows
-    )
+        if row.failed
+    ]
+    return list(dict.fromkeys(found))
