@@ -430,6 +430,7 @@ CHANGES = [
     (_in_model("attributes", "n_features_in_", "3"), "n_features_in_='3'"),
     (_in_model("attributes", "feature_names_in_", _strings("a", "b")), "feature_names_in_"),
     (_in_model("attributes", "history_", [1]), "history_"),
+    (_in_model("attributes", "history_", {"items": [["loss", {"tensor": "0.coef_"}]]}), "history_"),
 ]
 
 
@@ -468,11 +469,36 @@ def test_changed_files_are_refused(saved, change, message):
             .update(y_type_="binary"),
             "3 outputs for 3 classes, which are binary",
         ),
+        (
+            lambda t, d: d["models"][0]["attributes"]["_label_binarizer"]["model"]["attributes"]
+            .update(sparse_input_=True),
+            "sparse_input_=True",
+        ),
     ],
 )  # fmt: skip
 def test_changed_networks_are_refused(tmp_path, X, change, message):
     path = tmp_path / "model"
     schuss.save(MLPClassifier((4,), random_state=0, max_iter=2).fit(X, np.arange(60) % 3), path)
+    rewrite(path, change)
+    with pytest.raises(ModelFileError, match=message):
+        schuss.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_tensor("0._average_coef", np.ones((3, 2))), "_average_coef is"),
+        (_tensor("0._average_intercept", 1.0), "_average_intercept is"),
+        (lambda t, d: d["models"][0]["attributes"].pop("_standard_coef"), "_standard_coef"),
+        (_in_model("attributes", "t_", {"float": "nan"}), "t_=nan"),
+        (_in_model("parameters", "average", False), "attribute '_"),
+    ],
+)
+def test_changed_averages_are_refused(tmp_path, X, change, message):
+    path = tmp_path / "model"
+    # Not yet in use, so that each array is one of its own.
+    model = SGDClassifier(average=1000, tol=None, max_iter=2, random_state=0)
+    schuss.save(model.fit(X, np.arange(60) % 3), path)
     rewrite(path, change)
     with pytest.raises(ModelFileError, match=message):
         schuss.load(path)

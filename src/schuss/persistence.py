@@ -335,9 +335,10 @@ def _check_linear(model):
     one = n_outputs == 1
     _check_array("coef_", model.coef_, (n_outputs, n_features), *[(n_features,)] * one)
     _check_array("intercept_", model.intercept_, (n_outputs,), *[()] * one)
-    for name in _private(model):
-        if hasattr(model, name):
-            like = np.asarray(model.coef_ if name.endswith("coef") else model.intercept_)
+    averages = _private(model)
+    if any(hasattr(model, name) for name in averages):
+        for name in averages:
+            like = np.atleast_1d(model.coef_ if name.endswith("coef") else model.intercept_)
             _check_array(name, getattr(model, name), like.shape, *[(like.size,)] * one)
     _check_training(model)
 
@@ -371,8 +372,13 @@ def _check_network(model):
 
 def _check_binarizer(model):
     _check_classes(model)
-    if model.y_type_ not in ("binary", "multiclass", "multilabel-indicator"):
+    several = model.y_type_ == "multilabel-indicator"
+    if not (several or model.y_type_ in ("binary", "multiclass")):
         raise ValueError(f"y_type_={model.y_type_!r}")
+    if not isinstance(model.sparse_input_, bool) or model.sparse_input_ > several:
+        raise ValueError(
+            f"sparse_input_={model.sparse_input_!r} of labels that are {model.y_type_}"
+        )
 
 
 def _check_preprocessor(model):
@@ -419,11 +425,13 @@ def _check_training(model):
     if not (isinstance(t, int | float) and 0 <= t < math.inf):
         raise ValueError(f"t_={t!r}")
     history = getattr(model, "history_", {})
-    if not isinstance(history, dict) or len({np.shape(column) for column in history.values()}) > 1:
-        raise ValueError("history_ is no dict of vectors of one length")
-    for column in history.values():
-        if not isinstance(column, np.ndarray) or column.ndim != 1 or column.dtype.kind != "f":
-            raise ValueError("history_ is no dict of vectors of one length")
+    columns = list(history.values()) if isinstance(history, dict) else [None]
+    if (
+        not all(isinstance(column, np.ndarray) and column.dtype.kind == "f" for column in columns)
+        or len({column.shape for column in columns}) > 1
+        or (columns and (columns[0].ndim != 1 or not {"loss", "seconds"} <= history.keys()))
+    ):
+        raise ValueError("history_ is no dict of vectors of one length, with loss and seconds")
 
 
 def _check_array(name, array, *shapes):
