@@ -336,6 +336,15 @@ def test_warm_starts_go_from_any_state_to_any_other(digits):
             assert len(model.history_["loss"]) == model.n_iter_ == 2
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_a_loss_that_is_changed_takes_effect_at_the_next_fit():
+    X = np.random.default_rng(0).random((50, 3))
+    model = MLPRegressor(hidden_layer_sizes=(3,), max_iter=3, warm_start=True, random_state=0)
+    before = model.fit(X, X[:, 0]).predict(X)
+    np.testing.assert_array_equal(model.set_params(loss="poisson").predict(X), before)
+    assert (model.fit(X, X[:, 0]).predict(X) > 0).all() and model.out_activation_ == "exp"
+
+
 def test_class_weight_is_a_sample_weight(digits):
     X, y = digits[0], (digits[1] == 3).astype(int)
     factors = {0: 0.5, 1: 3.0}

@@ -333,3 +333,49 @@ def test_histories_of_one_table_do_not_meet():
     assert model.partial_fit(X, y).history_["loss"][:3].tolist() == [0, 0, 0]
     del model.history_
     assert model.partial_fit(X, y).n_iter_ == 1
+
+
+KINDS = {
+    "text": np.array(["low", "middle", "top"]),
+    "digits as text": np.array(["1", "10", "2"]),
+    "objects": np.array(["low", "middle", "top"], dtype=object),
+    "two objects": np.array(["no", "yes"], dtype=object),
+    "Booleans": np.array([False, True]),
+    "uint8": np.array([0, 100, 200], np.uint8),
+    "uint64": np.array([1, 2**63, 2**64 - 1], np.uint64),
+    "float32": np.array([-1, 0, 1], np.float32),
+}
+CLASSIFIERS = {
+    "LogisticRegression": lambda: LogisticRegression(),
+    "SigmoidClassifier": lambda: SigmoidClassifier(
+        max_iter=20, early_stopping=True, random_state=0
+    ),
+    "SGDClassifier": lambda: SGDClassifier(max_iter=5, early_stopping=True, random_state=0),
+    "MLPClassifier": lambda: MLPClassifier((4,), max_iter=5, early_stopping=True, random_state=0),
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.filterwarnings("ignore:Maximum number of iteration")
+def test_predictions_have_the_type_of_the_labels(name, kind, method):
+    classes = KINDS[kind]
+    X = np.random.default_rng(0).standard_normal((120, 3))
+    codes = np.digitize(X[:, 0], [-0.5, 0.5][: len(classes) - 1])
+
+    def model(labels):
+        model = CLASSIFIERS[name]()
+        if method == "fit":
+            return model.fit(X, labels[codes])
+        model.set_params(early_stopping=False)
+        # A list of text, which says nothing about the type of the labels.
+        return model.partial_fit(X, labels[codes], classes=labels.tolist())
+
+    if method == "partial_fit" and (name == "LogisticRegression" or classes.dtype.kind in "uf"):
+        pytest.skip("no partial_fit, or another type in the list")
+    ours, coded = model(classes), model(np.arange(len(classes)))
+    predictions = ours.predict(X)
+    assert predictions.dtype == ours.classes_.dtype == classes.dtype
+    np.testing.assert_array_equal(predictions, classes[coded.predict(X)])
+    assert getattr(ours, "validation_scores_", None) == getattr(coded, "validation_scores_", None)

@@ -166,7 +166,7 @@ class _SchussNetwork:
             )
 
     def _network(self, coefs, loss):
-        output = NETWORK_OUTPUTS[self.out_activation_, loss or self.loss]
+        output = NETWORK_OUTPUTS[self.out_activation_, loss]
         units = tuple(len(coef) for coef in coefs) + (coefs[-1].shape[1],)
         return Network(units, Hidden[self.activation.upper()], output)
 
@@ -281,7 +281,9 @@ class _SchussNetwork:
         real = np.result_type(data.real_type(X), *coefs, *intercepts)
         if data.real_type(X) != real:
             X = X.astype(real)
-        network = self._network(coefs, None)
+        # Answers are the same for every loss of the output; the parameter may have changed.
+        loss = next(loss for output, loss in NETWORK_OUTPUTS if output == self.out_activation_)
+        network = self._network(coefs, loss)
         theta = np.concatenate([a.ravel() for a in (*coefs, *intercepts)], dtype=real)
         return self._answers(X, network, theta)
 
@@ -438,6 +440,8 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
                     f"`y` has classes not in `self.classes_`. `self.classes_` has "
                     f"{self.classes_}. 'y' has {classes}."
                 )
+        if y.ndim == 1:
+            self.classes_ = self._label_binarizer.classes_ = validation.own_type(self.classes_, y)
         return X, self._label_binarizer.transform(y).astype(bool)
 
     def _targets(self, y, real):

@@ -111,7 +111,13 @@ def check_labels(y, n_rows, classes=None, name="y"):
         classes, codes = _encode(y)
     else:
         codes = _encode_known(y, classes, name)
+        classes = own_type(classes, y)
     return classes, codes.astype(_code_type(len(classes)), copy=False)
+
+
+def own_type(classes, y):
+    """Classes as predictions shall have them: scikit-learn makes text of objects."""
+    return classes.astype(object, copy=False) if y.dtype == object else classes
 
 
 def check_classes(classes, seen):

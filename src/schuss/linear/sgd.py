@@ -295,7 +295,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
 
     def _encode(self, X, y, sample_weight):
         """X in the type of the coefficients, and the codes of the labels."""
-        _, codes = validation.check_labels(y, X.shape[0], self.classes_)
+        self.classes_, codes = validation.check_labels(y, X.shape[0], self.classes_)
         if "_class_weight" in vars(self):
             self._expanded_class_weight = validation.class_factors(
                 self._class_weight, self.classes_
