@@ -13,9 +13,10 @@ import pytest
 import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
-from schuss import DivergenceError, SigmoidClassifier, driver, train
+from schuss import DivergenceError, SigmoidClassifier, train
 from schuss.callbacks import Callback, Print, TargetLoss, TimeLimit
 from schuss.solvers.first_order import FirstOrder
+from schuss.solvers.run import Plateau
 
 SOLVERS = ["gd", "momentum", "nesterov", "adaptive", "adam", "sgd"]
 
@@ -70,12 +71,12 @@ def test_divergence_is_decided_by_rows_not_chunks(rows):
 
 
 def test_plateau():
-    plateau = driver.Plateau(tol=0.1, patience=3)
+    plateau = Plateau(tol=0.1, patience=3)
     assert plateau.find(np.array([1.0, 0.5, 0.45, 0.44])) is None
     assert plateau.find(np.array([0.42, 0.0])) == 0
-    steady = driver.Plateau(tol=0.1, patience=3)
+    steady = Plateau(tol=0.1, patience=3)
     assert steady.find(np.linspace(5, 0, 20)) is None
-    assert driver.Plateau(tol=0.0, patience=2).find(np.array([1.0, 2.0, 0.5, 3.0, 3.0])) == 4
+    assert Plateau(tol=0.0, patience=2).find(np.array([1.0, 2.0, 0.5, 3.0, 3.0])) == 4
 
 
 def test_callbacks_see_the_run_and_stop_it(rows):
@@ -224,11 +225,11 @@ def test_a_plateau_that_is_none_leaves_no_trace(tmp_path):
 
 
 def test_plateau_gives_patience_again():
-    plateau = driver.Plateau(tol=0.1, patience=3)
+    plateau = Plateau(tol=0.1, patience=3)
     values = np.ones(9)
     assert plateau.find(values) == 3
     assert plateau.find(values) == 2
-    left = driver.Plateau(tol=0.1, patience=3)
+    left = Plateau(tol=0.1, patience=3)
     left.recall(values)  # stops at 3 and 6, then two more
     assert left.find(values) == 0
 

@@ -1,5 +1,6 @@
 """What `import schuss` does to the process, and what it leaves alone."""
 
+import ast
 import json
 import os
 import re
@@ -94,3 +95,15 @@ def test_the_reference_has_every_public_name():
 def test_the_package_is_typed():
     files = {path.name for path in Path(schuss.__file__).parent.iterdir()}
     assert {"py.typed", "__init__.pyi"} <= files
+
+
+def test_solvers_know_only_the_floors_below_them():
+    """The arrays of a run go down, never up: see the floors in CONTRIBUTING.md."""
+    below = {"backends", "constants", "data", "errors", "losses", "objective", "solvers",
+             "sparse", "threads", "validation"}  # fmt: skip
+    for path in (Path(schuss.__file__).parent / "solvers").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.module.startswith("schuss"):
+                continue
+            inside = node.module.split(".")[1:2] or [alias.name for alias in node.names]
+            assert set(inside) <= below, f"{path.name} imports {inside}"

@@ -90,35 +90,6 @@ class Info:
         return self._log.columns()
 
 
-class Plateau:
-    """Stop where the best value has not improved by `tol` for `patience` iterations.
-
-    A run that goes on after such a stop is given the same patience again. `best` and
-    `waited` are those of an earlier run that this one continues.
-    """
-
-    def __init__(self, tol, patience, best=math.inf, waited=0):
-        self._tol = tol
-        self._patience = patience
-        self.best = best
-        self.waited = waited
-
-    def find(self, values):
-        """Index of the value at which to stop, or None."""
-        for i, value in enumerate(values.tolist()):
-            self.waited = self.waited + 1 if value > self.best - self._tol else 0
-            self.best = min(self.best, value)
-            if self.waited >= self._patience:
-                self.waited = 0
-                return i
-        return None
-
-    def recall(self, values):
-        """Take up the values of a run that went on after all of them."""
-        while (stop := self.find(values)) is not None:
-            values = values[stop + 1 :]
-
-
 def run(
     solver, *, max_iter, plateau=None, validate=None, early_stopping=False, callbacks=(),
     checkpoint=None, judge=None,

@@ -28,6 +28,7 @@ from schuss.constants import Hidden, Solver
 from schuss.losses import NETWORK_OUTPUTS
 from schuss.objective import NetworkObjective
 from schuss.solvers.network import MiniBatches, QuasiNewton
+from schuss.solvers.run import Plateau
 from schuss.sparse import check_structure
 from schuss.training import atomic_fit, raise_divergence, store_result
 
@@ -241,7 +242,7 @@ class _SchussNetwork:
     def _plateau(self, early_stopping):
         """scikit-learn's rule, which goes on counting where a fit goes on."""
         best = self.best_loss_ if not early_stopping else -self.best_validation_score_
-        return driver.Plateau(
+        return Plateau(
             self.tol, self.n_iter_no_change + 1, math.inf if best is None else best,
             self._no_improvement_count,
         )  # fmt: skip

@@ -26,6 +26,7 @@ from schuss.constants import Activation
 from schuss.errors import DivergenceError
 from schuss.losses import LOSSES
 from schuss.objective import Objective, predict
+from schuss.solvers.run import Plateau
 from schuss.training import atomic_fit, raise_divergence, store_result
 
 _SHARED_CONSTRAINTS = {
@@ -280,7 +281,7 @@ class _Run:
 
         plateau = None
         if patience is not None and (early_stopping or self.solver.stochastic):
-            plateau = driver.Plateau(self.tol, patience)
+            plateau = Plateau(self.tol, patience)
         return driver.run(
             self.solver, max_iter=max_iter, plateau=plateau, validate=validate,
             early_stopping=early_stopping, callbacks=callbacks, checkpoint=checkpoint,

@@ -1,5 +1,6 @@
 """A run of a solver, as `driver.run` advances it."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,35 @@ class Snapshot(NamedTuple):
 
     state: State
     generator: dict | None  # state of the bit generator behind the rows' order
+
+
+class Plateau:
+    """Stop where the best value has not improved by `tol` for `patience` iterations.
+
+    A run that goes on after such a stop is given the same patience again. `best` and
+    `waited` are those of an earlier run that this one continues.
+    """
+
+    def __init__(self, tol, patience, best=math.inf, waited=0):
+        self._tol = tol
+        self._patience = patience
+        self.best = best
+        self.waited = waited
+
+    def find(self, values):
+        """Index of the value at which to stop, or None."""
+        for i, value in enumerate(values.tolist()):
+            self.waited = self.waited + 1 if value > self.best - self._tol else 0
+            self.best = min(self.best, value)
+            if self.waited >= self._patience:
+                self.waited = 0
+                return i
+        return None
+
+    def recall(self, values):
+        """Take up the values of a run that went on after all of them."""
+        while (stop := self.find(values)) is not None:
+            values = values[stop + 1 :]
 
 
 class Run:

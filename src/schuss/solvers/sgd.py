@@ -16,10 +16,9 @@ from schuss.constants import (
     Status,
     SweepMark,
 )
-from schuss.driver import Plateau
 from schuss.errors import DivergenceError
 from schuss.losses import ROW_LOSSES
-from schuss.solvers.run import ORDER_TYPE, Progress, Run, check_orders
+from schuss.solvers.run import ORDER_TYPE, Plateau, Progress, Run, check_orders
 
 
 class Start(NamedTuple):
