@@ -498,6 +498,38 @@ def test_ctrl_c_ends_a_compiled_loop():
     assert done.stdout.split() == ["interrupted", "True", "[", "True]"], done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("method", ["gd", "newton", "grid"])
+def test_ctrl_c_is_not_lost_in_a_function_in_c(method):
+    code = f"""
+        import ctypes, signal, warnings
+        import numpy as np, schuss
+        from scipy import LowLevelCallable
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        warnings.simplefilter("ignore")
+        calls = []
+        @ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)
+        def value(x):
+            calls.append(x)
+            if len(calls) == 1000:
+                signal.raise_signal(signal.SIGINT)
+            return (x - 2) ** 2
+        settings = dict(bounds=(0, 1), n_points=100_000) if {method!r} == "grid" else dict(
+            learning_rate=1e-5, tol=0)
+        result = schuss.minimize(LowLevelCallable(value), 8.0, method={method!r}, **settings)
+        print(result.stop_reason, len(calls), result.nit, result.path.min())
+        print(np.allclose(result.path_fun, (result.path[:, 0] - 2) ** 2))
+        print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300
+    )
+    assert done.stderr == "", done.stderr
+    reason, calls, nit, least, right, restored = done.stdout.split()
+    assert (reason, right, restored) == ("interrupted", "True", "True")
+    assert int(calls) < 10_000 and int(nit) < 9_999
+    assert float(least) >= 0 if method == "grid" else float(least) > 2
+
+
 def test_ctrl_c_in_a_python_function_keeps_the_path():
     def fun(x):
         if x < 4:

@@ -146,7 +146,7 @@ def run(
     best = (math.inf, None)
     chunk = min(max(1.0, _FIRST_CHUNK_SECONDS / solver.seconds_estimate), _LONGEST_FIRST_CHUNK)
     try:
-        with _noted_interrupts() as interrupts:
+        with noted_interrupts() as interrupts:
             while reason is None and log.n_rows < max_iter:
                 epochs = _chunk_length(chunk, solver, log.n_rows, max_iter, callbacks, validate)
                 before = solver.snapshot() if plateau is not None else None
@@ -204,10 +204,11 @@ def run(
 
 
 @contextmanager
-def _noted_interrupts():
+def noted_interrupts(postponed=False):
     """A list that has an item once Ctrl-C was pressed.
 
-    A KeyboardInterrupt is lost where it meets a callback from C, as while Numba compiles.
+    A KeyboardInterrupt is lost where it meets a callback from C, as while Numba compiles; where
+    such a callback returns numbers, raising is `postponed` to Ctrl-C pressed again.
     Handlers that are not Python's own are left in place.
     """
     noted = []
@@ -220,7 +221,8 @@ def _noted_interrupts():
 
     def note(number, frame):
         noted.append(number)
-        signal.default_int_handler(number, frame)
+        if not postponed or len(noted) > 1:
+            signal.default_int_handler(number, frame)
 
     try:
         signal.signal(signal.SIGINT, note)

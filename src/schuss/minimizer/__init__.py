@@ -123,7 +123,9 @@ def minimize(
         axes = grid_axes(bounds, n_points)
         if x0 is None:
             x0 = [axis[0] for axis in axes] if len(axes) > 1 else axes[0][0]
-        return search_grid(Problem(fun, x0, args, jac, hess), axes, callback)
+        problem = Problem(fun, x0, args, jac, hess)
+        with problem.noted_interrupts():
+            return search_grid(problem, axes, callback)
     if bounds is not None:
         raise ValueError(
             f"method={method!r} takes no bounds. Use method='grid', or "
@@ -133,7 +135,9 @@ def minimize(
     problem = Problem(fun, x0, args, jac, hess)
     problem.check_start()
     settings = Settings(method, learning_rate, max_iter, tol, xtol, ftol, keep_path)
-    return (Newton if method == "newton" else FirstOrder)(problem, settings, callback).run()
+    run = (Newton if method == "newton" else FirstOrder)(problem, settings, callback)
+    with problem.noted_interrupts():
+        return run.run()
 
 
 gd, momentum, nesterov, adam, adaptive, newton, grid = (

@@ -81,7 +81,9 @@ class FirstOrder(Run):
 
     def run(self):
         max_iter, called = self.settings.max_iter, self.callback.function is not None
-        nit, chunk, status, reason = 0, 100.0, Status.RAN, None
+        nit, status, reason = 0, Status.RAN, None
+        # Functions in C may be slow, and only between chunks is Ctrl-C seen.
+        chunk = 1.0 if self.problem.in_c else 100.0
         try:
             while status == Status.RAN and nit < max_iter and reason is None:
                 wanted = 1 if called else min(int(chunk), max_iter - nit)
@@ -89,6 +91,8 @@ class FirstOrder(Run):
                 points, values = self.path.room(nit, wanted)
                 done, status = self._advance(nit, points, values, self.rule)
                 chunk = next_chunk(chunk, len(points), perf_counter() - started)
+                if self.problem.interrupts:
+                    raise KeyboardInterrupt
                 if called and nit and status != Status.NONFINITE:
                     if self.callback.stops(points[0], float(values[0])) and status == Status.RAN:
                         # The step from here does not count.

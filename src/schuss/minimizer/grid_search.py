@@ -61,22 +61,25 @@ def search_grid(problem, axes, callback):
     problem.start = None
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
     values = np.full(len(points), np.nan)
-    reason, k = "converged", 0
+    reason, done = "converged", 0
     try:
         if problem.polynomial is not None and callback.function is None:
-            values[:], k = problem.polynomial(points[:, 0]), len(points) - 1
+            values[:], done = problem.polynomial(points[:, 0]), len(points)
             problem.nfev += len(points)
         else:
             for k, x in enumerate(points):
                 with noting(k, x), np.errstate(all="ignore"):
                     values[k] = problem.value(x)
+                done = k + 1
                 if callback.stops(x, values[k]):
                     reason = "callback"
                     break
     except KeyboardInterrupt:
+        if not done:
+            raise
         reason = "interrupted"
-        warn_of_interrupt(f"{k} of {len(points)} points", "the best of them")
-    values, points = values[: k + 1], points[: k + 1]
+        warn_of_interrupt(f"{done} of {len(points)} points", "the best of them")
+    values, points = values[:done], points[:done]
     finite = np.isfinite(values)
     if not finite.any():
         raise ValueError(

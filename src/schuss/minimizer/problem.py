@@ -3,6 +3,7 @@
 import math
 import re
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 from scipy import LowLevelCallable
@@ -10,6 +11,7 @@ from scipy import LowLevelCallable
 from schuss.backends.calls import c_function
 from schuss.backends.contract import Function
 from schuss.constants import DIFFERENCE_STEP
+from schuss.driver import noted_interrupts
 from schuss.minimizer.compiled import compiled_function, low_level
 from schuss.minimizer.inputs import as_array, as_number, check_x0
 from schuss.minimizer.polynomials import as_polynomial, curvature_bound
@@ -35,10 +37,14 @@ class Problem:
     polynomial : Polynomial or None
     compiled : Function or None
         What a kernel can call.
+    in_c : bool
+        Whether `fun` or `jac` is a function in C.
     derivatives : str
         "exact", "given" or "numerical".
     nfev, njev, nhev : int
         Evaluations.
+    interrupts : sequence
+        Has an item once Ctrl-C was pressed while functions in C, which lose it, ran.
     """
 
     def __init__(self, fun, x0, args, jac, hess):
@@ -52,7 +58,9 @@ class Problem:
         self._hess = hess
         self._both = self._scheme = None
         self.fault = None
+        self.interrupts = ()
         fun, jac = low_level(fun), low_level(jac)
+        self.in_c = isinstance(fun, LowLevelCallable) or isinstance(jac, LowLevelCallable)
         self.compiled = None
         if self.polynomial is not None:
             self._set_polynomial(jac, hess)
@@ -149,6 +157,15 @@ class Problem:
             return self.fault
         return "the gradient is not finite" if math.isfinite(value) else f"fun returned {value}"
 
+    @contextmanager
+    def noted_interrupts(self):
+        """Note Ctrl-C in `interrupts` for as long as this lasts, if functions are in C."""
+        if not self.in_c:
+            yield
+            return
+        with noted_interrupts(postponed=True) as self.interrupts:
+            yield
+
     def check_start(self):
         """Refuse a start that is no start; warn once of a gradient that is not fun's."""
         with np.errstate(all="ignore"), noting(0, self.x0):
@@ -210,7 +227,16 @@ class Problem:
         if isinstance(function, LowLevelCallable):
             pair = (function, None) if part == "value" else (None, function)
             compiled = compiled_function(*pair, self.n)
-            return c_function(compiled, part)
+            call_c = c_function(compiled, part)
+
+            def call(x):
+                result = call_c(x)
+                if self.interrupts:
+                    self.interrupts = ()
+                    raise KeyboardInterrupt
+                return result
+
+            return call
         if not callable(function):
             raise TypeError(f"{name}={function!r}: expected a callable.")
         nothing = np.full({"value": (), "gradient": self.n, "Hessian": 2 * (self.n,)}[part], np.nan)
