@@ -184,6 +184,19 @@ def test_networks_with_several_targets_and_labels(tmp_path, X):
             assert_equal_values(model.predict_proba(X), loaded.predict_proba(X), "proba")
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("class_weight", [{0: 2.0, 1: 1.0, 2: 0.5}, "balanced"], ids=str)
+def test_networks_go_on_with_the_options_of_their_fit(tmp_path, X, class_weight):
+    y = np.arange(len(X)) ** 2 % 3
+    # Steps too short to be seen: what remains is the loss of the same weights.
+    model = MLPClassifier((4,), random_state=0, max_iter=3, learning_rate_init=1e-300)
+    model.fit(X, y, loss="squared_error", class_weight=class_weight)
+    schuss.save(model, tmp_path / "model")
+    loaded = schuss.load(tmp_path / "model").partial_fit(X, y)
+    assert loaded.loss_ == pytest.approx(model.partial_fit(X, y).loss_, rel=1e-12)
+    assert loaded.loss_ != pytest.approx(clone(model).fit(X, y).loss_, rel=1e-3)
+
+
 @pytest.mark.parametrize("average", [False, 1, 100, 1000])
 @pytest.mark.parametrize("n_classes", [0, 2, 3])
 def test_sgd_goes_on_as_if_never_saved(tmp_path, X, n_classes, average):
@@ -460,6 +473,9 @@ def test_changed_files_are_refused(saved, change, message):
         (_in_model("attributes", "out_activation_", "identity"), "out_activation_='identity'"),
         (_in_model("attributes", "out_activation_", []), "out_activation_"),
         (_in_model("attributes", "n_outputs_", 2), "n_outputs_=2"),
+        (_in_model("attributes", "_fit_options", 1), "_fit_options=1"),
+        (_in_model("attributes", "_fit_options", {"items": [["exec", 1]]}), "_fit_options="),
+        (_in_model("attributes", "_fit_options", {"items": [["factors", 1]]}), "factors of"),
         (_in_model("attributes", "t_", "1"), "t_="),
         (_in_model("attributes", "_label_binarizer", None), "damaged"),
         (_in_model("attributes", "_label_binarizer", {"tensor": "0.coefs_.0"}), "damaged"),

@@ -352,7 +352,7 @@ def _check_network(model):
     for coef, intercept, shape in zip(coefs, intercepts, shapes, strict=True):
         _check_array("coefs_", coef, shape)
         _check_array("intercepts_", intercept, shape[1:])
-    outputs = ("identity", "exp")
+    outputs, n_classes = ("identity", "exp"), 0
     if is_classifier(model):
         n_classes, binarizer = _check_classes(model), model._label_binarizer
         _check_model(binarizer)
@@ -367,6 +367,13 @@ def _check_network(model):
             f"n_outputs_={model.n_outputs_!r}, out_activation_={model.out_activation_!r}; "
             f"expected {units[-1]} and {' or '.join(outputs)}"
         )
+    options = getattr(model, "_fit_options", {})
+    if not isinstance(options, dict) or not options.keys() <= {"loss", "class_weight", "factors"}:
+        raise ValueError(f"_fit_options={options!r}")
+    if "factors" in options:
+        rows = np.shape(options["factors"])[:1]
+        shapes = (*rows, n_classes), (*rows, max(2, n_classes))
+        _check_array("factors of the classes", options["factors"], *shapes)
     _check_training(model)
 
 
@@ -462,16 +469,15 @@ class _Saved(NamedTuple):
 
 
 _AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
+_GOES_ON = ("_fit_options", "_no_improvement_count")
 _SAVED = {
     "SigmoidClassifier": _Saved("schuss.neuron", _check_linear),
     "SigmoidRegressor": _Saved("schuss.neuron", _check_linear),
     "LogisticRegression": _Saved("schuss.linear.logistic", _check_linear),
     "SGDClassifier": _Saved("schuss.linear.sgd", _check_linear, _AVERAGES),
     "SGDRegressor": _Saved("schuss.linear.sgd", _check_linear, _AVERAGES),
-    "MLPClassifier": _Saved(
-        "schuss.network", _check_network, ("_label_binarizer", "_no_improvement_count")
-    ),
-    "MLPRegressor": _Saved("schuss.network", _check_network, ("_no_improvement_count",)),
+    "MLPClassifier": _Saved("schuss.network", _check_network, ("_label_binarizer", *_GOES_ON)),
+    "MLPRegressor": _Saved("schuss.network", _check_network, _GOES_ON),
     "TablePreprocessor": _Saved("schuss.tables", _check_preprocessor),
     "LabelBinarizer": _Saved("sklearn.preprocessing._label", _check_binarizer),
 }
