@@ -320,6 +320,20 @@ def test_evaluate_names_a_class_it_has_not_learnt(run, tmp_path, model):
     assert refused(run("evaluate", model, path, "--target", "lable"), "Did you mean 'label'?")
 
 
+def test_doubtful_columns_are_noted(run):
+    rows = "".join(f"{i},5;{i % 3};{'yn'[i > 29]}\n" for i in range(60))
+    Path("f.csv").write_text("bmi;code;y\n" + rows)
+    arguments = ("train", "f.csv", "--target", "y", "--delimiter", ";", "--categorical", "code")
+    result = run(*arguments, "--json", "--out", "m")
+    assert result.stderr.startswith("schuss: warning: column 'bmi' has 48 different texts")
+    assert result.stderr.count("\n") == 1
+    assert run(*arguments, "-q").stderr == ""
+    Path("new.csv").write_text("bmi;code\n9,5;1.0\n99,5;7\n")
+    result = run("predict", "m", "new.csv", "--delimiter", ";")
+    assert "'bmi': the model has not learnt 1 of 2 values, such as '99,5'" in result.stderr
+    assert "'code': the model has not learnt 1 of 2 values, such as '7'" in result.stderr
+
+
 def test_labels_beyond_int64_stay_distinct(run):
     labels = [2**63 + 1, 2**63 + 2, 3 * 2**70]
     rows = "".join(f"{i % 3},{labels[i % 3]}\n" for i in range(60))

@@ -1,6 +1,7 @@
 """Reading tables and turning them into features."""
 
 import gzip
+import warnings
 
 import numpy as np
 import pytest
@@ -273,12 +274,52 @@ def test_features_of_the_training_rows(training):
 def test_other_rows_are_seen_with_the_training_rows_figures(training):
     preprocessor = TablePreprocessor(target="y").fit(training)
     other = pa.table({"more": [1, 2], "name": ["new", "a"], "flag": [1, None], "x": [None, 3.5]})
-    X = preprocessor.transform(other)
+    with pytest.warns(UserWarning, match="'name': the model has not learnt 1 of 2 values.* 'new'"):
+        X = preprocessor.transform(other)
     assert X[0, 2:].tolist() == [0, 0, 0]  # a name that was not there
     assert X[1, 2:].tolist() == [1, 0, 0]
     assert X[1, 0] == 0  # 3.5 is the mean
     assert X[0, 0] == pytest.approx((2.0 - 3.5) / np.std([1, 2, 9, 2]))  # the median
     assert X[1, 1] > 0  # true, the median of flag
+
+
+@pytest.mark.parametrize(("learnt", "seen"), [("1", "1.0"), ("1.0", "1"), ("1", "+1.00")])
+def test_whole_numbers_as_names(learnt, seen):
+    table = pa.table({"code": [learnt, "2", None, "x"]})
+    preprocessor = TablePreprocessor(categorical=["code"]).fit(table)
+    known = preprocessor.transform(table)[0]
+    if seen.startswith("+"):
+        with pytest.warns(UserWarning, match=r"'code': the model has not learnt 1 of 2.*'\+1\.00'"):
+            preprocessor.transform(pa.table({"code": [seen, None]}))
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            X = preprocessor.transform(pa.table({"code": [seen, None]}))
+        np.testing.assert_array_equal(X[0], known)
+    # Where both are known they are two names.
+    both = pa.table({"code": ["1", "1.0"]})
+    assert TablePreprocessor(categorical=["code"]).fit_transform(both).tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_doubtful"),
+    [
+        ("{},5", True), ("${}", True), ("{}.50 €", True), ("{} %", True), ("({}.52)", True),
+        ("1.{}.000,00", True), ("1'{}.5", True), ("−{}", True), ("{} EUR", True),
+        ("A{}", False), ("2013-01-{}", False), ("{}:30", False), ("10.0.0.{}", False),
+    ],
+)  # fmt: skip
+def test_numbers_in_another_notation_are_told(text, is_doubtful):
+    table = pa.table({"amount": [text.format(100 + i) for i in range(30)]})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        TablePreprocessor().fit(table)
+        TablePreprocessor(categorical=["amount"]).fit(table)
+        TablePreprocessor().fit(table[:20])
+    assert len(caught) == is_doubtful
+    for warning in caught:
+        assert text.format(100) in str(warning.message)
+        assert "--categorical amount" in str(warning.message)
 
 
 def test_missing_columns_are_named(training):
@@ -309,6 +350,7 @@ def test_too_many_names_are_refused():
     TablePreprocessor(max_levels=11).fit(table)
 
 
+@pytest.mark.filterwarnings("ignore:column 'name'. the model has not learnt:UserWarning")
 def test_wide_matrices_are_sparse_and_equal_to_dense_ones(monkeypatch):
     rng = np.random.default_rng(0)
     names = [f"n{i}" for i in rng.integers(0, 50, 300)]

@@ -11,7 +11,6 @@ import math
 import sys
 import time
 import warnings
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,6 @@ import typer
 
 from schuss.cli import OUTPUT_CLOSED
 from schuss.files import STDIN, STDOUT, descriptor
-from schuss.losses import LOSSES
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
 BAD_INPUT = 2
@@ -31,9 +29,6 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 SAMPLE = "breast_cancer"
 SAMPLE_TARGET = "diagnosis"
-
-
-Loss = StrEnum("Loss", {name: name for name in LOSSES})
 
 
 # Of click, or of typer's own copy of it.
@@ -240,8 +235,8 @@ def train(
         _option(_DATA, "Of the random split, and of shuffling.", metavar="N", min=0, max=2**32 - 1),
     ] = 0,
     loss: Annotated[
-        Loss, _option(_NEURON, f"Loss: {' or '.join(sorted(LOSSES))}.", metavar="LOSS")
-    ] = Loss.log_loss,
+        str, _option(_NEURON, "Loss: log_loss or squared_error.", metavar="LOSS")
+    ] = "log_loss",
     solver: Annotated[
         str,
         _option(
@@ -361,7 +356,7 @@ def train(
     is_classes = labels.dtype.kind != "f"
     n_missing = table.num_rows - len(labels)
     table = table.take(rows)
-    with _naming(name):
+    with _naming(name), _warnings_as_notes(quiet):
         preprocessor, X, X_held_out = _features(
             table, held_out, target, _names(features), _names(drop), _names(categorical), max_levels
         )
@@ -369,7 +364,7 @@ def train(
 
     estimator = _estimator(
         is_classes,
-        loss=loss.value,
+        loss=loss,
         solver=solver,
         learning_rate=step,
         max_iter=max_iter,
@@ -405,7 +400,7 @@ def train(
         columns_left_out=preprocessor.left_out_,
         features=preprocessor.n_features_out_,
         estimator=type(estimator).__name__,
-        loss=loss.value,
+        loss=loss,
         solver=solver,
         learning_rate=float(estimator.learning_rate_),
         alpha=float(estimator.alpha),
@@ -463,7 +458,7 @@ def predict(
         _refuse_same(out, file, model)
     preprocessor, estimator = _load_pipeline(model)
     table = _read_for(preprocessor, file, delimiter)
-    with _naming(file):
+    with _naming(file), _warnings_as_notes():
         X = preprocessor.transform(table)
     columns = {"prediction": estimator.predict(X)}
     classes = getattr(estimator, "classes_", None)
@@ -506,7 +501,7 @@ def evaluate(
     text = [target] if classes is not None and classes.dtype.kind in "UO" else []
     table = _read_for(preprocessor, file, delimiter, text)
     values, rows = _known_targets(table, target, classes, file, delimiter)
-    with _naming(file):
+    with _naming(file), _warnings_as_notes():
         X = preprocessor.transform(table.take(rows))
     report = EvaluationReport(
         model=str(model),
@@ -765,7 +760,10 @@ def _features(table, held_out, target, features, drop, categorical, max_levels):
 
     preprocessor = TablePreprocessor(target, features, drop, categorical, max_levels)
     X = preprocessor.fit_transform(table.take(np.flatnonzero(~held_out)))
-    return preprocessor, X, preprocessor.transform(table.take(np.flatnonzero(held_out)))
+    with warnings.catch_warnings():
+        # A rare name that only rows held out have is to be expected.
+        warnings.simplefilter("ignore", UserWarning)
+        return preprocessor, X, preprocessor.transform(table.take(np.flatnonzero(held_out)))
 
 
 @contextlib.contextmanager
@@ -980,6 +978,7 @@ def _circumstances(estimator, X, y):
     import numpy as np
 
     from schuss import backends, data, show_config, threads, validation
+    from schuss.losses import LOSSES
     from schuss.objective import Objective
     from schuss.solvers.first_order import METHODS
 

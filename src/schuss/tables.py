@@ -11,6 +11,7 @@ import csv
 import difflib
 import io
 import itertools
+import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,16 @@ MAX_CLASSES = 1000
 # With a smaller share of non-zeros the matrix is CSR.
 SPARSE_DENSITY = 0.1
 
+# Text with more different values than this, most of them numbers in another notation, is doubtful.
+DOUBTFUL_LEVELS = 20
+
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|Inf|infinity|Infinity)$"
+# A currency sign, groups of three digits, a decimal comma, a per cent sign, parentheses for minus.
+_OTHER_NOTATION = (
+    r"^\(?[+\-\x{2212}]?\s?\p{Sc}?\s?[+-]?(\d{1,3}([., '\x{a0}\x{202f}]\d{3})+|\d+)([.,]\d+)?"
+    r"\s?(%|\p{Sc}|[A-Z]{3})?\)?$"
+)
+_WHOLE_WITH_ZEROS = r"^([+-]?\d+)\.0+$"
 
 
 class TableError(ValueError):
@@ -513,7 +523,8 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
     """Numbers standardised, names one-hot encoded, missing values filled.
 
     A missing number becomes the column's median; a missing name is a name of its own where
-    the training rows had one. A name that the training rows did not have gives zeros.
+    the training rows had one. A name that the training rows did not have gives zeros, and a
+    warning; 1.0 is the name 1, and 1 the name 1.0, where only the other one is known.
     Columns without any value or with one value only are left out.
 
     Parameters
@@ -584,6 +595,8 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
                 levels = self._levels(name, column)
                 if len(levels) > 1:
                     categorical[name] = levels
+                    if name not in (self.categorical or ()):
+                        _warn_of_other_notation(name, levels)
                 else:
                     self.left_out_[name] = "one value only"
             else:
@@ -658,8 +671,7 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
         for j, (name, levels) in enumerate(
             zip(self.categorical_columns_, self.categories_, strict=True)
         ):
-            codes = pc.index_in(table.column(name), value_set=pa.array(levels, pa.string()))
-            codes = codes.fill_null(-1).to_numpy()
+            codes = _codes(name, table.column(name), pa.array(levels, pa.string()))
             places[:, j] = np.where(codes < 0, -1, codes + offset)
             offset += len(levels)
         if n_numeric + n_categorical < SPARSE_DENSITY * self.n_features_out_:
@@ -687,6 +699,39 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
         for column, levels in zip(self.categorical_columns_, self.categories_, strict=True):
             names += [f"{column}={MISSING_LEVEL if level is None else level}" for level in levels]
         return np.array(names, dtype=object)
+
+
+def _warn_of_other_notation(name, levels):
+    texts = pa.array(levels, pa.string()).drop_null()
+    is_number = pc.match_substring_regex(texts, _OTHER_NOTATION)
+    if len(texts) > DOUBTFUL_LEVELS and pc.mean(is_number).as_py() > NUMBERS_SHARE:
+        example = texts.filter(is_number)[0].as_py()
+        warnings.warn(
+            f"column {name!r} has {len(texts):,} different texts, most of which look like numbers "
+            f"in another notation, such as {_short(example)}: each is taken as a name. Write them "
+            f"as 1234.5, or say that they are names (--categorical {name})",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _codes(name, column, levels):
+    """Return the place of each value among the levels, -1 where it is none of them."""
+    codes = pc.index_in(column, value_set=levels)
+    unknown = pc.and_(codes.is_null(), column.is_valid())
+    if pc.any(unknown).as_py():
+        # Other tools write code 1 as 1.0 where a column has missing values.
+        whole = partial(pc.replace_substring_regex, pattern=_WHOLE_WITH_ZEROS, replacement=r"\1")
+        codes = pc.coalesce(codes, pc.index_in(whole(column), value_set=whole(levels)))
+        others = column.filter(pc.and_(codes.is_null(), column.is_valid()))
+        if len(others):
+            warnings.warn(
+                f"column {name!r}: the model has not learnt {len(others):,} of {len(column):,} "
+                f"values, such as {_short(others[0].as_py())}; they count for nothing",
+                UserWarning,
+                stacklevel=3,
+            )
+    return codes.fill_null(-1).to_numpy()
 
 
 def _as_table(X, text=(), numbers=()):
