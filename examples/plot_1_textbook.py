@@ -27,7 +27,7 @@ for k in (*range(8), 20, 30, 40):
 print(np.abs(result.path[:, 0] - (2 + 6 * 0.8 ** np.arange(41))).max())
 
 # %%
-# The circle is where the walk starts, the star where it ends.
+# The circle is where the path starts, the star where it ends.
 
 DescentDisplay.from_result(result, parabola)
 

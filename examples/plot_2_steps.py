@@ -26,7 +26,7 @@ results = {
 DescentDisplay.from_result(results, parabola, bounds=[(-6.5, 10.5)])
 
 # %%
-# That walk is stopped, and told which step would do:
+# That run is stopped, and told which learning rate would do:
 
 print(results["too large, 1.05"].message)
 

@@ -2,7 +2,7 @@
 The same hill by seven methods
 ==============================
 
-Himmelblau's function has four valleys of the same depth. All methods but one walk down into the
+Himmelblau's function has four valleys of the same depth. All methods but one descend into the
 valley that they come to first; the grid looks at the whole country, and pays for each point.
 """
 
@@ -22,7 +22,7 @@ results = {
 results["grid"] = schuss.minimize(himmelblau, method="grid", bounds=country, n_points=21)
 
 # %%
-# Momentum runs past the bottom and comes back, Adam walks at an even pace, Newton-Raphson jumps.
+# Momentum runs past the bottom and comes back, Adam moves at an even pace, Newton-Raphson jumps.
 
 DescentDisplay.from_result(results, himmelblau, bounds=country)
 

@@ -245,17 +245,14 @@ class DescentReport:
     n_shown: int = field(repr=False, default=0)  # rows of the table; 0: all
 
     def to_dict(self):
-        """Return plain values for JSON, null for NaN and infinities; long paths are thinned."""
+        """Return values for JSON, arrays among them; long paths are thinned."""
         values = {name: value for name, value in vars(self).items() if name != "n_shown"}
         stride = 1 if self.method == "grid" else -(-self.nit // (self.path_step * _JSON_POINTS))
         if stride > 1:
             values["path_step"] = self.path_step * stride
             for name in ("path", "path_fun"):
                 values[name] = np.concatenate([values[name][:-1:stride], values[name][-1:]])
-        return {
-            name: _nulls(value.tolist()) if isinstance(value, np.ndarray) else value
-            for name, value in values.items()
-        }
+        return values
 
     def tables(self, width=None):
         """Return `rich.table.Table`s that fit into so many columns of characters.
@@ -312,13 +309,6 @@ def _fitting(lines, width):
         return len(wide) - 2
     left = width - 1 - wide[0] - wide[-1] - len("...") - 3
     return max(1, int(np.searchsorted(np.cumsum(wide[1:-1]), left, side="right")))
-
-
-def _nulls(values):
-    """Numbers, nested in lists, with None for what JSON does not know."""
-    if isinstance(values, list):
-        return [_nulls(value) for value in values]
-    return values if math.isfinite(values) else None
 
 
 def _flat(report):
