@@ -68,6 +68,18 @@ def test_descent_of_many_variables_over_iterations():
     assert axes.get_xlabel() == "iteration"
 
 
+def test_thinned_paths_stand_at_their_iterations(monkeypatch):
+    monkeypatch.setattr("schuss.minimizer.path._MOST_BYTES", 5 * 8 * 8)
+    result = schuss.minimize(lambda x: x @ x, np.ones(4), learning_rate=0.01, max_iter=30)
+    assert result.path_step == 4 and len(result.path) == 9
+    iterations = [0, 4, 8, 12, 16, 20, 24, 28, 30]
+    axes = plot.DescentDisplay.from_result(result, None).ax_
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), iterations)
+    curve = plot.LearningCurveDisplay.from_result(result).ax_.lines[0]
+    np.testing.assert_array_equal(curve.get_xdata(), np.add(iterations, 1))
+    np.testing.assert_array_equal(curve.get_ydata(), result.path_fun)
+
+
 def test_functions_of_arrays_of_one_entry():
     result = schuss.minimize(lambda x: x[0] ** 2, [3.0])
     display = plot.DescentDisplay.from_result(result, lambda x: x[0] ** 2)

@@ -362,7 +362,9 @@ class LearningCurveDisplay:
         LearningCurveDisplay
         """
         histories = {
-            label: {"loss": result.path_fun} if hasattr(result, "path_fun") else result.history
+            label: {"loss": result.path_fun, "epochs": _iterations(result) + 1}
+            if hasattr(result, "path_fun")
+            else result.history
             for label, result in _named(results, "results").items()
         }
         return cls(histories, over, quantity).plot(ax=ax, log_scale=log_scale)
@@ -391,7 +393,8 @@ class LearningCurveDisplay:
                     f"the history has no {', '.join(sorted(missing))}; it has {', '.join(history)}."
                 )
             values = history[self.quantity]
-            x = history["seconds"] if self.over == "seconds" else np.arange(1, len(values) + 1)
+            x = np.arange(1, len(values) + 1)
+            x = history["seconds"] if self.over == "seconds" else history.get("epochs", x)
             settings = {
                 "color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)],
                 "markevery": 0.15, "markersize": 4,
