@@ -45,10 +45,15 @@ def check_features(X, *, estimator=None, reset=True, finite=False):
         "dtype": list(REAL_TYPE),
         "ensure_all_finite": not finite,
     }
-    if estimator is None:
-        X = check_array(X, input_name="X", **options)
-    else:
-        X = validate_data(estimator, X, reset=reset, **options)
+    # What overflows is infinite, and refused as that; no warning of a cast or a sum tells more.
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if estimator is None:
+                X = check_array(X, input_name="X", **options)
+            else:
+                X = validate_data(estimator, X, reset=reset, **options)
+    except OverflowError as error:
+        raise ValueError(f"Input X contains a value too large for float64: {error}.") from None
     # A frame of sparse columns is sparse only now.
     return X if sparse else as_csr(X)
 
@@ -81,9 +86,9 @@ def eval_pair(eval_set, dtype, check):
     try:
         X, y = check(X, y)
         if real_type(X) != dtype:
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 X = X.astype(dtype)
-            assert_all_finite(X, input_name=f"X as {dtype}")
+                assert_all_finite(X, input_name=f"X as {dtype}")
     except ValueError as error:
         raise ValueError(f"eval_set: {error}") from error
     return X, y

@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.optimize import _check_optimize_result
-from sklearn.utils.validation import _check_sample_weight, _check_y, column_or_1d
+from sklearn.utils.validation import _check_y, column_or_1d
 
 from schuss import backends, data, driver, threads, validation
 from schuss.backends.contract import Network, NetworkRule
@@ -83,6 +83,7 @@ class _SchussNetwork:
         self.out_activation_ = self._output(loss)
         self._check_units(units)
         coefs, intercepts = validation.network_weights(self, X.shape[1])
+        validation.check_finite_weights(coefs_=coefs, intercepts_=intercepts)
         self.n_outputs_ = units[-1]
         network = self._network(coefs, loss)
         theta = np.concatenate([a.ravel() for a in (*coefs, *intercepts)], dtype=real)
@@ -177,6 +178,12 @@ class _SchussNetwork:
 
         return *data.eval_pair(eval_set, real, check), None
 
+    def _mend(self):
+        """What may help a run that diverges, besides what its solver can say."""
+        if self.alpha > 1:
+            return f"Or use a smaller alpha (now {self.alpha:.6g})."
+        return "" if hasattr(self, "classes_") else "Or scale y."
+
     def _hold_out(self, X, y, weights):
         """Rows to learn from, and those kept for validation: scikit-learn's draw."""
         stratify = y if hasattr(self, "classes_") and y.shape[1] == 1 else None
@@ -260,7 +267,7 @@ class _SchussNetwork:
             self.best_loss_ = plateau.best
 
     def _store(self, network, theta, run, outcome, incremental):
-        raise_divergence(run, outcome)
+        raise_divergence(run, outcome, self._mend())
         self.coefs_, self.intercepts_ = network.split(theta)
         self.n_iter_ = outcome.n_iter
         store_result(self, outcome, append=incremental)
@@ -425,25 +432,29 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
 
     def _validate_input(self, X, y, incremental, reset):
         X, y = _check_pair(self, X, y, reset, numeric=False)
-        if not hasattr(self, "classes_") or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
-            self.classes_ = self._label_binarizer.classes_
-        else:
-            classes = unique_labels(y)
-            if self.warm_start and not incremental and set(classes) != set(self.classes_):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same "
-                    "classes as in the previous call to fit. Previously "
-                    f"got {self.classes_}, `y` has {classes}"
+        # scikit-learn compares real labels with whole numbers, which may overflow.
+        with np.errstate(invalid="ignore"):
+            if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+                self._label_binarizer = LabelBinarizer().fit(y)
+                self.classes_ = self._label_binarizer.classes_
+            else:
+                classes = unique_labels(y)
+                if self.warm_start and not incremental and set(classes) != set(self.classes_):
+                    raise ValueError(
+                        "warm_start can only be used where `y` has the same "
+                        "classes as in the previous call to fit. Previously "
+                        f"got {self.classes_}, `y` has {classes}"
+                    )
+                if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+                    raise ValueError(
+                        f"`y` has classes not in `self.classes_`. `self.classes_` has "
+                        f"{self.classes_}. 'y' has {classes}."
+                    )
+            if y.ndim == 1:
+                self.classes_ = self._label_binarizer.classes_ = validation.own_type(
+                    self.classes_, y
                 )
-            if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
-                raise ValueError(
-                    f"`y` has classes not in `self.classes_`. `self.classes_` has "
-                    f"{self.classes_}. 'y' has {classes}."
-                )
-        if y.ndim == 1:
-            self.classes_ = self._label_binarizer.classes_ = validation.own_type(self.classes_, y)
-        return X, self._label_binarizer.transform(y).astype(bool)
+            return X, self._label_binarizer.transform(y).astype(bool)
 
     def _targets(self, y, real):
         """Codes where a row has one class, else reals."""
@@ -465,7 +476,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         factors = self._fit_options["factors"][columns, codes].prod(axis=1)
         if sample_weight is None:
             return factors
-        return factors * _check_sample_weight(sample_weight, X, dtype=np.float64)
+        return factors * validation.given_weights(sample_weight, X)
 
     def _class_factors(self, class_weight, y, codes):
         """A row for each column of codes, with the factor of each code."""
@@ -580,7 +591,7 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
         return X, y
 
     def _targets(self, y, real):
-        return y.astype(real)
+        return validation.check_range(y, real)
 
     def _output(self, loss):
         return "exp" if loss == "poisson" else "identity"
@@ -600,7 +611,10 @@ def _check_pair(estimator, X, y, reset, *, numeric):
     X = data.check_features(X, estimator=estimator, reset=reset)
     if sp.issparse(y):
         check_structure(y, "y")
-    y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
+    elif not numeric:
+        validation.check_missing_labels(y)
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     validation.check_rows(y.shape[0], X.shape[0], "y")

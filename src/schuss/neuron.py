@@ -465,7 +465,7 @@ class _SigmoidNeuron(BaseEstimator):
         if not finite:
             with np.errstate(over="ignore", invalid="ignore"):
                 assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
-            validation.check_finite_weights(*weights)
+            validation.check_finite_weights(coef_=weights[0], intercept_=weights[1])
             z, _ = predict(X, *weights, Activation.IDENTITY, n_threads)
             wrong = np.flatnonzero(~np.isfinite(z).all(axis=1))
             raise ValueError(

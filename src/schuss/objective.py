@@ -53,8 +53,8 @@ class Objective:
         self.n_outputs = n_outputs
         self.dtype = data.real_type(X)
         self.size = data.size(X)
-        self.l2 = alpha * (1 - l1_ratio)
-        self.l1 = alpha * l1_ratio
+        self.l2 = float(alpha * (1 - l1_ratio))
+        self.l1 = float(alpha * l1_ratio)
         self.fit_intercept = fit_intercept
         self.is_sparse = sp.issparse(X)
         self._threads = n_threads
@@ -255,7 +255,12 @@ class Objective:
                 whole = self.curvature() if b > 1 else 0.0
                 curvature = (n * (b - 1) * whole + (n - b) * row) / (b * (n - 1))
         finfo = np.finfo(self.dtype)
-        if not curvature < finfo.max:
+        if not curvature < float(finfo.max):
+            if math.sqrt(self.l2) >= self._largest_feature():
+                raise ValueError(
+                    f"alpha={self.l2:.3g}: the penalty's curvature is beyond {self.dtype}. "
+                    "Choose a smaller alpha: one as large leaves no weights."
+                )
             self._refuse_features(self._largest_feature())
         # Features of nearly nothing: keep 1 / L finite.
         return max(curvature, float(finfo.tiny))

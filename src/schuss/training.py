@@ -67,10 +67,14 @@ def store_result(estimator, outcome, *, append=False):
     estimator.converged_ = outcome.stop_reason in ("converged", "early_stopping")
 
 
-def raise_divergence(solver, outcome):
-    """Raise the solver's `DivergenceError`, with the history, for a run that diverged."""
+def raise_divergence(solver, outcome, mend=""):
+    """Raise the solver's `DivergenceError`, with the history, for a run that diverged.
+
+    `mend` is what else may help, as a sentence.
+    """
     if outcome.stop_reason == "diverged":
         error = solver.divergence_error()
+        error.args = (f"{error} {mend}".rstrip(),)
         error.history = outcome.history
         raise error
 

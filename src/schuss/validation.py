@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import assert_all_finite, check_array, compute_class_weight
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
@@ -106,6 +107,7 @@ def check_labels(y, n_rows, classes=None, name="y"):
     check_rows(len(y), n_rows, name)
     if y.dtype.kind == "f":
         assert_all_finite(y, input_name=name)
+    check_missing_labels(y, name)
     _check_text(y, name)
     if classes is None:
         classes, codes = _encode(y)
@@ -118,6 +120,24 @@ def check_labels(y, n_rows, classes=None, name="y"):
 def own_type(classes, y):
     """Classes as predictions shall have them: scikit-learn makes text of objects."""
     return classes.astype(object, copy=False) if y.dtype == object else classes
+
+
+def check_missing_labels(y, name="y"):
+    """Refuse rows whose label is None, NaN or NA."""
+    y = np.asarray(y)
+    if y.dtype.kind != "O" or y.ndim != 1 or all(isinstance(label, str) for label in y):
+        return
+    missing = [
+        row
+        for row, label in enumerate(y)
+        if label is None or is_pandas_na(label) or is_scalar_nan(label)
+    ]
+    if missing:
+        raise ValueError(
+            f"{name} has missing labels: {y[missing[0]]} in {len(missing)} of {len(y)} rows, "
+            f"first in row {missing[0]}. Input {name} contains NaN, expected a label in each "
+            "row. Leave those rows out, or give them a label of their own."
+        )
 
 
 def check_classes(classes, seen):
@@ -225,7 +245,8 @@ def check_targets(y, n_rows, dtype, name="y", several=False):
         y = y.astype(dtype)
     else:
         try:
-            y = check_array(y, ensure_2d=False, allow_nd=True, dtype=dtype, input_name=name)
+            with np.errstate(over="ignore", invalid="ignore"):
+                y = check_array(y, ensure_2d=False, allow_nd=True, dtype=dtype, input_name=name)
         except ValueError as error:
             if "could not convert" not in str(error):
                 raise
@@ -249,6 +270,19 @@ def check_targets(y, n_rows, dtype, name="y", several=False):
         raise ValueError(f"{name} has shape {y.shape}, expected ({n_rows},) or ({n_rows}, K).")
     check_rows(len(y), n_rows, name)
     return y
+
+
+def check_range(y, dtype, name="y"):
+    """Return real targets in the type of the weights, which must hold them."""
+    assert_all_finite(y, input_name=name)
+    with np.errstate(over="ignore"):
+        out = y.astype(dtype, copy=False)
+    if not np.isfinite(out).all():
+        raise ValueError(
+            f"{name} holds values as large as {float(np.abs(y).max()):.3g}, beyond {out.dtype}, in "
+            f"which this X trains. Scale {name}, or pass X as float64."
+        )
+    return out
 
 
 def check_unit_interval(y, loss, name="y"):
@@ -286,7 +320,7 @@ def scale_weights(sample_weight, X, dtype):
     """
     if sample_weight is None:
         return None, 0
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, allow_all_zero_weights=True)
+    weights = given_weights(sample_weight, X)
     high = check_not_negative(weights).max()
     if high == 0:
         raise ValueError(
@@ -295,6 +329,12 @@ def scale_weights(sample_weight, X, dtype):
         )
     exponent = 1 - int(np.frexp(high)[1])
     return np.ldexp(weights, exponent).astype(dtype, copy=False), exponent
+
+
+def given_weights(sample_weight, X):
+    """Return the weights as finite float64, ones where there are none."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _check_sample_weight(sample_weight, X, dtype=np.float64, allow_all_zero_weights=True)
 
 
 def check_not_negative(weights):
@@ -373,10 +413,10 @@ def linear_weights(estimator, n_features):
     return coef.reshape(shape), np.broadcast_to(intercept, (k,))
 
 
-def check_finite_weights(coef, intercept):
-    """Refuse weights that are not finite."""
-    for name, weights in (("coef_", coef), ("intercept_", intercept)):
-        if not np.isfinite(weights).all():
+def check_finite_weights(**attributes):
+    """Refuse weights, by the name of the attribute, that are not finite."""
+    for name, arrays in attributes.items():
+        if not all(np.isfinite(array).all() for array in arrays):
             raise ValueError(
                 f"{name} holds NaN or infinity, expected finite numbers. Set finite weights, or "
                 "fit the estimator anew."
@@ -465,7 +505,8 @@ def _encode(y):
             classes = np.flatnonzero(present).astype(np.uint64) + np.uint64(low % 2**64)
             return classes.astype(y.dtype), _encode_by_table(y, low, present)
     try:
-        check_classification_targets(y)
+        with np.errstate(invalid="ignore"):
+            check_classification_targets(y)
     except ValueError as error:
         raise ValueError(
             f"{error} y holds real numbers; for soft labels in [0, 1] use SigmoidRegressor "

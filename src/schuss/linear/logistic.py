@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as _LogisticRegression
 from sklearn.linear_model._logistic import _check_solver
 from sklearn.utils import compute_class_weight, metadata_routing
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from schuss import backends, data, driver, threads, validation
 from schuss import callbacks as _callbacks
@@ -383,7 +383,7 @@ default="lbfgs"
         """Weights as the kernels take them, and the sum of what was given."""
         if sample_weight is None and self.class_weight is None:
             return None, X.shape[0]
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        weights = validation.given_weights(sample_weight, X)
         if self.class_weight is not None:
             if isinstance(self.class_weight, dict):
                 factors = validation.class_factors(self.class_weight, self.classes_)
@@ -397,7 +397,8 @@ default="lbfgs"
         validation.check_weighted_classes(
             self.classes_, codes, scaled, warns=self.class_weight is None
         )
-        return scaled, float(weights.sum())
+        with np.errstate(over="ignore"):
+            return scaled, float(weights.sum())
 
     def _start(self, shape, dtype):
         coef = intercept = None

@@ -66,7 +66,9 @@ class _SGD:
 
     def _partial_fit(self, X, *args, **kwargs):
         """scikit-learn's, behind `fit` and `partial_fit`: where it first looks at X."""
-        return super()._partial_fit(as_csr(X), *args, **kwargs)
+        # What overflows in scikit-learn's casts and sums is refused as infinite.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return super()._partial_fit(as_csr(X), *args, **kwargs)
 
     def _sweep(
         self, X, y, sample_weight, starts, class_weight, *, alpha, learning_rate, max_iter,
@@ -99,17 +101,31 @@ class _SGD:
         history = {k: v for k, v in outcome.history.items() if k != "gradient_norm"}
         loss = float(history["loss"][-1]) if len(history["loss"]) else np.nan
         outcome = outcome._replace(history=history, loss=loss)
-        raise_divergence(sweeps, outcome)
+        diverged = outcome.stop_reason == "diverged"
+        mend = "" if np.isfinite(loss) and not diverged else _mend(X, y, weights)
+        raise_divergence(sweeps, outcome, mend)
         store_result(self, outcome, append="_callbacks" not in vars(self))
         if not np.isfinite(loss):
             warnings.warn(
                 f"The objective came to {loss}: scores or penalties overflow, and the "
-                "model is of no use. Scale the features, for example with "
-                "sklearn.preprocessing.StandardScaler.",
+                f"model is of no use. {mend}",
                 RuntimeWarning,
                 stacklevel=2,
             )
         return sweeps
+
+
+def _mend(X, y, weights):
+    """What to scale where a sweep overflows: that whose numbers are the largest."""
+    largest = {
+        "the features": data.largest(X),
+        "y": float(np.abs(y).max()) if y.dtype.kind == "f" else 0.0,
+        "sample_weight": float(weights.max()),
+    }
+    culprit = max(largest, key=largest.get)
+    if culprit == "the features":
+        return "Scale the features, for example with sklearn.preprocessing.StandardScaler."
+    return f"Scale {culprit}, which holds values as large as {largest[culprit]:.3g}."
 
 
 class SGDClassifier(_SGD, linear_model.SGDClassifier):
@@ -187,13 +203,18 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
             super(SGDClassifier, work).partial_fit(X, y, classes, sample_weight)
         return self
 
-    def _partial_fit(self, *args, **kwargs):
+    def _fit(self, X, y, *args, **kwargs):
+        validation.check_missing_labels(y)
+        return super()._fit(X, y, *args, **kwargs)
+
+    def _partial_fit(self, X, y, *args, **kwargs):
+        validation.check_missing_labels(y)
         # scikit-learn's look at a dict takes text that looks like a number for one.
         given = self.class_weight
         try:
             if isinstance(given, dict):
                 self._class_weight, self.class_weight = given, None
-            return super()._partial_fit(*args, **kwargs)
+            return super()._partial_fit(X, y, *args, **kwargs)
         finally:
             self.class_weight = given
             vars(self).pop("_class_weight", None)
@@ -305,7 +326,8 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         if fits and sample_weight.any() and not sample_weight.all():
             weights = np.bincount(codes, weights=sample_weight, minlength=len(self.classes_))
             validation.check_lost_classes(self.classes_, weights)
-        coef, _ = validation.linear_weights(self, X.shape[1])
+        coef, intercept = validation.linear_weights(self, X.shape[1])
+        validation.check_finite_weights(coef_=coef, intercept_=intercept)
         return X.astype(coef.dtype, copy=False), codes
 
     def _own_targets(self, codes, k, dtype):
@@ -394,8 +416,8 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     def _fit_regressor(self, X, y, alpha, loss, learning_rate, sample_weight, max_iter):
         """Called by scikit-learn's `fit` and `partial_fit` once the input is checked."""
         coef, intercept = validation.linear_weights(self, X.shape[1])
-        dtype = coef.dtype
-        X, y = X.astype(dtype, copy=False), y.astype(dtype, copy=False)
+        validation.check_finite_weights(coef_=coef, intercept_=intercept)
+        X, y = X.astype(coef.dtype, copy=False), validation.check_range(y, coef.dtype)
         if not hasattr(self, "t_"):
             self.t_ = 1.0
         mask = self._make_validation_split(y, sample_mask=sample_weight > 0)
