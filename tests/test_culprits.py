@@ -160,3 +160,20 @@ def test_parameters_of_long_double_serve(name):
 def test_eval_set_is_named(name):
     with pytest.raises(ValueError, match="eval_set: .*X as float32.*infinity"):
         ALL[name]().fit(SINGLE, LABELS, eval_set=(X * 1e300, LABELS))
+
+
+@pytest.mark.parametrize("kind", ["nullable", "sparse", "partly sparse"])
+@pytest.mark.parametrize("name", ALL)
+def test_frames_serve_as_arrays_do(name, kind):
+    pd = pytest.importorskip("pandas")
+    plain = pd.DataFrame(np.round(X), columns=list("abc"))
+    frame = {
+        "nullable": plain.convert_dtypes,
+        "sparse": lambda: plain.astype(pd.SparseDtype(float, 0.0)),
+        "partly sparse": lambda: plain.assign(b=pd.arrays.SparseArray(plain["b"].to_numpy())),
+    }[kind]()
+    settings = {"random_state": 0}
+    found, right = (
+        ALL[name](**settings).fit(rows, LABELS).predict(rows) for rows in (frame, plain)
+    )
+    np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-8)

@@ -386,3 +386,21 @@ def test_data_frames(training, library):
 def test_what_is_no_table_is_refused():
     with pytest.raises(TypeError, match="X is a ndarray; expected a table with named columns"):
         TablePreprocessor().fit(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("kind", ["nullable", "sparse", "mixed", "category"])
+def test_frames_of_pandas_give_the_features_of_arrays(kind):
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    plain = pd.DataFrame({"a": rng.standard_normal(40), "b": rng.integers(0, 9, 40) * 1.0})
+    plain["c"] = (rng.random(40) > 0.5) * 1.0
+    frame = {
+        "nullable": lambda: plain.convert_dtypes(),
+        "sparse": lambda: plain.astype(pd.SparseDtype(float)),
+        "mixed": lambda: plain.assign(
+            b=pd.arrays.SparseArray(plain["b"].to_numpy()), c=plain["c"] == 1
+        ),
+        "category": lambda: plain.assign(d=pd.Categorical(["x", "y"] * 20)),
+    }[kind]()
+    found = TablePreprocessor().fit_transform(frame)[:, :3]
+    np.testing.assert_allclose(found, TablePreprocessor().fit_transform(plain), atol=1e-6)

@@ -734,10 +734,18 @@ def _codes(name, column, levels):
     return codes.fill_null(-1).to_numpy()
 
 
+def _dense_columns(X):
+    """A pandas frame without sparse columns, which Arrow does not know; others as they are."""
+    if not nw.dependencies.is_pandas_dataframe(X):
+        return X
+    kinds = X.dtypes.items()
+    return X.astype({name: kind.subtype for name, kind in kinds if "Sparse" in str(kind)})
+
+
 def _as_table(X, text=(), numbers=()):
     if not isinstance(X, pa.Table):
         try:
-            X = nw.from_native(X, eager_only=True).to_arrow()
+            X = nw.from_native(_dense_columns(X), eager_only=True).to_arrow()
         except TypeError:
             raise TypeError(
                 f"X is a {type(X).__name__}; expected a table with named columns: a pyarrow "
