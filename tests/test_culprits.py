@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 import schuss
@@ -172,8 +173,9 @@ def test_frames_serve_as_arrays_do(name, kind):
         "sparse": lambda: plain.astype(pd.SparseDtype(float, 0.0)),
         "partly sparse": lambda: plain.assign(b=pd.arrays.SparseArray(plain["b"].to_numpy())),
     }[kind]()
-    settings = {"random_state": 0}
+    # SGD slows the intercept down where rows are sparse, as scikit-learn does.
+    same = sp.csr_array(plain) if kind == "sparse" else plain
     found, right = (
-        ALL[name](**settings).fit(rows, LABELS).predict(rows) for rows in (frame, plain)
+        ALL[name](random_state=0).fit(rows, LABELS).predict(rows) for rows in (frame, same)
     )
     np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-8)
