@@ -261,7 +261,7 @@ class DescentReport:
         the end in a table of their own.
         """
         points, last = self.method == "grid", len(self.path) - 1
-        rows = list(range(last + 1))
+        rows = range(last + 1)
         if self.n_shown and last >= self.n_shown:
             head = (self.n_shown + 1) // 2
             rows = [*range(head), None, *range(last + 1 - self.n_shown + head, last + 1)]

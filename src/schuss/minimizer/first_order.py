@@ -1,6 +1,7 @@
 """Gradient descent and its relatives, in chunks of a kernel that keeps the iterates."""
 
 import math
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -43,7 +44,6 @@ class FirstOrder(Run):
         super().__init__(problem, settings, callback)
         self.method = METHODS[settings.method]
         self.solver = self.method.rule
-        self.curvature = problem.curvature()
         # Learning rates, one or more, or a function of the iteration; whether they come from
         # the largest curvature met.
         self.rates, self.automatic = settings.learning_rate, False
@@ -64,6 +64,10 @@ class FirstOrder(Run):
         self.state = new_state(self.solver, x0[None, :-1].copy(), x0[-1:].copy())
         # The last point that was evaluated and is finite.
         self.last = Trail(np.zeros(problem.n), np.zeros(problem.n), np.zeros(N_MARKS))
+
+    @cached_property
+    def curvature(self):
+        return self.problem.curvature()
 
     def _choose_rate(self):
         """What learning_rate="auto" means."""
