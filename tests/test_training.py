@@ -379,3 +379,46 @@ def test_predictions_have_the_type_of_the_labels(name, kind, method):
     assert predictions.dtype == ours.classes_.dtype == classes.dtype
     np.testing.assert_array_equal(predictions, classes[coded.predict(X)])
     assert getattr(ours, "validation_scores_", None) == getattr(coded, "validation_scores_", None)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e38, 1e150, 1e300])
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.filterwarnings("ignore:The objective came to")
+def test_floating_point_warnings_do_not_leak_from_fits(name, scale):
+    """Finite features and targets of any size, as float64 and float32."""
+    X, y = rows(name)
+    features = [np.clip(X, -5, 5) / 5 * scale]
+    if scale < 1e39:
+        features.append((features[0] * 3).astype(np.float32))
+    for X in features:
+        for alpha in (None, 1e300):
+            model = make(name, "fresh")
+            if alpha and "alpha" in model.get_params():
+                model.set_params(alpha=alpha)
+            if name in ("MLPRegressor", "SGDRegressor"):
+                model.set_params(early_stopping=True)
+                y = np.sign(y - 0.5) * min(scale, 1e150)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", category=RuntimeWarning)
+                warnings.filterwarnings("ignore", "The objective came to")
+                try:
+                    model.fit(X, y)
+                except (ValueError, ArithmeticError) as error:
+                    assert len(str(error)) > 50, error
+
+
+@pytest.mark.parametrize("name", ["SigmoidClassifier", "MLPClassifier", "MLPRegressor"])
+def test_a_part_of_the_rows_that_weighs_nothing_is_named(name):
+    X, y = rows(name)
+    weights = np.zeros(len(y))
+    weights[[np.argmax(y), np.argmin(y)] if "Regressor" in name else [0, np.argmax(y != y[0])]] = 1
+    refused = []
+    for seed in range(8):
+        model = MODELS[name][0]().set_params(early_stopping=True, random_state=seed, max_iter=2)
+        try:
+            model.fit(X, y, sample_weight=weights)
+        except ValueError as error:
+            refused.append(str(error))
+    assert refused
+    for text in refused:
+        assert "sample_weight is 0 in every " in text and "pass eval_set" in text

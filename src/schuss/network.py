@@ -198,6 +198,8 @@ class _SchussNetwork:
                 "The validation set is too small. Increase 'validation_fraction' "
                 "or the size of your dataset."
             )
+        if weights is not None:
+            validation.check_held_out(weights[rows], weights[kept])
         return rows, (X[kept], y[kept], None if weights is None else weights[kept])
 
     def _begin_records(self, early_stopping):

@@ -432,12 +432,7 @@ class _SigmoidNeuron(BaseEstimator):
         parts = [
             (X[part], y[part], None if weights is None else weights[part]) for part in (rows, kept)
         ]
-        for name, part in zip(("fitted", "held-out"), parts, strict=True):
-            if part[2] is not None and not part[2].any():
-                raise ValueError(
-                    f"sample_weight is 0 in every {name} row, with early_stopping=True. Weigh "
-                    "more rows, or pass eval_set."
-                )
+        validation.check_held_out(*(part[2] for part in parts))
         return *parts[0], parts[1]
 
     def _check_eval_set(self, eval_set, dtype):

@@ -12,7 +12,8 @@ def atomic_fit(estimator):
     """A copy to fit, whose attributes the estimator takes over in one step at the end.
 
     An error or Ctrl-C before that leaves ``vars(estimator)`` as it was. So do lists among the
-    fitted attributes, to which the fit may append.
+    fitted attributes, to which the fit may append. NumPy's floating-point warnings are off:
+    what overflows on the way is judged by where it leads.
 
     Parameters
     ----------
@@ -33,7 +34,8 @@ def atomic_fit(estimator):
     vars(work).update(before)
     fitted = None
     try:
-        yield work
+        with np.errstate(all="ignore"):
+            yield work
         after = vars(work)
         # What a callback has set on the estimator itself stays.
         kept = {k: v for k, v in vars(estimator).items() if k in after or k not in before}

@@ -238,6 +238,16 @@ def check_lost_classes(classes, weights):
         )
 
 
+def check_held_out(fitted, held_out):
+    """Refuse a split of the rows for early stopping in which one part weighs nothing."""
+    for name, weights in (("fitted", fitted), ("held-out", held_out)):
+        if weights is not None and not weights.any():
+            raise ValueError(
+                f"sample_weight is 0 in every {name} row, with early_stopping=True. Give more "
+                "rows a positive weight, or pass eval_set."
+            )
+
+
 def check_targets(y, n_rows, dtype, name="y", several=False):
     """Return real targets as an array of shape (n_rows,), or (n_rows, K) where allowed."""
     _check_not_scalar(y, f"({n_rows},)" + several * f" or ({n_rows}, K)" + ": targets by row", name)
