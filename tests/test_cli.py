@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -584,6 +585,21 @@ def test_short_writes_are_continued(large, model, monkeypatch):
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, write_through=True))
         assert main(arguments) == code
         assert raw.taken == expected[:room]
+
+
+@posix
+def test_a_pipe_that_does_not_block_gets_everything(large, model, monkeypatch):
+    from schuss.cli import main
+
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    # More than a pipe holds waits for its reader.
+    with ThreadPoolExecutor(1) as pool, open(reading, "rb") as pipe:
+        received = pool.submit(pipe.read)
+        with open(writing, "w") as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            assert main(["predict", str(model), "large.csv", "--json"]) == 0
+        assert len(json.loads(received.result())["prediction"]) == 3000
 
 
 @posix

@@ -133,7 +133,8 @@ Delimiter = Annotated[
         metavar="CHAR", help=_DELIMITER_HELP, show_default=False, callback=_check_delimiter
     ),
 ]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+_JSON_HELP = 'Print JSON for programs; an error as {"error": ...}.'
+AsJSON = Annotated[bool, typer.Option("--json", help=_JSON_HELP)]
 
 _DATA = "Data"
 _NEURON = "The neuron and its training"
@@ -320,7 +321,7 @@ def train(
         bool,
         _option(_OUTPUT, "Overwrite a file that is not a model of schuss.", "--force"),
     ] = False,
-    as_json: Annotated[bool, _option(_OUTPUT, "Print JSON for programs.", "--json")] = False,
+    as_json: Annotated[bool, _option(_OUTPUT, _JSON_HELP, "--json")] = False,
     quiet: Annotated[
         bool, _option(_OUTPUT, "No progress, no notes and no table.", "--quiet", "-q")
     ] = False,
@@ -570,7 +571,7 @@ def minimize(
     rows: Annotated[
         int, _option(_OUTPUT, "Rows of the table, first and last; 0: all.", metavar="N", min=0)
     ] = 50,
-    as_json: Annotated[bool, _option(_OUTPUT, "Print JSON for programs.", "--json")] = False,
+    as_json: Annotated[bool, _option(_OUTPUT, _JSON_HELP, "--json")] = False,
 ):
     """Minimise a function, and print its iterations.
 
