@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 import schuss
@@ -422,3 +422,20 @@ def test_a_part_of_the_rows_that_weighs_nothing_is_named(name):
     assert refused
     for text in refused:
         assert "sample_weight is 0 in every " in text and "pass eval_set" in text
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_warnings_point_to_the_line_that_called(name):
+    X, y = rows(name)
+
+    def interrupt(info):
+        raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted") as caught:
+        make(name, "fresh").fit(X, y, callbacks=interrupt)
+    # scikit-learn's own words on L-BFGS point to their caller.
+    assert {w.filename for w in caught if "interrupted" in str(w.message)} == {__file__}
+    if name in ("LogisticRegression", "MLPClassifier", "MLPRegressor"):
+        with pytest.warns(ConvergenceWarning) as caught:
+            make(name, "fresh").set_params(max_iter=1).fit(X, y)
+        assert {warning.filename for warning in caught} == {__file__}

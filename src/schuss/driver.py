@@ -10,7 +10,6 @@ What it asks of a solver is `solvers.run.Run`.
 import math
 import signal
 import threading
-import warnings
 from contextlib import contextmanager
 from time import perf_counter
 from typing import NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from schuss.constants import HISTORY_COLUMNS
+from schuss.errors import warn
 
 _FIRST_CHUNK_SECONDS = 0.01
 _CHUNK_SECONDS = 0.05
@@ -189,17 +189,16 @@ def run(
     if reason == "interrupted":
         if not log.n_rows:
             raise KeyboardInterrupt("before the first iteration")
-        warnings.warn(
+        warn(
             f"Training interrupted after {log.n_rows} of {max_iter} iterations; "
             "the weights reached are kept.",
             UserWarning,
-            stacklevel=2,
         )
     outcome = _finish(solver, log, reason or "max_iter", begin, best[1], first)
     if outcome.stop_reason == "max_iter":
         text = solver.oscillation(outcome.history["loss"])
         if text is not None:
-            warnings.warn(text, ConvergenceWarning, stacklevel=2)
+            warn(text, ConvergenceWarning)
     return outcome
 
 

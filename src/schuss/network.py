@@ -5,7 +5,6 @@ training and prediction are the backends'.
 """
 
 import math
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -25,6 +24,7 @@ from sklearn.utils.validation import _check_y, column_or_1d
 from schuss import backends, data, driver, threads, validation
 from schuss.backends.contract import Network, NetworkRule
 from schuss.constants import Hidden, Solver
+from schuss.errors import warn
 from schuss.losses import NETWORK_OUTPUTS
 from schuss.objective import NetworkObjective
 from schuss.solvers.network import MiniBatches, QuasiNewton
@@ -228,10 +228,9 @@ class _SchussNetwork:
         batch_size = min(_BATCH_SIZE, n)
         if self.batch_size != "auto":
             if self.batch_size > n:
-                warnings.warn(
+                warn(
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be "
-                    "clipped",
-                    stacklevel=5,
+                    "clipped"
                 )
             batch_size = min(self.batch_size, n)
         rule = NetworkRule(
@@ -277,11 +276,10 @@ class _SchussNetwork:
             if run.result is not None:
                 self.n_iter_ = _check_optimize_result("lbfgs", run.result, self.max_iter)
         elif outcome.stop_reason == "max_iter" and not incremental:
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
 
     def _forward_pass_fast(self, X, check_input=True):

@@ -1,7 +1,6 @@
 """One sigmoid neuron, or one for each class: `train` and the estimators."""
 
 import functools
-import warnings
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
@@ -23,7 +22,7 @@ from schuss import backends, data, driver, solvers, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.checkpoint import Checkpoint
 from schuss.constants import Activation
-from schuss.errors import DivergenceError
+from schuss.errors import DivergenceError, warn
 from schuss.losses import LOSSES
 from schuss.objective import Objective, predict
 from schuss.solvers.run import Plateau
@@ -353,11 +352,10 @@ class _SigmoidNeuron(BaseEstimator):
         self._store(run, outcome)
         if outcome.stop_reason == "max_iter" and self.tol > 0 and not self.early_stopping:
             last = [self.history_[name][-1] for name in ("loss", "gradient_norm", "step")]
-            warnings.warn(
+            warn(
                 f"Not converged after max_iter={self.max_iter} iterations: "
                 f"{run.solver.unconverged(last)}",
                 ConvergenceWarning,
-                stacklevel=3,
             )
 
     def _partial_fit(self, X, y, sample_weight):

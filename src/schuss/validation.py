@@ -3,7 +3,6 @@
 import functools
 import inspect
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 
@@ -16,6 +15,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
+from schuss.errors import warn
 from schuss.losses import LOSSES
 from schuss.sparse import as_csr
 
@@ -160,11 +160,10 @@ def check_weighted_classes(classes, codes, weights, *, warns):
             f"{lost.tolist()} have weight 0. Give rows of a second class a positive weight."
         )
     if len(lost) and warns:
-        warnings.warn(
+        warn(
             f"All rows of the classes {lost.tolist()} have weight 0: nothing is learnt about "
             "them. Leave those rows out, or give them positive weights.",
             UserWarning,
-            stacklevel=6,
         )
 
 
@@ -230,11 +229,10 @@ def check_lost_classes(classes, weights):
     lost = classes[weights == 0]
     check_classes(classes[weights > 0], "y, where sample_weight is not 0,")
     if len(lost):
-        warnings.warn(
+        warn(
             f"sample_weight is 0 in every row of the class {_shown(lost)}: there is nothing to "
             "learn it from. Weigh some of these rows, or leave them out.",
             UserWarning,
-            stacklevel=2,
         )
 
 
@@ -269,11 +267,10 @@ def check_targets(y, n_rows, dtype, name="y", several=False):
                 f"{name} has shape {y.shape}, expected ({n_rows},): one target a row. "
                 "Train one model for each column, or use schuss.train."
             )
-        warnings.warn(
+        warn(
             f"A column-vector {name} was passed when a 1d array was expected; "
             f"use {name}.ravel() to avoid this warning.",
             DataConversionWarning,
-            stacklevel=2,
         )
         y = y[:, 0]
     elif y.ndim not in (1, 2):
@@ -306,11 +303,10 @@ def check_unit_interval(y, loss, name="y"):
             f"{came}, but loss={loss!r} expects targets in [0, 1]. Scale {name} to [0, 1], "
             "or use loss='squared_error'."
         )
-    warnings.warn(
+    warn(
         f"{came}: a sigmoid neuron answers in (0, 1) and cannot reach targets outside [0, 1]. "
         f"Scale {name} to [0, 1].",
         UserWarning,
-        stacklevel=2,
     )
 
 

@@ -5,7 +5,6 @@ predictions are not.
 """
 
 import math
-import warnings
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from schuss import backends, data, driver, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.constants import Activation
+from schuss.errors import warn
 from schuss.linear.weights import scores
 from schuss.losses import LOSSES, MULTINOMIAL
 from schuss.objective import Objective, predict
@@ -217,7 +217,7 @@ default="lbfgs"
         if tasks is not None:
             tasks.close()
         if outcome.stop_reason == "diverged":
-            warnings.warn(str(solver.divergence_error()), ConvergenceWarning, stacklevel=4)
+            warn(str(solver.divergence_error()), ConvergenceWarning)
         elif outcome.stop_reason == "max_iter":
             name = self.solver
             if name == "newton-cholesky" and solver.method == "lbfgs":
@@ -227,7 +227,7 @@ default="lbfgs"
                 reached=f"the largest entry of the gradient is {solver.norm:.3g}, above "
                 f"{solver.tol:.3g}",
             )  # fmt: skip
-            warnings.warn(text, ConvergenceWarning, stacklevel=4)
+            warn(text, ConvergenceWarning)
         return self
 
     def _validate_params(self):
@@ -308,52 +308,45 @@ default="lbfgs"
         penalty = self.penalty
         if penalty == "deprecated":
             if self.l1_ratio is None:
-                warnings.warn(
+                warn(
                     "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in "
                     "1.10. Use 0<=l1_ratio<=1 instead.",
                     FutureWarning,
-                    stacklevel=4,
                 )
             penalty = {0: "l2", 1: "l1"}.get(self.l1_ratio or 0, "elasticnet")
             if math.isinf(self.C):
                 penalty = None
         else:
-            warnings.warn(
+            warn(
                 "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid "
                 "this warning, leave 'penalty' set to its default value and use 'l1_ratio' or "
                 "'C' instead. Use l1_ratio=0 instead of penalty='l2', l1_ratio=1 instead of "
                 "penalty='l1', l1_ratio set to a float between 0 and 1 instead of "
                 "penalty='elasticnet', and C=np.inf instead of penalty=None.",
                 FutureWarning,
-                stacklevel=4,
             )
         _check_solver(self.solver, penalty, self.dual)
         if penalty != "elasticnet" and self.l1_ratio is not None and 0 < self.l1_ratio < 1:
-            warnings.warn(
+            warn(
                 f"l1_ratio parameter is only used when penalty is 'elasticnet'. "
-                f"Got (penalty={penalty})",
-                stacklevel=4,
+                f"Got (penalty={penalty})"
             )
         if (self.penalty == "l2" and self.l1_ratio != 0) or (
             self.penalty == "l1" and self.l1_ratio != 1
         ):
-            warnings.warn(
+            warn(
                 f"Inconsistent values: penalty={self.penalty} with l1_ratio={self.l1_ratio}. "
-                "penalty is deprecated. Please use l1_ratio only.",
-                stacklevel=4,
+                "penalty is deprecated. Please use l1_ratio only."
             )
         if penalty == "elasticnet" and self.l1_ratio is None:
             raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
         if self.penalty is None and self.C != 1.0:
-            warnings.warn(
-                "Setting penalty=None will ignore the C and l1_ratio parameters", stacklevel=4
-            )
+            warn("Setting penalty=None will ignore the C and l1_ratio parameters")
         if self.n_jobs is not None:
-            warnings.warn(
+            warn(
                 "'n_jobs' has no effect since 1.8 and will be removed in 1.10. You provided "
                 f"'n_jobs={self.n_jobs}', please leave it unspecified.",
                 FutureWarning,
-                stacklevel=4,
             )
         share = {"l1": 1.0, "elasticnet": self.l1_ratio}.get(penalty, 0.0)
         return share, penalty is not None and not math.isinf(self.C)

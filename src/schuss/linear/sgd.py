@@ -4,8 +4,6 @@ Checks, parameters, tags, metadata routing and predictions are those of the clas
 these inherit from; what is here lies between the checked input and the fitted attributes.
 """
 
-import warnings
-
 import numpy as np
 import scipy.sparse as sp
 from sklearn import linear_model
@@ -14,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from schuss import backends, data, driver, threads, validation
 from schuss import callbacks as _callbacks
+from schuss.errors import warn
 from schuss.linear.weights import scores
 from schuss.losses import ROW_LOSSES
 from schuss.solvers.sgd import SGD, Start
@@ -106,11 +105,10 @@ class _SGD:
         raise_divergence(sweeps, outcome, mend)
         store_result(self, outcome, append="_callbacks" not in vars(self))
         if not np.isfinite(loss):
-            warnings.warn(
+            warn(
                 f"The objective came to {loss}: scores or penalties overflow, and the "
                 f"model is of no use. {mend}",
                 RuntimeWarning,
-                stacklevel=2,
             )
         return sweeps
 
