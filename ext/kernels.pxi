@@ -87,6 +87,7 @@ include "descent.pxi"
 include "network.pxi"
 include "sgd.pxi"
 include "newton.pxi"
+include "products.pxi"
 
 
 def processor_level():

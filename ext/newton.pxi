@@ -95,23 +95,26 @@ cdef inline void take_line(
 cdef bint factorise(double *a, Py_ssize_t r, double singular) noexcept nogil:
     """The upper triangle U of a becomes the factor with U^T U = a.
 
-    Returns False where a diagonal entry of U would be at most `singular` times another.
+    Returns False where a square on the diagonal of U would be at most `singular` times the entry
+    of a there: what is left of it then is rounding. That does not depend on units of columns.
     """
     cdef Py_ssize_t first = 0, stop, i, j, k
-    cdef double pivot, least = INFINITY, most = 0, f0, f1, f2, f3
+    cdef double pivot, f0, f1, f2, f3
     cdef double *target
     cdef double *l0
     cdef double *l1
     cdef double *l2
     cdef double *l3
+    # The lower triangle has room for what the diagonal was.
+    for j in range(1, r):
+        a[j * r] = a[j * r + j]
     while first < r:
         stop = min(first + PIVOTS, r)
         for j in range(first, stop):
-            pivot = sqrt(a[j * r + j])
-            least, most = min(least, pivot), max(most, pivot)
-            # A NaN may go unseen here; the slope is NaN then, and no step is taken.
-            if not least > singular * most:
+            pivot = a[j * r + j]
+            if not (pivot > 0 and pivot > singular * (a[j * r] if j else pivot)):
                 return False
+            pivot = sqrt(pivot)
             for k in range(j, r):
                 a[j * r + k] /= pivot
             for i in range(j + 1, stop):

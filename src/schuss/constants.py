@@ -178,9 +178,10 @@ LEAST_SCALE = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-6}
 SWEEP_COLUMNS = ("loss", "step")
 
 # A step of Newton's method keeps at least this share of the decrease that the slope promises
-# (Armijo), and a factor whose diagonal spans more than 1 / SINGULAR counts as none.
+# (Armijo). A Hessian of which elimination leaves this share of a diagonal entry or less has no
+# factor: what is left is rounding, of numbers of so many bytes.
 ARMIJO = 1e-4
-SINGULAR = 1e-8
+SINGULAR = {8: 1e-14, 4: 1e-6}
 
 # Steps of Newton's method that one factor serves for, at most.
 FACTOR_STEPS = 10

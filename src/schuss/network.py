@@ -18,7 +18,6 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_y, column_or_1d
 
 from schuss import backends, data, driver, threads, validation
@@ -121,12 +120,9 @@ class _SchussNetwork:
             run = QuasiNewton(
                 learnt, theta, max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol
             )
-            try:
-                outcome = driver.run(
-                    run, max_iter=self.max_iter, validate=validate, callbacks=callbacks
-                )
-            finally:
-                run.close()
+            outcome = driver.run(
+                run, max_iter=self.max_iter, validate=validate, callbacks=callbacks
+            )
         else:
             self._begin_records(early_stopping)
             run = self._mini_batches(learnt, theta, alpha, rows, incremental)
@@ -273,8 +269,8 @@ class _SchussNetwork:
         self.n_iter_ = outcome.n_iter
         store_result(self, outcome, append=incremental)
         if isinstance(run, QuasiNewton):
-            if run.result is not None:
-                self.n_iter_ = _check_optimize_result("lbfgs", run.result, self.max_iter)
+            if outcome.stop_reason in ("max_iter", "precision"):
+                warnings.warn(run.unconverged(), ConvergenceWarning, stacklevel=5)
         elif outcome.stop_reason == "max_iter" and not incremental:
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "

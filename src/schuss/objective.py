@@ -5,10 +5,13 @@ from copy import copy
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg import lapack
 
 from schuss import backends, data, threads
+from schuss.constants import Activation
 from schuss.losses import QUADRATIC
 from schuss.sparse import without_duplicates
+from schuss.vectors import dot, norm
 
 # Relative accuracy of the largest eigenvalue, and passes over X spent on it at the most.
 _EIGENVALUE_TOL = 1e-2
@@ -19,6 +22,13 @@ _WHOLE_GRAM = 8
 # Elements of [X 1] that a Hessian takes at a time: a product of matrices, and where all rows
 # are no more than that they are kept for the next one.
 _HESSIAN_ELEMENTS = 1 << 21
+# Of those of the multinomial cost, whose lines are K times as long, these and at least so many
+# rows.
+_COUPLED_ELEMENTS = 1 << 17
+_COUPLED_ROWS = 128
+
+# Rows of a matrix that are mirrored at a time.
+_MIRROR = 64
 
 # Beyond this score sigma is 0 or 1 to the last digit of a float32.
 _SATURATED = 20.0
@@ -119,37 +129,37 @@ class Objective:
         k, r = theta.shape
         coupled = self.loss.couples
         blocks = np.zeros((1, k * r, k * r) if coupled else (k, r, r))
-        theta = theta.astype(self.dtype)
-        for rows, lines in self._lines(units):
-            slopes, weight = self._slopes(lines @ theta.T, rows)
+        z = self._scores(theta if units is None else theta * units)
+        add_product = self.backend.add_product
+        for rows, lines in self._lines(units, k if coupled else 1):
+            slopes, weight = self._slopes(z[rows], rows)
             for i in range(k):
                 root = np.sqrt(slopes[:, i] * weight, dtype=self.dtype)
                 part = lines * root[:, None]
                 place = slice(i * r, (i + 1) * r) if coupled else slice(None)
-                blocks[0 if coupled else i, place, place] += part.T @ part
+                block = blocks[0 if coupled else i, place, place]
+                add_product(part, part, 1.0, block, upper=True)
             if coupled:
                 part = slopes * np.sqrt(weight)[:, None]
                 part = (part[:, :, None] * lines[:, None, :]).reshape(len(lines), k * r)
-                blocks[0] -= part.T @ part
+                add_product(part, part, -1.0, blocks[0], upper=True)
+        for block in blocks:
+            _mirror(block)
         return blocks
 
     def hessian_diagonal(self, theta):
         """Diagonal of the Hessian, shape (K, r); see `hessian`."""
         k, r = theta.shape
         diagonal = np.zeros((k, r))
-        theta = theta.astype(self.dtype)
+        # A run begins without weights.
+        z = self._scores(theta) if theta.any() else np.zeros((self.n_rows, k), self.dtype)
         if sp.issparse(self._X):
             squares = without_duplicates(self._X).power(2)
-            z = np.zeros((self.n_rows, k), self.dtype)
-            if theta.any():  # a run begins without weights
-                z += self._X @ theta[:, : self.n_features].T
-            if self.fit_intercept:
-                z += theta[:, -1]
-            parts = [(slice(None), squares, z)]
+            parts = [(slice(None), squares)]
         else:
-            parts = ((rows, lines, lines @ theta.T) for rows, lines in self._lines(None))
-        for rows, lines, z in parts:
-            slopes, weight = self._slopes(z, rows)
+            parts = self._lines(None)
+        for rows, lines in parts:
+            slopes, weight = self._slopes(z[rows], rows)
             if self.loss.couples:
                 slopes = slopes * (1 - slopes)
             slopes = slopes * weight[:, None]
@@ -158,8 +168,21 @@ class Objective:
                 if self.fit_intercept:
                     diagonal[:, -1] = slopes.sum(axis=0)
             else:
-                diagonal += slopes.T @ (lines * lines)
+                self.backend.add_product(slopes, lines * lines, 1.0, diagonal, upper=False)
         return diagonal
+
+    def _scores(self, theta):
+        """Scores of all rows, shape (n, K)."""
+        theta = theta.astype(self.dtype)
+        k, d = len(theta), self.n_features
+        intercept = theta[:, d].copy() if self.fit_intercept else np.zeros(k, self.dtype)
+        z = np.empty((self.n_rows, k), self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.backend.predict(
+                self.data.X, np.ascontiguousarray(theta[:, :d]), intercept,
+                Activation.IDENTITY, z, self.n_threads(),
+            )  # fmt: skip
+        return z
 
     def _slopes(self, z, rows):
         """Second derivatives (probabilities for the multinomial cost), and weights of rows."""
@@ -170,8 +193,11 @@ class Objective:
             return slopes, np.full(len(z), self.data.scale, self.dtype)
         return slopes, weight[rows] * self.dtype.type(self.data.scale)
 
-    def _lines(self, units):
-        """Pairs of rows and [X 1] there, in the type of the weights."""
+    def _lines(self, units, copies=1):
+        """Pairs of rows and [X 1] there, in the type of the weights.
+
+        As many rows as fit in the caches `copies` times, where there are several.
+        """
         n, d = self.n_rows, self.n_features
         r = d + bool(self.fit_intercept)
         if units is not None:
@@ -180,6 +206,8 @@ class Objective:
             yield slice(None), self._augmented
             return
         step = max(1, _HESSIAN_ELEMENTS // max(r, 1))
+        if copies > 1:
+            step = min(step, max(_COUPLED_ROWS, _COUPLED_ELEMENTS // (copies * r)))
         for start in range(0, n, step):
             rows = slice(start, min(start + step, n))
             part = self._X[rows]
@@ -296,24 +324,24 @@ class Objective:
             gram = self._gram_product(np.eye(size))
             return float(np.linalg.eigvalsh(gram)[-1]) if np.isfinite(gram).all() else math.inf
         basis = np.empty((min(size, _EIGENVALUE_PASSES), size))
-        tridiagonal = np.zeros((len(basis), len(basis)))
+        diagonal, beside = np.zeros(len(basis)), np.zeros(len(basis))
         start = np.random.default_rng(0).standard_normal(size)
-        basis[0] = start / np.linalg.norm(start)
+        basis[0] = start / norm(start)
         largest = residual = 0.0
         for k in range(len(basis)):
             product = self._gram_product(basis[k : k + 1])[0]
-            tridiagonal[k, k] = product @ basis[k]
-            if not np.isfinite(product).all() or not math.isfinite(tridiagonal[k, k]):
+            diagonal[k] = dot(product, basis[k])
+            if not np.isfinite(product).all() or not math.isfinite(diagonal[k]):
                 return math.inf
             for _ in range(2):
-                product -= basis[: k + 1].T @ (basis[: k + 1] @ product)
-            norm = float(np.linalg.norm(product))
-            values, vectors = np.linalg.eigh(tridiagonal[: k + 1, : k + 1])
-            largest, residual = float(values[-1]), norm * abs(float(vectors[-1, -1]))
+                shares = np.einsum("ij,j->i", basis[: k + 1], product)
+                product -= np.einsum("ij,i->j", basis[: k + 1], shares)
+            beside[k] = norm(product)
+            values, vectors, _ = lapack.dstev(diagonal[: k + 1], beside[: max(k, 1)])
+            largest, residual = float(values[-1]), beside[k] * abs(float(vectors[-1, -1]))
             if residual <= _EIGENVALUE_TOL * largest or k + 1 == len(basis):
                 break
-            tridiagonal[k, k + 1] = tridiagonal[k + 1, k] = norm
-            basis[k + 1] = product / norm
+            basis[k + 1] = product / beside[k]
         return max(largest, 0.0) + residual
 
     def _gram_product(self, vectors):
@@ -342,6 +370,15 @@ class Objective:
         else:
             mean = np.average(y.astype(np.float64), axis=1, weights=weight)
         return np.clip(mean, 0.0, 1.0)
+
+
+def _mirror(matrix):
+    """Copy the upper triangle of a matrix to below its diagonal."""
+    for start in range(0, len(matrix), _MIRROR):
+        stop = start + _MIRROR
+        matrix[stop:, start:stop] = matrix[start:stop, stop:].T
+        block = matrix[start:stop, start:stop]
+        block[...] = np.triu(block) + np.triu(block, 1).T
 
 
 def predict(X, coef, intercept, activation, n_threads, mirrored=False):

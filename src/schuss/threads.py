@@ -4,7 +4,6 @@ import os
 from numbers import Integral
 
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
-from sklearn.utils.parallel import _get_threadpool_controller
 
 VARIABLE = "SCHUSS_NUM_THREADS"
 
@@ -77,12 +76,3 @@ def for_pass(n_jobs, elements):
     1
     """
     return 1 if elements < 2 * MIN_ELEMENTS_PER_THREAD else useful(available(n_jobs), elements)
-
-
-def one_for_blas():
-    """Context manager in which BLAS runs on the calling thread.
-
-    Its products are short here: waking its threads costs more than they save, many times
-    over where other processes want the cores, and sums must not depend on their number.
-    """
-    return _get_threadpool_controller().limit(limits=1, user_api="blas")

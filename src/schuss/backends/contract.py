@@ -43,7 +43,7 @@ from schuss.constants import (
 )
 
 FUNCTIONS = (
-    "prepare", "pointwise", "gradient", "evaluator", "newton", "descend", "predict",
+    "prepare", "pointwise", "gradient", "evaluator", "newton", "add_product", "descend", "predict",
     "network_gradient", "network_epochs", "network_predict", "shuffle",
     "walk", "sweep",
 )  # fmt: skip
@@ -94,7 +94,7 @@ class NewtonRule(NamedTuple):
     enough: float  # stop after a step of which the model expected less
     noise: float  # relative error of the objective
     armijo: float = ARMIJO
-    singular: float = SINGULAR
+    singular: float = SINGULAR[8]
     steps: int = FACTOR_STEPS  # whose pairs mend a factor, at most; not less than 1
 
 
@@ -330,6 +330,20 @@ def newton(data, rule, theta, gradient, model, helper):
             was.
         passes : int
             How often all rows were read, for a gradient or for a Hessian.
+    """
+
+
+def add_product(left, right, factor, out, upper):
+    """Add ``factor * left.T @ right`` to a matrix.
+
+    Parameters
+    ----------
+    left, right : real arrays of shapes (n, p) and (n, q), any strides
+    factor : float
+    out : float64 of shape (p, q), each row contiguous, IN and OUT
+        The sum of some rows is one of reals; their sums are added in float64.
+    upper : bool
+        Whether only the upper triangle is wanted. What lies below it is of no use.
     """
 
 

@@ -96,6 +96,10 @@ def newton(data, rule, theta, gradient, model, helper):
     return module.Newton(data, rule, theta, gradient, model, helper)
 
 
+def add_product(left, right, factor, out, upper):
+    _module(left.dtype).add_product(left, right, factor, out, upper)
+
+
 def descend(data, state, rule, order, history, n_threads):
     job = _module(state.coef.dtype).Descent(data, state, rule, order, history, n_threads)
     return job.run()

@@ -71,6 +71,10 @@ def newton(data, rule, theta, gradient, model, helper):
     )
 
 
+def add_product(left, right, factor, out, upper):
+    numpy_.add_product(left, right, factor, out, upper)
+
+
 def descend(data, state, rule, order, history, n_threads):
     _, epochs, status = _run(data, state, rule, order, history)
     return epochs, Status(status)

@@ -134,8 +134,8 @@ def _factor(hessian, singular):
         factor = np.linalg.cholesky(hessian)
     except np.linalg.LinAlgError:
         return None
-    diagonal = factor.diagonal()
-    return factor if diagonal.min() > singular * diagonal.max() else None
+    left = factor.diagonal() ** 2
+    return factor if (left > singular * hessian.diagonal()).all() else None
 
 
 def _two_loops(factor, pairs, v):
@@ -148,6 +148,10 @@ def _two_loops(factor, pairs, v):
     for (move, change, product), share in zip(pairs, reversed(shares), strict=True):
         v = v + (share - float(change @ v) / product) * move
     return v
+
+
+def add_product(left, right, factor, out, upper):
+    out += factor * (left.T @ right)
 
 
 def descend(data, state, rule, order, history, n_threads):

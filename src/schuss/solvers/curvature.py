@@ -3,12 +3,16 @@
 import numpy as np
 from scipy.linalg import lapack
 
+from schuss import backends
 from schuss.constants import SINGULAR
+from schuss.vectors import dot
 
-# A Hessian that is singular to working accuracy gets this share of its mean diagonal added,
-# and ten thousand times more each time that was too little.
-_RIDGE = 1e-13
+# A Hessian that is singular to working accuracy gets its diagonal times ten times what counts
+# as rounding added, and ten thousand times more each time that was too little.
+_RIDGE = 10.0
 _MORE_RIDGE = 1e4
+# Columns that are eliminated at a time. OpenBLAS gives no factor of fewer than 64 to its threads.
+_COLUMNS = 48
 
 
 class Blocks:
@@ -18,18 +22,21 @@ class Blocks:
     ----------
     blocks : ndarray of shape (B, r, r)
         Symmetric, positive semidefinite but for rounding.
+    singular : float
+        Share of a diagonal entry that is rounding.
     """
 
     scaled = True
 
-    def __init__(self, blocks):
+    def __init__(self, blocks, singular=SINGULAR[8]):
         self.blocks = blocks
+        self.singular = singular
         self._factors = None
 
     def solve(self, v):
         """H^-1 v."""
         if self._factors is None:
-            self._factors = [factorise(block) for block in self.blocks]
+            self._factors = [factorise(block, self.singular) for block in self.blocks]
         if len(self._factors) == 1:
             return solve(self._factors[0], v)
         parts = zip(self._factors, v.reshape(len(self.blocks), -1), strict=True)
@@ -41,9 +48,10 @@ class Blocks:
         for block, s, y in zip(
             self.blocks, step.reshape(b, -1), change.reshape(b, -1), strict=True
         ):
-            turned = block @ s
-            if float(s @ y) > np.finfo(float).eps * float(y @ y) and float(s @ turned) > 0:
-                block += np.outer(y, y) / float(s @ y) - np.outer(turned, turned / (s @ turned))
+            turned = np.einsum("ij,j->i", block, s)
+            product, expected = dot(s, y), dot(s, turned)
+            if product > np.finfo(float).eps * dot(y, y) and expected > 0:
+                block += np.outer(y, y) / product - np.outer(turned, turned / expected)
         self._factors = None
 
 
@@ -59,22 +67,50 @@ class Diagonal:
         return v / self._diagonal
 
 
-def factorise(matrix):
-    """Cholesky factor of a matrix, or of one near by where it is singular."""
-    mean = float(np.trace(matrix)) / len(matrix)
-    ridge = 0.0
+def factorise(matrix, singular=SINGULAR[8]):
+    """Cholesky factor of a matrix, or of one near by where it is singular.
+
+    The lower one, whatever the units of the columns are.
+    """
+    diagonal = matrix.diagonal()
+    share = 0.0
     while True:
-        # LAPACK reads one half, of the transpose: no copy is made of a C array.
-        shifted = matrix.T if not ridge else matrix.T + ridge * np.eye(len(matrix))
-        factor, failed = lapack.dpotrf(shifted, lower=0, clean=0)
-        diagonal = factor.diagonal()
-        if not failed and float(diagonal.min()) > SINGULAR * float(diagonal.max()):
+        shifted = matrix
+        if share:
+            # What has no curvature gets that of the others.
+            usual = diagonal[diagonal > 0].mean() if (diagonal > 0).any() else 1.0
+            shifted = matrix + np.diag(share * np.where(diagonal > 0, diagonal, usual))
+        factor = _cholesky(shifted)
+        if factor is not None and (factor.diagonal() ** 2 > singular * diagonal).all():
             return factor
-        ridge = ridge * _MORE_RIDGE or max(_RIDGE * mean, np.finfo(float).tiny)
-        if not np.isfinite(ridge):
+        share = share * _MORE_RIDGE or _RIDGE * singular
+        if not share < 1 / singular:
             return np.eye(len(matrix))
 
 
 def solve(factor, v):
     """Solve with a factor of `factorise`."""
-    return lapack.dpotrs(factor, v, lower=0)[0]
+    return lapack.dpotrs(factor, v, lower=1)[0]
+
+
+def _cholesky(matrix):
+    """Lower factor in Fortran's order, or None."""
+    r = len(matrix)
+    if r <= _COLUMNS:
+        factor, failed = lapack.dpotrf(matrix.T, lower=1, clean=0)
+        return None if failed else factor
+    upper = matrix.copy()
+    add_product = backends.current().add_product
+    for first in range(0, r, _COLUMNS):
+        stop = min(first + _COLUMNS, r)
+        corner, failed = lapack.dpotrf(upper[first:stop, first:stop].T, lower=1)
+        if failed:
+            return None
+        upper[first:stop, first:stop] = corner.T
+        if stop < r:
+            inverse, _ = lapack.dtrtri(corner, lower=1)
+            rest = np.zeros((stop - first, r - stop))
+            add_product(inverse.T, upper[first:stop, stop:], 1.0, rest, upper=False)
+            upper[first:stop, stop:] = rest
+            add_product(rest, rest, -1.0, upper[stop:, stop:], upper=True)
+    return upper.T

@@ -1,23 +1,28 @@
 """Networks: mini-batches as scikit-learn takes them, and its L-BFGS."""
 
 import math
-import threading
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
-from threadpoolctl import threadpool_limits
+from scipy.optimize._dcsrch import DCSRCH
 
 from schuss.backends.contract import NetworkState
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, N_SLOTS, Counter, Solver, Status
 from schuss.errors import DivergenceError
 from schuss.solvers.run import ORDER_TYPE, Progress, Run, check_orders
+from schuss.vectors import dot, norm
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
 _ORDER_ENTRIES = 1_000_000
 # "adaptive" divides the rate by this at each plateau, and stops at the least rate.
 _RATE_CUT = 5.0
 _LEAST_RATE = 1e-6
+# Those of SciPy's L-BFGS-B: pairs kept, evaluations of a search, the longest step, and the share
+# of the cost by which each iteration shall improve it.
+_PAIRS = 10
+_EVALUATIONS = 20
+_LONGEST_STEP = 1e10
+_FTOL = 1e7 * 2.0**-52
 
 
 class Optimiser(NamedTuple):
@@ -224,7 +229,9 @@ class MiniBatches(_NetworkRun):
 
 
 class QuasiNewton(_NetworkRun):
-    """SciPy's L-BFGS-B, which runs in a thread of its own so that `driver.run` can stop it.
+    """L-BFGS on the steps of SciPy's L-BFGS-B without bounds, which scikit-learn calls.
+
+    SciPy leaves the products of vectors to BLAS, whose bits depend on its threads.
 
     Parameters
     ----------
@@ -232,107 +239,147 @@ class QuasiNewton(_NetworkRun):
     theta : ndarray of shape (P,), float64, changed in place
     max_iter, max_fun, tol
         As scikit-learn passes them.
+
+    Attributes
+    ----------
+    n_iter : int
+    status : int
+        As SciPy's: 0 where it came to an end by itself, 1 where `max_iter` or `max_fun` ended
+        it, 2 where no step along the gradient improves the cost.
     """
 
     def __init__(self, objective, theta, *, max_iter, max_fun, tol):
         super().__init__(objective, NetworkState(theta, np.empty((0, len(theta))), np.zeros(0)))
-        self._options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
+        self._max_iter, self._max_fun, self.tol = max_iter, max_fun, tol
         self.learning_rate = 1.0
-        self._grad = np.empty_like(theta)
-        self._rows = []
-        self._allowed = 0
-        self._turn = threading.Condition()
-        self._thread = None
-        self._stopped = self._waits = False
-        self._error = None
-        self.result = None
+        self.n_iter = self.status = 0
+        self.norm = math.inf  # largest entry of the gradient
+        self._cost = math.nan
+        self._gradient = None
+        self._evaluations = 0
+        self._pairs = []
 
     @property
     def seconds_estimate(self):
         return 1e-10 * self.objective.n_rows * len(self._state.theta) + 1e-4
 
     def advance(self, epochs):
-        """Let it do some iterations more."""
-        first = len(self._rows)
-        reason = None
+        """Some iterations; the reason is "precision" where the cost no longer improves."""
+        rows, reason = [], None
         try:
-            with self._turn:
-                self._allowed = first + epochs
-                self._waits = False
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._minimize, daemon=True)
-                    self._thread.start()
-                self._turn.notify_all()
-                self._turn.wait_for(lambda: self._waits or self.result or self._error)
+            if self._gradient is None:
+                self._cost, self._gradient = self._evaluate(self._state.theta)
+                reason = self._begin()
+            while reason is None and len(rows) < epochs:
+                reason, step = self._iterate()
+                if step:
+                    rows.append((self._cost, self.norm, step))
         except KeyboardInterrupt:
             reason = "interrupted"
-        if self._error is not None:
-            raise self._error
-        rows = np.array(self._rows[first:]).reshape(-1, len(HISTORY_COLUMNS))
-        if len(rows):
-            self._loss = float(rows[-1, 0])
-        if self.result is not None and reason is None:
-            reason = "converged" if self.result.status == 0 else "max_iter"
-            if not math.isfinite(self.result.fun):
-                reason = "diverged"
-        return Progress(rows, reason)
-
-    def close(self):
-        """End the thread."""
-        with self._turn:
-            self._stopped = True
-            self._turn.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+        if rows:
+            self._loss = rows[-1][0]
+        return Progress(np.array(rows).reshape(-1, len(HISTORY_COLUMNS)), reason)
 
     snapshot = _NetworkRun.weights
 
     def restore(self, snapshot):
         self._state.theta[...] = snapshot
 
-    def _minimize(self):
-        try:
-            # Its vectors are short: BLAS with two threads took 20 times as long as with one.
-            with threadpool_limits(1, "blas"):
-                result = scipy.optimize.minimize(
-                    self._evaluate, self._state.theta.copy(), method="L-BFGS-B", jac=True,
-                    callback=self._reached, options=self._options,
-                )  # fmt: skip
-            error = None
-        except _Stopped:
-            return
-        except BaseException as problem:  # to be raised by the thread that waits
-            result, error = None, problem
-        with self._turn:
-            if result is not None and np.isfinite(result.x).all():
-                self._state.theta[...] = result.x
-            self.result, self._error = result, error
-            self._turn.notify_all()
+    def unconverged(self):
+        """What scikit-learn says, and how far it came."""
+        last = f"the largest entry of the gradient is {self.norm:.3g}, above tol={self.tol:.3g}"
+        if self.status == 0:
+            return (
+                f"lbfgs stopped after {self.n_iter} iteration(s), as the cost no longer improves "
+                f"by {_FTOL:.2g} of it, while {last}. Raise tol, or scale the features, for "
+                "example with sklearn.preprocessing.StandardScaler."
+            )
+        ended = "ABNORMAL: no step improves the cost"
+        mend = ""
+        if self.status == 1:
+            limit = "ITERATIONS" if self.n_iter >= self._max_iter else "f AND g EVALUATIONS"
+            ended = f"STOP: TOTAL NO. OF {limit} REACHED LIMIT"
+        if self.n_iter == self._max_iter:
+            mend = (
+                "\nIncrease the number of iterations to improve the convergence "
+                f"(max_iter={self._max_iter})."
+            )
+        return (
+            f"lbfgs failed to converge after {self.n_iter} iteration(s) (status={self.status}):\n"
+            f"{ended}: {last}.\n{mend}\nYou might also want to scale the data as shown in:\n"
+            "    https://scikit-learn.org/stable/modules/preprocessing.html"
+        )
+
+    def _begin(self):
+        self.norm = float(np.abs(self._gradient).max())
+        if not (math.isfinite(self._cost) and math.isfinite(self.norm)):
+            return "diverged"
+        return "converged" if self.norm <= self.tol else None
 
     def _evaluate(self, theta):
-        if self._stopped:
-            raise _Stopped
-        value = self.objective.value_and_gradient(theta, self._grad)
-        return value, self._grad.copy()
+        gradient = np.empty_like(theta)
+        self._evaluations += 1
+        return self.objective.value_and_gradient(theta, gradient), gradient
 
-    def _reached(self, intermediate_result):
-        """After each iteration: keep it, and wait where no more are allowed."""
-        with self._turn:
-            if self._stopped:
-                raise _Stopped
-            x = intermediate_result.x
-            step = float(np.abs(x - self._state.theta).max())
-            if np.isfinite(x).all():
-                self._state.theta[...] = x
-            self._rows.append((float(intermediate_result.fun), np.abs(self._grad).max(), step))
-            # After the last one SciPy says how it ended.
-            if self._allowed <= len(self._rows) < self._options["maxiter"]:
-                self._waits = True
-                self._turn.notify_all()
-                self._turn.wait_for(lambda: self._stopped or not self._waits)
-            if self._stopped:
-                raise _Stopped
+    def _iterate(self):
+        """Why it was the last one, or None, and its longest move, 0 where there was none."""
+        theta, cost, gradient = self._state.theta, self._cost, self._gradient
+        direction = self._direction()
+        found = self._search(direction)
+        if found is None and self._pairs:
+            self._pairs = []
+            return None, 0.0
+        if found is None:
+            self.status = 2
+            return "precision", 0.0
+        t, new, self._cost, self._gradient, before, after = found
+        step = float(np.abs(new - theta).max())
+        theta[...] = new
+        self.n_iter += 1
+        self.norm = float(np.abs(self._gradient).max())
+        if self.n_iter >= self._max_iter or self._evaluations > self._max_fun:
+            self.status = 1
+            return "converged" if self.norm <= self.tol else "max_iter", step
+        if self.norm <= self.tol:
+            return "converged", step
+        if cost - self._cost <= _FTOL * max(abs(cost), abs(self._cost), 1.0):
+            return "precision", step
+        change = self._gradient - gradient
+        product = (after - before) * t
+        if product > np.finfo(float).eps * -before * t:
+            self._pairs.append((t * direction, change, product))
+            del self._pairs[:-_PAIRS]
+        return None, step
 
+    def _direction(self):
+        """Nocedal & Wright, algorithm 7.4."""
+        v, shares = -self._gradient, []
+        for s, y, product in reversed(self._pairs):
+            shares.append(dot(s, v) / product)
+            v -= shares[-1] * y
+        if self._pairs:
+            _, y, product = self._pairs[-1]
+            v *= product / dot(y, y)
+        for (s, y, product), share in zip(self._pairs, reversed(shares), strict=True):
+            v += (share - dot(y, v) / product) * s
+        return v
 
-class _Stopped(Exception):
-    """Ends SciPy's loop from within."""
+    def _search(self, direction):
+        """Step, weights, cost, gradient there, and slopes at both ends (Moré & Thuente, 1994)."""
+        slope = first = dot(self._gradient, direction)
+        if not slope < 0:
+            return None
+        search = DCSRCH(None, None, 1e-3, 0.9, 0.1, 0.0, _LONGEST_STEP)
+        t = 1.0 if self.n_iter else min(1.0 / norm(direction), _LONGEST_STEP)
+        t, _, _, task = search._iterate(t, self._cost, slope, b"START")
+        for _ in range(_EVALUATIONS):
+            new = self._state.theta + t * direction
+            cost, gradient = self._evaluate(new)
+            slope = dot(gradient, direction)
+            if not (math.isfinite(cost) and math.isfinite(slope)):
+                break
+            ended = t
+            t, _, _, task = search._iterate(t, cost, slope, task)
+            if task[:2] != b"FG":
+                return ended, new, cost, gradient, first, slope
+        return None

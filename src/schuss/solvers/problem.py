@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from schuss.vectors import dot
+
 # Relative error of a value that a kernel returns, by the bytes of its type. Costs are
 # summed in its type over a block and in float64 over the blocks.
 _NOISE = {8: 64 * 2.0**-52, 4: 4 * 2.0**-23}
@@ -128,7 +130,7 @@ class Problem:
             gradient = gradient.ravel()
             if self.penalised:
                 pull = self.l2 * theta
-                value += 0.5 * float(pull @ theta)
+                value += 0.5 * dot(pull, theta)
                 gradient += pull
         return value, gradient
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from schuss.constants import SINGULAR
 from schuss.solvers.curvature import factorise, solve
 
 _ROUNDS = 100
@@ -14,7 +15,7 @@ def smallest_subgradient(gradient, theta, l1):
     return np.where(theta != 0, gradient + l1 * np.sign(theta), at_zero)
 
 
-def minimise(hessian, gradient, theta, l1, tol):
+def minimise(hessian, gradient, theta, l1, tol, singular=SINGULAR[8]):
     """Minimise ``g (t - theta) + (t - theta) H (t - theta) / 2 + sum l1 |t|`` over t.
 
     Sweeps of coordinate descent find which weights are 0; between them a linear system
@@ -27,6 +28,8 @@ def minimise(hessian, gradient, theta, l1, tol):
     gradient, theta, l1 : ndarrays of shape (r,)
     tol : float
         Largest entry of the smallest subgradient that is good enough.
+    singular : float
+        As `curvature.Blocks` takes it.
 
     Returns
     -------
@@ -45,14 +48,14 @@ def minimise(hessian, gradient, theta, l1, tol):
                     t[j] = new / h
                     slope += move * hessian[j]
         for _ in range(len(t)):
-            if _solve_face(hessian, t, slope, l1):
+            if _solve_face(hessian, t, slope, l1, singular):
                 break
         if np.abs(smallest_subgradient(slope, t, l1)).max(initial=0) <= tol:
             break
     return t
 
 
-def _solve_face(hessian, t, slope, l1):
+def _solve_face(hessian, t, slope, l1, singular):
     """Minimise over the weights that are not 0, up to the first that would change its sign.
 
     Returns whether none would.
@@ -62,12 +65,12 @@ def _solve_face(hessian, t, slope, l1):
         return True
     old = t[face]
     pull = slope[face] + l1[face] * np.sign(old)
-    move = -solve(factorise(hessian[np.ix_(face, face)]), pull)
+    move = -solve(factorise(hessian[np.ix_(face, face)], singular), pull)
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = np.where((l1[face] > 0) & (move * old < 0), -old / move, np.inf)
     share = min(1.0, float(crossing.min()))
     new = old + share * move
     new[crossing <= share] = 0.0
     t[face] = new
-    slope += (new - old) @ hessian[face]
+    slope += np.einsum("i,ij->j", new - old, hessian[face])
     return share == 1.0

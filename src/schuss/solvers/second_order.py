@@ -14,14 +14,14 @@ import math
 
 import numpy as np
 
-from schuss import threads
 from schuss.backends.contract import NewtonRule, State
-from schuss.constants import ARMIJO, HISTORY_COLUMNS, N_COUNTERS
+from schuss.constants import ARMIJO, HISTORY_COLUMNS, N_COUNTERS, SINGULAR
 from schuss.errors import DivergenceError
 from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal
 from schuss.solvers.problem import LARGE, Problem
 from schuss.solvers.run import Progress, Run, Snapshot
+from schuss.vectors import dot
 
 # Multiplications that a Hessian over all rows, and its factors, may cost for Newton's
 # method to be chosen: below that an iteration takes about a millisecond.
@@ -135,21 +135,20 @@ class SecondOrder(Run):
         rows, reason, place = [], None, None
         try:
             if self.method == "newton":
-                # Mostly that is all, and nothing of it is done by BLAS.
+                # Mostly that is all.
                 rows.extend(self._whole_steps(iterations))
                 self._begun = self._begun or bool(rows)
                 reason = self._begin()
             if reason is None and len(rows) < iterations:
-                with threads.one_for_blas():
-                    reason = self._begin()
-                    while reason is None and len(rows) < iterations:
-                        place = self._here()
-                        reason, step = self._iterate()
-                        if step:
-                            rows.append((self.loss, self.norm, step))
-                        if step and reason is None and self.method == "newton":
-                            rows.extend(self._whole_steps(iterations - len(rows)))
-                            reason = self._end()
+                reason = self._begin()
+            while reason is None and len(rows) < iterations:
+                place = self._here()
+                reason, step = self._iterate()
+                if step:
+                    rows.append((self.loss, self.norm, step))
+                if step and reason is None and self.method == "newton":
+                    rows.extend(self._whole_steps(iterations - len(rows)))
+                    reason = self._end()
         except KeyboardInterrupt:
             reason = "interrupted"
             if place is not None:
@@ -262,7 +261,7 @@ class SecondOrder(Run):
         self.norm = float(np.abs(self._slope).max(initial=0))
 
     def _lasso(self, theta):
-        return float(self.problem.l1 @ np.abs(theta)) if self.problem.sparse else 0.0
+        return dot(self.problem.l1, np.abs(theta)) if self.problem.sparse else 0.0
 
     def _end(self):
         if not math.isfinite(self.loss) or not math.isfinite(self.norm):
@@ -276,7 +275,7 @@ class SecondOrder(Run):
         if not slope < 0 or not math.isfinite(slope):
             self._forget()
             direction = -self._slope / max(self.norm, 1.0)
-            slope = float(self._slope @ direction)
+            slope = dot(self._slope, direction)
         self.expected = expected = -slope / 2
         if self.method == "lbfgs" and self._sample and self._is_slow(expected):
             self._enlarge()
@@ -311,8 +310,9 @@ class SecondOrder(Run):
         if self._newton is None:
             rate = _FACTOR_RATE if self._reuses else 0.0
             rule = NewtonRule(
-                objective.loss.code, problem.l2, self.tol, rate, enough, problem.noise
-            )
+                objective.loss.code, problem.l2, self.tol, rate, enough, problem.noise,
+                singular=SINGULAR[objective.dtype.itemsize],
+            )  # fmt: skip
             arrays = np.empty(problem.size), np.empty(problem.size)
             helper = self._helper
             if helper is None and objective.n_threads() > 1:
@@ -330,7 +330,7 @@ class SecondOrder(Run):
         if not steps:
             return ()
         self.theta, self._gradient = theta.copy(), gradient.copy()
-        self._model = Blocks(hessian) if wanted else None
+        self._model = self._blocks(hessian) if wanted else None
         self._settle(history[steps - 1, 0])
         return history[:steps].tolist()
 
@@ -341,12 +341,15 @@ class SecondOrder(Run):
     def _renew(self):
         """A model, where there is none or it is that of another place."""
         if self.method == "newton":
-            self._model = Blocks(self.problem.hessian(self.theta))
+            self._model = self._blocks(self.problem.hessian(self.theta))
         elif self._model is None and self._sample:
-            self._model = Blocks(self._sampled(self._sample).problem.hessian(self.theta))
+            self._model = self._blocks(self._sampled(self._sample).problem.hessian(self.theta))
             self._since = 0
         elif self._model is None and self._scales:
             self._model = Diagonal(self._diagonal())
+
+    def _blocks(self, hessian):
+        return Blocks(hessian, SINGULAR[self.objective.dtype.itemsize])
 
     def _diagonal(self):
         """Diagonal of the Hessian, of a sample's where X is dense."""
@@ -375,14 +378,14 @@ class SecondOrder(Run):
             b = len(self._model.blocks)
             parts = (part.reshape(b, -1) for part in (self._gradient, self.theta, l1))
             new = np.concatenate([
-                proximal.minimise(*block, _INNER * self.norm)
+                proximal.minimise(*block, _INNER * self.norm, self._model.singular)
                 for block in zip(self._model.blocks, *parts, strict=True)
             ])  # fmt: skip
             direction = new - self.theta
-            change = l1 @ (np.abs(new) - np.abs(self.theta))
-            return direction, float(self._gradient @ direction + change)
+            change = dot(l1, np.abs(new) - np.abs(self.theta))
+            return direction, dot(self._gradient, direction) + change
         direction = self._two_loops()
-        return direction, float(self._slope @ direction)
+        return direction, dot(self._slope, direction)
 
     def _two_loops(self):
         """Nocedal & Wright, algorithm 7.4, around the model.
@@ -394,25 +397,25 @@ class SecondOrder(Run):
         if self.problem.sparse:
             free = (self.theta != 0) | (self._slope != 0)
             pairs = [(s * free, y * free) for s, y, _ in pairs]
-            pairs = [(s, y, float(s @ y)) for s, y in pairs]
+            pairs = [(s, y, dot(s, y)) for s, y in pairs]
             pairs = [pair for pair in pairs if pair[2] > 0]
         shares = []
         for s, y, product in reversed(pairs):
-            share = float(s @ v) / product
+            share = dot(s, v) / product
             shares.append(share)
             v = v - share * y
         if self._model is not None:
             v = self._model.solve(v)
             if pairs and not self._model.scaled:
                 s, y, product = pairs[-1]
-                v *= product / float(y @ self._model.solve(y))
+                v *= product / dot(y, self._model.solve(y))
         elif pairs:
             s, y, product = pairs[-1]
-            v *= product / float(y @ y)
+            v *= product / dot(y, y)
         else:
             v = v / max(1.0, float(np.abs(self._slope).sum()))
         for (s, y, product), share in zip(pairs, reversed(shares), strict=True):
-            v += (share - float(y @ v) / product) * s
+            v += (share - dot(y, v) / product) * s
         if self.problem.sparse:
             # Weights at 0 leave it downhill or not at all.
             v[(self.theta == 0) & (v * self._slope >= 0)] = 0.0
@@ -422,8 +425,8 @@ class SecondOrder(Run):
         if self.problem.sparse and isinstance(self._model, Blocks):
             self._model.learn(step, change)
             return
-        product = float(step @ change)
-        if product > np.finfo(float).eps * float(change @ change):
+        product = dot(step, change)
+        if product > np.finfo(float).eps * dot(change, change):
             self._pairs.append((step, change, product))
             del self._pairs[:-_MEMORY]
 
@@ -459,10 +462,10 @@ class SecondOrder(Run):
             if orthant is None:
                 bound = value + ARMIJO * t * slope
             else:
-                bound = value + ARMIJO * float(pseudo @ (trial - start))
+                bound = value + ARMIJO * dot(pseudo, trial - start)
             if math.isfinite(self.loss) and self.loss <= bound + flat:
                 best = t, trial, self.loss, self._gradient
-                ahead = float(self._gradient @ direction)
+                ahead = dot(self._gradient, direction)
                 if self.method == "newton" or self.problem.sparse or ahead >= _WOLFE * slope:
                     return t
                 low = t
