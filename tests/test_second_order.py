@@ -1,5 +1,7 @@
 """Newton's method, L-BFGS and proximal Newton: the optimum, whatever the data do."""
 
+import warnings
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -235,7 +237,8 @@ def test_tolerance_of_zero_ends_at_rounding():
         model = schuss.SigmoidClassifier(
             loss="log_loss", solver="newton", alpha=0.01, tol=0.0, max_iter=100
         ).fit(X.astype(dtype), y)
-        assert model.stop_reason_ == "converged" and model.n_iter_ < 30
+        assert model.stop_reason_ == "precision" and model.n_iter_ < 30
+        assert not model.converged_
 
 
 def test_what_these_solvers_do_not_take(tmp_path):
@@ -319,8 +322,11 @@ def test_features_near_overflow_have_units_of_their_own(dtype, scale, penalty):
     y = rng.random(300) < expit(X @ [1.0, -2.0, 0.0])
     X[:, 0] *= scale
     # Of that size no weight is penalised that has any effect.
-    model = schuss.LogisticRegression(**penalty).fit(X.astype(dtype), y)
-    assert model.converged_ and model.coef_.all()
+    with warnings.catch_warnings():
+        # A last digit of those weights moves the gradient by far more than tol.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = schuss.LogisticRegression(**penalty).fit(X.astype(dtype), y)
+    assert model.stop_reason_ in ("converged", "precision") and model.coef_.all()
     plain = schuss.LogisticRegression(C=np.inf).fit(X / [scale, 1, 1], y)
     np.testing.assert_allclose(model.coef_[0, 0] * scale, plain.coef_[0, 0], rtol=0.05)
 
@@ -331,3 +337,119 @@ def test_where_the_first_gradient_overflows_the_warning_says_what_to_do():
     with np.errstate(invalid="ignore"), pytest.warns(ConvergenceWarning, match="scale the feat"):
         model.fit(X, X[:, 0] > 0)
     assert model.stop_reason_ == "diverged" and not model.coef_.any() and not model.converged_
+
+
+def gradient(model, X, y, alpha=0.0):
+    """Of the mean objective of two classes, as the user would compute it."""
+    X = X.astype(np.float64)
+    residual = expit(X @ model.coef_[0] + model.intercept_[0]) - y
+    return np.append(X.T @ residual / len(y) + alpha * model.coef_[0], residual.mean())
+
+
+def three_features(n=300, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 3))
+    return X, (rng.random(n) < expit(X @ [1.0, -2.0, 0.5])).astype(np.uint8), rng
+
+
+@pytest.mark.parametrize("size", [1.4e18, 1e16, 1e20, 1e40, 1e69])
+def test_a_gradient_above_tol_is_not_converged(size):
+    """A column of times in nanoseconds, and others of which no float64 meets the tolerance."""
+    X, y, rng = three_features()
+    X[:, 2] = size * (1 + 0.02 * rng.random(300))
+    with pytest.warns(ConvergenceWarning, match=r"largest entry of the gradient is .* tol=0.0001"):
+        model = schuss.LogisticRegression().fit(X, y)
+    assert np.abs(gradient(model, X, y, 1 / 300)).max() > model.tol
+    assert model.stop_reason_ == "precision" and not model.converged_
+    assert model.history_["gradient_norm"][-1] > model.tol
+
+
+@pytest.mark.parametrize("estimator", ("train", "SigmoidClassifier"))
+@pytest.mark.parametrize("solver", ("newton", "lbfgs"))
+def test_neurons_say_that_rounding_ended_them(estimator, solver):
+    X, y, rng = three_features()
+    X[:, 2] = 1e40 * (1 + 0.02 * rng.random(300))
+    options = {"loss": "log_loss", "solver": solver, "tol": 1e-4}
+    with pytest.warns(ConvergenceWarning, match=r"rounding .* gradient is .* tol=0.0001"):
+        if estimator == "train":
+            result = schuss.train(X, y, **options)
+            ended = result.stop_reason, result.converged
+        else:
+            model = schuss.SigmoidClassifier(**options).fit(X, y)
+            ended = model.stop_reason_, model.converged_
+    assert ended == ("precision", False)
+
+
+def test_small_features_have_the_optimum_of_large_ones():
+    X, y, _ = three_features()
+    plain = schuss.LogisticRegression(C=np.inf, tol=1e-10).fit(X, y)
+    with pytest.warns(ConvergenceWarning, match="tol=0"):
+        small = schuss.LogisticRegression(C=np.inf, tol=0).fit(X * 1e-15, y)
+    assert small.stop_reason_ == "precision"
+    assert small.loss_ == pytest.approx(plain.loss_, rel=1e-12)
+    np.testing.assert_allclose(small.coef_ * 1e-15, plain.coef_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", (np.float64, np.float32))
+@pytest.mark.parametrize("options", ({}, {"l1_ratio": 1.0, "solver": "saga"}))
+@pytest.mark.parametrize("n_classes", (2, 3))
+def test_the_intercept_is_fitted_however_strong_the_penalty(dtype, options, n_classes):
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((300, 3)).astype(dtype)
+    y = rng.choice(n_classes, 300, p=[0.8, 0.2] if n_classes == 2 else [0.7, 0.2, 0.1])
+    shares = np.log(np.bincount(y) / 300)
+    expected = shares[1:] - shares[0] if n_classes == 2 else shares - shares.mean()
+    for C in (1e-10, 1e-30, 1e-38):
+        model = schuss.LogisticRegression(C=C, tol=1e-6, **options).fit(X, y)
+        np.testing.assert_allclose(model.intercept_, expected, atol=1e-4)
+        assert np.abs(model.coef_).max() < 1e-8
+
+
+@pytest.mark.parametrize("layout", (np.asarray, sp.csr_array))
+def test_dependent_features_in_float32_have_small_weights(layout):
+    rng = np.random.default_rng(4)
+    X = rng.standard_normal((2000, 4)).astype(np.float32)
+    y = (rng.random(2000) < expit(X @ [1.0, -1.0, 2.0, 0.0])).astype(np.uint8)
+    X = np.concatenate([X, X[:, :2] + X[:, 2:], X[:, 3:]], axis=1)
+    for tol in (1e-4, 1e-6):
+        model = schuss.LogisticRegression(C=np.inf, tol=tol).fit(layout(X), y)
+        assert np.abs(model.coef_).max() < 10
+        assert np.abs(gradient(model, X, y)).max() < 2 * tol
+
+
+def test_float32_is_held_to_the_tolerance():
+    rng = np.random.default_rng(5)
+    X, y = rows(3000, 50, rng, 10)
+    with pytest.warns(ConvergenceWarning, match="float64"):
+        model = schuss.LogisticRegression(tol=1e-10).fit(X.astype(np.float32), y)
+    assert model.stop_reason_ == "precision"
+    assert model.history_["gradient_norm"][-1] > 1e-10
+    model.fit(X, y)
+    assert model.converged_ and model.history_["gradient_norm"][-1] <= 1e-10
+
+
+@pytest.mark.parametrize("loss", ("log_loss", "squared_error"))
+@pytest.mark.parametrize("dtype", (np.float64, np.float32))
+@pytest.mark.parametrize("solver", ("newton", "lbfgs"))
+def test_any_penalty_ends_with_small_weights(solver, dtype, loss):
+    X, y, _ = three_features()
+    model = schuss.SigmoidClassifier(loss=loss, solver=solver, alpha=1e308)
+    with warnings.catch_warnings():
+        # No float32 is as small as the weights are then.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X.astype(dtype), y)
+    assert float(np.abs(model.coef_).max()) < 1e-300
+    assert expit(model.intercept_) == pytest.approx(y.mean(), abs=1e-4)
+    assert model.converged_ == (dtype is np.float64)
+
+
+@pytest.mark.parametrize("scale", (1e-42, 1e-30, 1e30))
+def test_float32_at_the_ends_of_its_range(scale):
+    X, y, _ = three_features()
+    X = (X * scale).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = schuss.LogisticRegression().fit(X, y)
+    largest = np.abs(gradient(model, X, y, 1 / 300)).max()
+    assert model.converged_ == (largest <= 1e-4)
+    assert np.isfinite(model.coef_).all() and model.score(X, y) > 0.5

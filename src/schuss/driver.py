@@ -271,7 +271,7 @@ def _finish(solver, log, reason, begin, best, first):
         solver.restore(best)
     loss = solver.value()
     diverged = not (math.isfinite(loss) and solver.is_finite())
-    if not diverged and reason == "converged":
+    if not diverged and reason in ("converged", "precision"):
         diverged = solver.is_saturated(loss) or _has_risen(solver, loss, first)
     elif not diverged and reason == "max_iter" and solver.watched:
         diverged = _has_risen(solver, loss, first) and solver.is_unstable()

@@ -270,7 +270,7 @@ class _SchussNetwork:
         store_result(self, outcome, append=incremental)
         if isinstance(run, QuasiNewton):
             if outcome.stop_reason in ("max_iter", "precision"):
-                warnings.warn(run.unconverged(), ConvergenceWarning, stacklevel=5)
+                warn(run.unconverged(), ConvergenceWarning)
         elif outcome.stop_reason == "max_iter" and not incremental:
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
@@ -323,8 +323,11 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``; ``validation_loss`` where
         rows are held out. After `partial_fit` of all calls.
     stop_reason_ : str
-        "converged", "max_iter", "early_stopping", "callback" or "interrupted" (Ctrl-C).
+        "converged", "max_iter", "early_stopping", "callback", "interrupted" (Ctrl-C), or
+        "precision": "lbfgs" no longer improves the cost by 2e-9 of it, while the gradient is
+        above `tol`.
     converged_ : bool
+        Whether ``stop_reason_`` is "converged" or "early_stopping".
 
     Examples
     --------

@@ -60,9 +60,11 @@ class TrainResult:
         epoch), the largest entry of the gradient, the step, and the seconds since the
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``.
     stop_reason : str
-        "converged", "max_iter", "callback" or "interrupted"; "diverged" in the `result` of a
-        `DivergenceError`.
+        "converged", "max_iter", "callback" or "interrupted"; "precision" where rounding ends
+        "lbfgs" or "newton" before the gradient is within `tol`; "diverged" in the `result` of
+        a `DivergenceError`.
     converged : bool
+        Whether it came to its end as `tol` says.
     """
 
     coef: np.ndarray = field(repr=False)
@@ -200,12 +202,27 @@ default="gd"
         coef, intercept, outcome.n_iter, outcome.loss, outcome.history, outcome.stop_reason,
         outcome.stop_reason == "converged",
     )  # fmt: skip
+    if tol > 0 and outcome.stop_reason == "precision":
+        _warn_unless_converged(run.solver, outcome, epochs)
     try:
         raise_divergence(run.solver, outcome)
     except DivergenceError as error:
         error.result = result
         raise
     return result
+
+
+def _warn_unless_converged(solver, outcome, max_iter):
+    if outcome.stop_reason == "max_iter":
+        text = f"Not converged after max_iter={max_iter} iterations: {solver.unconverged()}"
+    elif outcome.stop_reason == "precision":
+        text = (
+            f"Not converged: after {outcome.n_iter} iterations rounding hides any further "
+            f"descent, and {solver.unconverged(rounding=True)}"
+        )
+    else:
+        return
+    warn(text, ConvergenceWarning)
 
 
 _TRAIN_CONSTRAINTS = {
@@ -350,13 +367,8 @@ class _SigmoidNeuron(BaseEstimator):
             callbacks=callbacks,
         )
         self._store(run, outcome)
-        if outcome.stop_reason == "max_iter" and self.tol > 0 and not self.early_stopping:
-            last = [self.history_[name][-1] for name in ("loss", "gradient_norm", "step")]
-            warn(
-                f"Not converged after max_iter={self.max_iter} iterations: "
-                f"{run.solver.unconverged(last)}",
-                ConvergenceWarning,
-            )
+        if self.tol > 0 and not self.early_stopping:
+            _warn_unless_converged(run.solver, outcome, self.max_iter)
 
     def _partial_fit(self, X, y, sample_weight):
         """One more epoch, over these rows."""
@@ -543,8 +555,10 @@ default="gd"
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``; ``validation_loss``,
         after the step, where rows are held out.
     stop_reason_ : str
-        "converged", "max_iter", "early_stopping", "callback" or "interrupted" (Ctrl-C).
+        "converged", "max_iter", "early_stopping", "callback", "interrupted" (Ctrl-C), or
+        "precision": rounding ended "lbfgs" or "newton" before the gradient was within `tol`.
     converged_ : bool
+        Whether ``stop_reason_`` is "converged" or "early_stopping".
     learning_rate_ : float
         The step used; the last one for "adaptive".
     n_features_in_ : int

@@ -26,6 +26,7 @@ _LABELS = {
 }
 _STOP_REASONS = {
     "max_iter": "stopped at --max-iter",
+    "precision": "stopped by rounding, gradient above --tol",
     "early_stopping": "stopped early, validation loss no better",
     "interrupted": "interrupted, as far as it came",
 }

@@ -105,9 +105,11 @@ default="lbfgs"
         it led, the step, and the seconds since the start: ``loss``, ``gradient_norm``,
         ``step``, ``seconds``.
     stop_reason_ : str
-        "converged", "max_iter", "callback", "interrupted" (Ctrl-C), or "diverged": where
-        even the first gradient overflows there are no iterations, only a warning.
+        "converged", "max_iter", "callback", "interrupted" (Ctrl-C), "precision", where
+        rounding hides any further descent before the gradient is within `tol`, or "diverged":
+        where even the first gradient overflows there are no iterations, only a warning.
     converged_ : bool
+        Whether no entry of the gradient is larger than `tol` says.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (d,), for data frames
 
@@ -213,12 +215,22 @@ default="lbfgs"
 
         self.coef_, self.intercept_ = coef, intercept
         self.n_iter_ = np.array([outcome.n_iter], np.int32)
+        if outcome.stop_reason == "precision" and solver.norm <= self.tol:
+            # It was held to a share of it.
+            outcome = outcome._replace(stop_reason="converged")
+        reason = outcome.stop_reason
         store_result(self, outcome)
         if tasks is not None:
             tasks.close()
-        if outcome.stop_reason == "diverged":
+        if reason == "diverged":
             warn(str(solver.divergence_error()), ConvergenceWarning)
-        elif outcome.stop_reason == "max_iter":
+        elif reason == "precision":
+            text = (
+                f"{self.solver} failed to converge: after {outcome.n_iter} iteration(s) rounding "
+                f"hides any further descent, and {solver.unconverged(rounding=True)}"
+            )
+            warn(text, ConvergenceWarning)
+        elif reason == "max_iter":
             name = self.solver
             if name == "newton-cholesky" and solver.method == "lbfgs":
                 name = "lbfgs"

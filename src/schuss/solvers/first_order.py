@@ -329,9 +329,8 @@ class FirstOrder(Run):
         )
         return DivergenceError(text, step, safe)
 
-    def unconverged(self, row):
-        """What to say where the last iteration, `row`, was not the end."""
-        _, norm, step = row
+    def unconverged(self, rounding=False):
+        """What to say where the last iteration was not the end."""
         if self.stochastic and self._unsettled is not None:
             reached = (
                 "the neuron is no better than a constant, while the largest entry of its "
@@ -340,9 +339,9 @@ class FirstOrder(Run):
         elif self.stochastic:
             reached = "the mean cost of an epoch still improved by more than"
         else:
-            reached = f"the largest entry of the gradient is {norm:.3g}, above"
+            reached = f"the largest entry of the gradient is {self._last_norm:.3g}, above"
         faster = "" if self.rule.solver == Solver.NESTEROV else ", or choose solver='nesterov'"
-        text = f"{reached} tol={self.rule.tol:.3g} (step {step:.3g}). "
+        text = f"{reached} tol={self.rule.tol:.3g} (step {self.learning_rate:.3g}). "
         if self.method.learning_rate is None and self.is_unstable():
             text += f"Mind that {self._beyond()}. "
         return (

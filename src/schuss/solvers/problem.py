@@ -94,6 +94,12 @@ class Problem:
         if self.objective.fit_intercept:
             intercept[...] = theta[:, -1]
 
+    def largest(self, gradient):
+        """Largest entry of a gradient in the units of the features as they are."""
+        if self.units is not None:
+            gradient = (gradient.reshape(self.shape) / self.units).ravel()
+        return float(np.abs(gradient).max(initial=0))
+
     def round(self, theta):
         """The parameters as the type of the kernels holds them."""
         if self.objective.dtype == np.float64:

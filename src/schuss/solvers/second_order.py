@@ -55,6 +55,9 @@ _INNER = 1e-3
 
 _WOLFE = 0.9
 _EVALUATIONS = 30
+# Steps that L-BFGS takes below the rounding errors of the objective before the gradient is smaller
+# than ever.
+_STALLED = 10
 # Where the expected decrease does not shrink by this factor an iteration the model is bad.
 _RATE = 3.0
 _PATIENCE = 4
@@ -68,7 +71,7 @@ class SecondOrder(Run):
     objective : Objective
     coef, intercept : ndarrays, changed in place
     tol : float
-        Stop where no entry of the smallest subgradient is larger.
+        Converged where no entry of the smallest subgradient is larger.
     exact : bool
         Newton's method, whatever it costs.
     reuses : bool
@@ -82,6 +85,8 @@ class SecondOrder(Run):
     ----------
     method : str
         "newton" or "lbfgs": what serves.
+    norm : float
+        Largest entry of the smallest subgradient, whatever the units of `problem` are.
     """
 
     def __init__(
@@ -128,9 +133,9 @@ class SecondOrder(Run):
         Returns
         -------
         Progress
-            Its reason is "converged" (also where rounding hides any further descent),
-            "diverged" (the objective is not finite), "interrupted", "max_iter" (no step
-            improves it), or None.
+            Its reason is "converged", "precision" (no step improves the objective, as far
+            as rounding shows), "diverged" (the objective is not finite), "interrupted", or
+            None.
         """
         rows, reason, place = [], None, None
         try:
@@ -193,11 +198,15 @@ class SecondOrder(Run):
         )
         return DivergenceError(text)
 
-    def unconverged(self, row):
-        """What to say where the last iteration, `row`, was not the end."""
+    def unconverged(self, rounding=False):
+        """What to say where the last iteration was not the end, or where `rounding` was."""
+        single = self.objective.dtype != np.float64
+        mend = "Raise max_iter or tol" if not rounding else "Raise tol"
+        if rounding and single:
+            mend = "Pass X as float64, raise tol"
         return (
-            f"the largest entry of the gradient is {row[1]:.3g}, above tol={self.tol:.3g}. "
-            "Raise max_iter or tol, or scale the features if they are not "
+            f"the largest entry of the gradient is {self.norm:.3g}, above tol={self.tol:.3g}. "
+            f"{mend}, or scale the features if they are not "
             "(sklearn.preprocessing.StandardScaler)."
         )
 
@@ -208,6 +217,7 @@ class SecondOrder(Run):
         self._model = None
         self._newton = None
         self._since = 0
+        self._least, self._stalled = math.inf, 0
 
     def _begin(self):
         """The first evaluation, from the sample's optimum where there is one to be had."""
@@ -218,7 +228,7 @@ class SecondOrder(Run):
         if cold and self._sample:
             self._begin_with_sample()
             self._evaluate(self.theta)
-            if not (self.loss <= null and self.norm < LARGE[self.objective.dtype.itemsize]):
+            if not (self.loss <= null and self._largest < LARGE[self.objective.dtype.itemsize]):
                 self._forget()
                 self._place(np.zeros_like(self.theta))
                 self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
@@ -230,7 +240,7 @@ class SecondOrder(Run):
     def _place(self, theta):
         """Evaluate where a run begins; features that overflow get units of their own."""
         self._evaluate(theta)
-        if self._doubt is not None and not math.isfinite(self.norm):
+        if self._doubt is not None and not math.isfinite(self._largest):
             self._doubt()
         large = LARGE[self.objective.dtype.itemsize]
         if not np.abs(self._gradient).max(initial=0) < large and self.problem.rescale():
@@ -242,10 +252,10 @@ class SecondOrder(Run):
         return self.objective.loss.at_zero(self.objective.n_outputs)
 
     def _here(self):
-        return self.theta, self._gradient, self.loss, self._slope, self.norm
+        return self.theta, self._gradient, self.loss, self._slope, self.norm, self._largest
 
     def _return(self, place):
-        self.theta, self._gradient, self.loss, self._slope, self.norm = place
+        self.theta, self._gradient, self.loss, self._slope, self.norm, self._largest = place
 
     def _evaluate(self, theta):
         value, self._gradient = self.problem.evaluate(theta)
@@ -258,13 +268,14 @@ class SecondOrder(Run):
         self._slope = self._gradient
         if self.problem.sparse:
             self._slope = proximal.smallest_subgradient(self._gradient, self.theta, self.problem.l1)
-        self.norm = float(np.abs(self._slope).max(initial=0))
+        self._largest = float(np.abs(self._slope).max(initial=0))
+        self.norm = self.problem.largest(self._slope)
 
     def _lasso(self, theta):
         return dot(self.problem.l1, np.abs(theta)) if self.problem.sparse else 0.0
 
     def _end(self):
-        if not math.isfinite(self.loss) or not math.isfinite(self.norm):
+        if not math.isfinite(self.loss) or not math.isfinite(self._largest):
             return "diverged"
         return "converged" if self.norm <= self.tol else None
 
@@ -274,7 +285,7 @@ class SecondOrder(Run):
         direction, slope = self._direct()
         if not slope < 0 or not math.isfinite(slope):
             self._forget()
-            direction = -self._slope / max(self.norm, 1.0)
+            direction = -self._slope / max(self._largest, 1.0)
             slope = dot(self._slope, direction)
         self.expected = expected = -slope / 2
         if self.method == "lbfgs" and self._sample and self._is_slow(expected):
@@ -284,13 +295,13 @@ class SecondOrder(Run):
         step = self._search(direction, slope)
         if not step:
             if expected <= 100 * self.problem.noise * abs(self.loss):
-                return "converged", 0.0
+                return "precision", 0.0
             if self._pairs or self._model is not None and self.method == "lbfgs":
                 self._scales = self._scales and bool(self._pairs)
                 self._forget()
                 self._enlarge()
                 return None, 0.0
-            return "max_iter", 0.0
+            return "precision", 0.0
         if self.method == "lbfgs":
             self._remember(self.theta - before[0], self._gradient - before[1])
         self.learning_rate = step
@@ -378,7 +389,7 @@ class SecondOrder(Run):
             b = len(self._model.blocks)
             parts = (part.reshape(b, -1) for part in (self._gradient, self.theta, l1))
             new = np.concatenate([
-                proximal.minimise(*block, _INNER * self.norm, self._model.singular)
+                proximal.minimise(*block, _INNER * self._largest, self._model.singular)
                 for block in zip(self._model.blocks, *parts, strict=True)
             ])  # fmt: skip
             direction = new - self.theta
@@ -439,7 +450,7 @@ class SecondOrder(Run):
         That projects the steps of L-BFGS onto the orthant of the signs at their begin.
         Below the rounding errors of the objective the gradient decides.
         """
-        place = start, _, value, pseudo, norm = self._here()
+        place = start, _, value, pseudo, _, largest = self._here()
         expected = -slope / 2
         orthant = None
         if self.problem.sparse and not isinstance(self._model, Blocks):
@@ -456,9 +467,15 @@ class SecondOrder(Run):
                 break
             self._evaluate(trial)
             if expected * t <= flat:
-                if self.norm < norm and self.loss <= value + flat:
+                ahead = dot(self._slope, direction)
+                if not self.loss <= value + flat:
+                    break
+                if self._improves(slope, ahead, largest):
                     return t
-                break
+                if self.method == "newton" or not ahead > 0 or self._stalled > _STALLED:
+                    break
+                t *= slope / (slope - ahead)  # where the gradient along the step may vanish
+                continue
             if orthant is None:
                 bound = value + ARMIJO * t * slope
             else:
@@ -486,6 +503,20 @@ class SecondOrder(Run):
         self._return(place)
         return 0.0
 
+    def _improves(self, slope, ahead, largest):
+        """Whether the gradient is better than before, where the objective cannot tell.
+
+        Smaller, or for a few steps of L-BFGS in a row smaller along the step (the approximate
+        conditions of Hager & Zhang, 2005).
+        """
+        if self._largest < min(largest, self._least):
+            self._least, self._stalled = self._largest, 0
+            return True
+        if self.method == "newton":
+            return self._largest < largest
+        self._stalled += 1
+        return self._stalled <= _STALLED and abs(ahead) <= -_WOLFE * slope
+
     # ------------------------------------------------------------ samples
 
     def _begin_with_sample(self):
@@ -503,7 +534,7 @@ class SecondOrder(Run):
             enough = 0.05 * part._block / part.objective.n_rows
             if not part._whole_steps(_SAMPLE_STEPS, enough, model, wanted=True):
                 part._evaluate(theta)
-                if not part.norm < large:
+                if not part._largest < large:
                     return
             for _ in range(_SAMPLE_STEPS):
                 if part.expected < enough:
