@@ -409,7 +409,13 @@ def linear_weights(estimator, n_features):
         raise ValueError(
             f"classes_ is {classes!r}, expected the sorted labels of two classes or more."
         )
-    coef = as_csr(coef, "coef_") if sp.issparse(coef) else _as_numbers(coef, "coef_")
+    if sp.issparse(coef):
+        # `sparsify` leaves a regressor's with one dimension.
+        if coef.ndim == 1 and coef.format == "csr":
+            coef = sp.csr_array((coef.data, coef.indices, coef.indptr), shape=(1, coef.shape[0]))
+        coef = as_csr(coef, "coef_")
+    else:
+        coef = _as_numbers(coef, "coef_")
     shape = (k, n_features)
     if coef.shape not in (shape, shape[1:] if k == 1 else shape):
         raise ValueError(_wrong_shape("coef_", coef.shape, shape, n_features))
