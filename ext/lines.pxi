@@ -191,6 +191,17 @@ cdef inline void add_column_dots(
             next += 2 * step
 
 
+cdef inline vreal lines_sum(
+    Py_ssize_t count, const line_t *line, const vreal *factor, Py_ssize_t j
+) noexcept nogil:
+    cdef vreal total = factor[0] * v_load(line[0] + j)
+    cdef Py_ssize_t i
+    for i in range(1, count):
+        total = total + factor[i] * v_load(line[i] + j)
+    # Not to be added one by one to a sum of many rows, which costs more digits.
+    return v_rounded(total)
+
+
 cdef inline inlined_void add_columns(
     Py_ssize_t count, bint first, const char *lines, Py_ssize_t step, Py_ssize_t length,
     const real *factors, real *out,
@@ -243,14 +254,14 @@ cdef inline inlined_void add_lines(
         line[i] = at(lines, i * step)
         factor[i] = v_set(factors[i])
     if lead:
-        v_store(last + LANES, plus_lines(count, v_load(last + LANES), line, factor, 0))
+        v_store(last + LANES, v_load(last + LANES) + lines_sum(count, line, factor, 0))
         ask(coming, count * LANES * REAL_SIZE // 2)
     while j < whole:
-        v_store(out + j, plus_lines(count, v_load(out + j), line, factor, j))
+        v_store(out + j, v_load(out + j) + lines_sum(count, line, factor, j))
         j += LANES
         ask(coming, count * LANES * REAL_SIZE // 2)
     if whole < length:
-        v_store(last, plus_lines(count, v_load(last), line, factor, length - LANES))
+        v_store(last, v_load(last) + lines_sum(count, line, factor, length - LANES))
 
 
 cdef inline void accumulate(
@@ -349,9 +360,9 @@ cdef inline inlined_void block_sums(
     cdef vreal[4 * SHORT] sums
     cdef vreal factor, total
     cdef const real *line
+    cdef real *target
     for r in range(registers):
-        sums[r] = v_load(out + r * LANES if r < registers - 1 else final)
-        for c in range(1, chains):
+        for c in range(chains):
             sums[c * registers + r] = v_set(0)
     while i + chains <= count:
         for c in range(chains):
@@ -378,7 +389,8 @@ cdef inline inlined_void block_sums(
         total = sums[r] + sums[registers + r]
         if chains == 4:
             total = total + (sums[2 * registers + r] + sums[3 * registers + r])
-        v_store(out + r * LANES if r < registers - 1 else final, total)
+        target = out + r * LANES if r < registers - 1 else final
+        v_store(target, v_load(target) + v_rounded(total))
 
 
 cdef inline inlined_void short_rows(

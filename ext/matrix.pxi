@@ -41,6 +41,9 @@ cdef enum:
     # where X comes from memory.
     FEW_COLUMNS = 32
     FEW_COLUMNS_BLOCK = 1024
+    # Registers of rows that a float32 sums up one by one, at most: 2e-6 of a sum of equals is
+    # lost then.
+    SUM_REGISTERS = 64
     # Rows of half a register or less, which become columns in the first cache.
     NARROW_BLOCK_BYTES = 12288
     # Packing pays where X stays in the L2 cache and is read many times.
@@ -125,15 +128,18 @@ cdef inline bint few_columns(Lines *x) noexcept nogil:
 
 cdef inline Py_ssize_t rows_of_columns_block(Lines *x) noexcept nogil:
     cdef bint cached = stays_cached(x.n, x.d * REAL_SIZE)
+    cdef Py_ssize_t rows
     if x.narrow:
-        return between(256, NARROW_BLOCK_BYTES // (x.d * REAL_SIZE) // 64 * 64, 1024)
-    if x.layout == CONVERTED_COLUMNS:
-        return between(32, CONVERTED_COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32, 1024)
-    if few_columns(x):
-        return FEW_COLUMNS_BLOCK if cached else 2 * FEW_COLUMNS_BLOCK
-    return between((MOST_COLUMN_BYTES if cached else LEAST_COLUMN_BYTES) // REAL_SIZE,
-                   COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32,
-                   MOST_COLUMN_BYTES // REAL_SIZE)
+        rows = between(256, NARROW_BLOCK_BYTES // (x.d * REAL_SIZE) // 64 * 64, 1024)
+    elif x.layout == CONVERTED_COLUMNS:
+        rows = between(32, CONVERTED_COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32, 1024)
+    elif few_columns(x):
+        rows = FEW_COLUMNS_BLOCK if cached else 2 * FEW_COLUMNS_BLOCK
+    else:
+        rows = between((MOST_COLUMN_BYTES if cached else LEAST_COLUMN_BYTES) // REAL_SIZE,
+                       COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32,
+                       MOST_COLUMN_BYTES // REAL_SIZE)
+    return min(rows, SUM_REGISTERS * LANES) if REAL_SIZE == 4 else rows
 
 
 cdef inline void take_turns(Lines *x) noexcept nogil:

@@ -56,7 +56,7 @@ cdef struct Layer:
     real *weights
     real *first              # the optimiser's arrays
     real *second
-    real *gradient           # sums over parts of a batch, where there are several
+    double *gradient         # sums over parts of a batch, where there are several
     real *turned             # panels of the transposed weights, for the layers above the first
     double *squares          # of the weights, for each strip of lines
 
@@ -576,17 +576,21 @@ cdef void take_tile(
     real *tile, bint begins, bint ends, vreal *squares, int64_t member,
 ) noexcept nogil:
     """Add a tile of gradient to those of the batch's earlier parts, or take the step."""
-    cdef Py_ssize_t i = 0
-    cdef real *sums
+    cdef Py_ssize_t i
+    cdef double *sums
     if layer.gradient != NULL:
         sums = layer.gradient + place
-        while i < length:
-            if not begins:
-                v_store(tile + i, v_load(tile + i) + v_load(sums + i))
-            v_store(sums + i, v_load(tile + i))
-            i += LANES
+        if begins:
+            for i in range(length):
+                sums[i] = tile[i]
+        else:
+            for i in range(length):
+                sums[i] += tile[i]
     if not ends:
         return
+    if layer.gradient != NULL:
+        for i in range(length):
+            tile[i] = <real>sums[i]
     if net.solver == SOLVER_ADAM:
         step_loop(SOLVER_ADAM, net, layer, step, intercepts, place, length, tile, squares, member)
     elif net.solver == SOLVER_NESTEROV:
@@ -892,11 +896,11 @@ cdef class NetworkJob(Job):
                     self.cut(&layer.first, free_, layer.size, &n_reals)
                 if slots > 1:
                     self.cut(&layer.second, free_, layer.size, &n_reals)
-                if sums:
-                    self.cut(&layer.gradient, free_, layer.size, &n_reals)
                 if free_doubles != NULL:
                     layer.squares = free_doubles + n_doubles
-                n_doubles += strips_of(layer.d_in)
+                    if sums:
+                        layer.gradient = layer.squares + strips_of(layer.d_in)
+                n_doubles += strips_of(layer.d_in) + (layer.size if sums else 0)
             layer = &net.layers[net.n_layers - 1]
             self.cut(&net.targets, free_, net.part * layer.line, &n_reals)
             self.cut(&net.is_output, free_, layer.width, &n_reals)
@@ -932,31 +936,33 @@ cdef class NetworkJob(Job):
         taken[0] += round_up(count, 64 // REAL_SIZE)
         return 0
 
-    cdef void between_flat(self, real *flat, int which, bint into) noexcept:
+    cdef void between_flat(self, real *flat, int which, bint into, double scale=1) noexcept:
         """Copy parameters or what is laid out like them: 0 weights, 1 and 2 the optimiser's
-        arrays, 3 the gradient; into the panels or out of them."""
+        arrays; into the panels or out of them. 3: `scale` times the gradient, out of them."""
         cdef Layer *layer
-        cdef Py_ssize_t layer_, i, j, width, column
+        cdef Py_ssize_t layer_, i, j, count, place, width, column
         cdef real *array
-        cdef real *lines
         cdef bint intercepts
         for intercepts in range(2):
             for layer_ in range(self.net.n_layers):
                 layer = &self.net.layers[layer_]
                 array = (layer.weights if which == 0 else layer.first if which == 1
-                         else layer.second if which == 2 else layer.gradient)
+                         else layer.second)
                 for i in range(layer.d_in if intercepts else 0,
                                layer.d_in + 1 if intercepts else layer.d_in):
                     column = 0
                     while column < layer.d_out:
                         width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
-                        lines = array + column * (layer.d_in + 1) + i * width
-                        j = min(width, layer.d_out - column) * REAL_SIZE
-                        if into:
-                            memcpy(lines, flat, j)
+                        place = column * (layer.d_in + 1) + i * width
+                        count = min(width, layer.d_out - column)
+                        if which == 3:
+                            for j in range(count):
+                                flat[j] = <real>(layer.gradient[place + j] * scale)
+                        elif into:
+                            memcpy(array + place, flat, count * REAL_SIZE)
                         else:
-                            memcpy(flat, lines, j)
-                        flat += min(width, layer.d_out - column)
+                            memcpy(flat, array + place, count * REAL_SIZE)
+                        flat += count
                         column += width
 
     cdef void copy_weights(self, const real[::1] theta) noexcept:
@@ -1086,17 +1092,12 @@ cdef class NetworkGradient(NetworkJob):
             self.value = value
 
     def lead(self):
-        cdef Py_ssize_t i
-        cdef real share
         with nogil:
             self.serve(0)
         if self.p.interrupted:
             pending()
         if self.net.layers[0].gradient != NULL:
-            self.between_flat(&self.grad[0], 3, False)
-            share = <real>self.scale
-            for i in range(self.grad.shape[0]):
-                self.grad[i] *= share
+            self.between_flat(&self.grad[0], 3, False, self.scale)
         return self.value
 
 

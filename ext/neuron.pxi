@@ -20,6 +20,7 @@ cdef struct Scratch:
     real *scores   # (K, scores_step): z, then the derivative
     real *targets  # (K, group)
     real *weights  # (group)
+    real *sums     # (K, span): gradients of a group of rows
     real *turned   # sums of rows that are read by turns
 
 
@@ -35,6 +36,7 @@ cdef struct Curvature:
     Py_ssize_t block_reals  # of a member's working memory
     real *blocks
     real *sums              # a matrix for each chunk
+    double *wide            # the same, or NULL where chunks are of few rows
 
 
 ctypedef Problem_ Problem
@@ -61,10 +63,11 @@ cdef struct Problem_:
     Py_ssize_t span
     real *theta
     real *total
-    real *partial           # one for each chunk
+    double *partial         # sums over a chunk, K times `span` for each
     real *turned            # weights for rows that are read by turns, K times `turned_step`
     Py_ssize_t turned_step
     double *partial_value
+    real *panel_sums        # of a packed X: a register for each parameter
     # The rows of the pass under way.
     const int32_t *order
     Py_ssize_t start
@@ -323,8 +326,7 @@ cdef void sparse_scores(
     index_t *indices, index_t *indptr, Lines *x, const int32_t *order, Py_ssize_t first,
     Py_ssize_t m, Py_ssize_t K, const real *theta, Py_ssize_t span, real *z, Py_ssize_t z_step,
 ) noexcept nogil:
-    cdef Py_ssize_t i, k, row
-    cdef index_t at_, start, stop
+    cdef Py_ssize_t i, k, row, at_, start, stop
     cdef const real *values = x.values
     cdef const real *weights
     cdef real a, b, c, d
@@ -350,12 +352,11 @@ cdef void sparse_scores(
 
 cdef void sparse_gradient(
     index_t *indices, index_t *indptr, Lines *x, const int32_t *order, Py_ssize_t first,
-    Py_ssize_t m, Py_ssize_t K, const real *g, Py_ssize_t g_step, real *grad, Py_ssize_t span,
+    Py_ssize_t m, Py_ssize_t K, const real *g, Py_ssize_t g_step, double *grad, Py_ssize_t span,
 ) noexcept nogil:
-    cdef Py_ssize_t i, k, row
-    cdef index_t at_
+    cdef Py_ssize_t i, k, row, at_
     cdef const real *values = x.values
-    cdef real *sums
+    cdef double *sums
     cdef real factor
     for i in range(m):
         row = row_at(order, first + i)
@@ -436,7 +437,8 @@ cdef void few_columns_pass(
     """As `block_pass`, of one neuron; `sums` has room for a register for each column."""
     cdef Py_ssize_t j, m = block.length
     cdef line_t[FEW_COLUMNS] x
-    memset(sums, 0, d * LANES * REAL_SIZE)
+    cdef real[FEW_COLUMNS] totals
+    memset(sums, 0, round_up(d, LANES) * LANES * REAL_SIZE)
     for j in range(d):
         x[j] = at(block.lines, j * block.step)
     if d < 4:
@@ -457,8 +459,9 @@ cdef void few_columns_pass(
         few_columns_loop(7, loss, x, m, d, theta, y, s, sums, value, bias)
     else:
         few_columns_loop(8, loss, x, m, d, theta, y, s, sums, value, bias)
+    sums_of(sums, d, 1, totals)
     for j in range(d):
-        grad[j] += v_sum(v_load(sums + j * LANES))
+        grad[j] += totals[j]
 
 
 # --------------------------------------------------------------------- the pass
@@ -588,9 +591,14 @@ cdef inline void block_costs(
 
 cdef void block_pass(
     Problem *p, Scratch *s, Py_ssize_t first, Py_ssize_t m, const real *y, Py_ssize_t y_step,
-    const real *weights, real *grad, real *value,
+    const real *weights, double *total, real *value,
 ) noexcept nogil:
-    """Add the value and gradient of rows first to first + m, at most a block."""
+    """Add the value and gradient of rows first to first + m, at most a block.
+
+    The gradient goes to the scratch's sums; of CSR, whose columns may have any number of entries,
+    to `total`.
+    """
+    cdef real *grad = s.sums
     cdef Py_ssize_t k, i, B = p.scores_step, padded = round_up(m, LANES)
     cdef Block block
     cdef Coming none
@@ -615,10 +623,10 @@ cdef void block_pass(
     if p.x.layout == SPARSE:
         if p.x.index_size == 4:
             sparse_gradient(<int32_t *>p.x.indices, <int32_t *>p.x.indptr, &p.x, p.order, first,
-                            m, p.K, s.scores, B, grad, p.span)
+                            m, p.K, s.scores, B, total, p.span)
         else:
             sparse_gradient(<int64_t *>p.x.indices, <int64_t *>p.x.indptr, &p.x, p.order, first,
-                            m, p.K, s.scores, B, grad, p.span)
+                            m, p.K, s.scores, B, total, p.span)
     else:
         for k in range(p.K):
             block_gradient(&block, &p.x, m, s.scores + k * B, grad + k * p.span,
@@ -627,9 +635,12 @@ cdef void block_pass(
 
 
 cdef void group_pass(
-    Problem *p, Scratch *s, Py_ssize_t first, Py_ssize_t count, real *grad, double *value
+    Problem *p, Scratch *s, Py_ssize_t first, Py_ssize_t count, double *total, double *value
 ) noexcept nogil:
-    """Add the value and gradient of rows first to first + count, at most a group."""
+    """Add the value and gradient of rows first to first + count, at most a group.
+
+    As in `block_pass`.
+    """
     cdef Py_ssize_t i = 0, m
     # Few enough rows for a sum of their own type.
     cdef real[MOST_LANES] costs
@@ -661,7 +672,7 @@ cdef void group_pass(
     while i < count:
         m = min(p.x.block, count - i)
         block_pass(p, s, first + i, m, y + i, y_step, weights + i if weights != NULL else NULL,
-                   grad, costs)
+                   total, costs)
         i += m
     value[0] += v_sum(v_load(costs))
 
@@ -725,16 +736,45 @@ cdef inline void add_turned(Problem *p, const real *turned, real *grad) noexcept
                 grad[k * p.span + j] += sums[j]
 
 
+cdef inline Py_ssize_t sums_begin(Problem *p) noexcept nogil:
+    """Where the part of a neuron's sums begins that the scratch takes up: of CSR the last."""
+    return p.span - LANES if p.x.layout == SPARSE else 0
+
+
+cdef inline void clear_sums(Problem *p, Scratch *s) noexcept nogil:
+    cdef Py_ssize_t k, begin = sums_begin(p)
+    for k in range(p.K):
+        memset(s.sums + k * p.span + begin, 0, (p.span - begin) * REAL_SIZE)
+    memset(s.turned, 0, p.K * p.turned_step * REAL_SIZE)
+
+
+cdef inline void add_sums(Problem *p, Scratch *s, double *total, bint first) noexcept nogil:
+    """Add the scratch's sums to those of the chunk, which they begin if they are the first."""
+    cdef Py_ssize_t k, i, begin = sums_begin(p), count = p.span - begin
+    cdef const real *part
+    cdef double *sums
+    add_turned(p, s.turned, s.sums)
+    for k in range(p.K):
+        part, sums = s.sums + k * p.span + begin, total + k * p.span + begin
+        if first:
+            for i in range(count):
+                sums[i] = part[i]
+        else:
+            for i in range(count):
+                sums[i] += part[i]
+
+
 cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
     cdef Py_ssize_t lead = rows_before_boundary(p, p.start)
     cdef Py_ssize_t first = p.start + (lead + chunk * p.chunk if chunk else 0)
     cdef Py_ssize_t stop = min(p.start + lead + (chunk + 1) * p.chunk, p.stop)
-    cdef real *grad = p.partial + chunk * p.K * p.span
+    cdef double *total = p.partial + chunk * p.K * p.span
     cdef Py_ssize_t m
+    cdef bint fresh = True, added = False
     if p.predicted == NULL:
-        memset(grad, 0, p.K * p.span * REAL_SIZE)
         p.partial_value[chunk] = 0
-        memset(s.turned, 0, p.K * p.turned_step * REAL_SIZE)
+        if p.x.layout == SPARSE:
+            memset(total, 0, p.K * p.span * sizeof(double))
     while first < stop:
         m = min(p.x.block if p.predicted != NULL else p.x.group, stop - first)
         lead = rows_before_boundary(p, first)
@@ -745,21 +785,32 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
         if p.predicted != NULL:
             block_prediction(p, s, first, m)
         else:
-            group_pass(p, s, first, m, grad, &p.partial_value[chunk])
+            if fresh:
+                clear_sums(p, s)
+            group_pass(p, s, first, m, total, &p.partial_value[chunk])
+            # Sums of a chunk in float32 would lose digits: a constant column's over 10^7 rows
+            # was off by 4e-4. Those of a group take 0.5 % of the instructions.
+            fresh = REAL_SIZE == 4
+            if fresh or first + m >= stop:
+                add_sums(p, s, total, not added)
+                added = True
         first += m
-    if p.predicted == NULL:
-        add_turned(p, s.turned, grad)
+
+
+cdef inline Py_ssize_t elements_of_pass(Problem *p) noexcept nogil:
+    return sparse_entries(p) if p.x.layout == SPARSE else (p.stop - p.start) * p.x.d
+
+
+cdef inline Py_ssize_t chunks_wanted(Problem *p) noexcept nogil:
+    """At most, of the rows of the pass."""
+    return between(1, elements_of_pass(p) // max(<Py_ssize_t>CHUNK_ELEMENTS, 6 * p.span),
+                   MOST_CHUNKS)
 
 
 cdef void cut_chunks(Problem *p) noexcept nogil:
     """Cut the rows of a pass into chunks of whole blocks, by the problem alone."""
     cdef Py_ssize_t rows = p.stop - p.start, lead = rows_before_boundary(p, p.start)
-    cdef Py_ssize_t elements = rows * p.x.d
-    cdef Py_ssize_t least = max(<Py_ssize_t>CHUNK_ELEMENTS, 6 * p.span)
-    cdef Py_ssize_t wanted
-    if p.x.layout == SPARSE:
-        elements = sparse_entries(p)
-    wanted = between(1, elements // least, MOST_CHUNKS)
+    cdef Py_ssize_t elements = elements_of_pass(p), wanted = chunks_wanted(p)
     # In numbers that threads share evenly.
     wanted -= wanted % 8 if wanted > 8 else wanted % 2 if wanted > 2 else 0
     # At least one row a chunk, also where there are none to cut.
@@ -806,7 +857,7 @@ cdef inline void sum_chunks(Problem *p, Py_ssize_t tile) noexcept nogil:
     cdef Py_ssize_t size = p.K * p.span, first = tile * SUM_TILE, chunk, i
     cdef Py_ssize_t count = min(<Py_ssize_t>SUM_TILE, size - first)
     cdef double[SUM_TILE] total
-    cdef const real *part
+    cdef const double *part
     for i in range(SUM_TILE):
         total[i] = 0
     for chunk in range(p.n_chunks):
@@ -893,6 +944,7 @@ cdef class Job:
         cdef const int32_t[::1] codes_32
         cdef const real[::1] weights
         cdef Py_ssize_t n, B, G, block_reals, scores_reals, scratch_reals, padded_reals, t
+        cdef Py_ssize_t panel_reals, chunks
         cdef real *free_
         self.keep = (X, y, sample_weight)
         p.x = X.lines
@@ -934,19 +986,26 @@ cdef class Job:
                 block_reals += LANES
         p.scores_step = round_up(B, LANES)
         scores_reals = K * p.scores_step
-        scratch_reals = block_reals + scores_reals + K * p.turned_step + (K + 1) * G
+        scratch_reals = (
+            block_reals + scores_reals + K * (p.turned_step + p.span) + (K + 1) * G
+        )
         padded_reals = (K + 1) * round_up(n, LANES) if p.x.layout == PACKED else 0
+        panel_reals = LANES * p.length if p.x.layout == PACKED else 0
+        # As many chunks as all rows have. Predictions sum nothing up.
+        p.start, p.stop = 0, n
+        chunks = chunks_wanted(p) if y is not None else 0
         # Vectors that begin with a cache line: registers do not straddle two.
         scratch_reals = round_up(scratch_reals, 64)
         self.memory = <real *>malloc(64 + REAL_SIZE * (
             n_threads * scratch_reals + round_up(padded_reals, 64) + K * p.turned_step
-            + (MOST_CHUNKS + 2) * K * p.span + LANES * round_up(p.x.d + 1, LANES) + LANES
+            + 2 * K * p.span + panel_reals
         ))
-        self.values = <double *>malloc(MOST_CHUNKS * sizeof(double))
+        self.values = <double *>malloc((chunks * (1 + K * p.span) + 8) * sizeof(double))
         p.scratch = <Scratch *>malloc(n_threads * sizeof(Scratch))
         if self.memory == NULL or self.values == NULL or p.scratch == NULL:
             raise MemoryError()
-        p.partial_value = self.values
+        p.partial = <double *>from_cache_line(<real *>self.values)
+        p.partial_value = p.partial + chunks * K * p.span
         free_ = from_cache_line(self.memory)
         p.padded_step = round_up(n, LANES)
         p.padded_targets = free_
@@ -954,7 +1013,8 @@ cdef class Job:
         free_ += round_up(padded_reals, 64)
         for t in range(n_threads):
             p.scratch[t].scores = free_
-            p.scratch[t].turned = free_ + scores_reals
+            p.scratch[t].sums = free_ + scores_reals
+            p.scratch[t].turned = p.scratch[t].sums + K * p.span
             p.scratch[t].targets = p.scratch[t].turned + K * p.turned_step
             p.scratch[t].weights = p.scratch[t].targets + K * G
             p.scratch[t].lines = p.scratch[t].weights + G
@@ -963,7 +1023,7 @@ cdef class Job:
         p.theta = p.turned + K * p.turned_step
         p.total = p.theta + K * p.span
         memset(p.theta, 0, 2 * K * p.span * REAL_SIZE)
-        p.partial = p.total + K * p.span
+        p.panel_sums = p.total + K * p.span
         if p.x.layout == PACKED:
             self.pad_targets()
         return 0

@@ -20,6 +20,8 @@ cdef enum:
     HESSIAN_PRODUCTS = 4000000
     HESSIAN_CHUNKS = 8
     HESSIAN_REALS = 2097152
+    # Blocks whose sums are added to those of all of a chunk's in float64.
+    HESSIAN_BLOCKS = 64
     PIVOTS = 4              # lines of the factor that are taken from the others at a time
     CHAINS_OF_DOT = 8
 
@@ -161,6 +163,7 @@ cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept
     cdef Py_ssize_t r = c.r, width = c.width, B = c.rows, first = chunk * c.chunk
     cdef Py_ssize_t stop = min(first + c.chunk, x.n), m, i, j
     cdef real *sums = c.sums + chunk * width * width
+    cdef double *wide = NULL if c.wide == NULL else c.wide + chunk * width * width
     cdef real *lines = c.blocks + member * c.block_reals
     cdef real *w = lines + B * width
     cdef real *root = w + width
@@ -170,6 +173,8 @@ cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept
     cdef Coming none
     none.next = NULL
     memset(sums, 0, width * width * REAL_SIZE)
+    if wide != NULL:
+        memset(wide, 0, width * width * sizeof(double))
     memset(w, 0, width * REAL_SIZE)
     for j in range(r):
         w[j] = <real>c.theta[j]
@@ -198,6 +203,10 @@ cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept
                 j += LANES
         add_gram(m, width, lines, sums)
         first += m
+        if wide != NULL and (first >= stop or (first - chunk * c.chunk) % (HESSIAN_BLOCKS * B) == 0):
+            for i in range(width * width):
+                wide[i] += sums[i]
+                sums[i] = 0
 
 
 cdef class Newton(Job):
@@ -211,6 +220,7 @@ cdef class Newton(Job):
     cdef Curvature curvature
     cdef Evaluator helper
     cdef real *reals
+    cdef double *wide
     cdef double *doubles
     # Pairs of steps and changes of the gradient that mend the factor.
     cdef double *moves
@@ -226,10 +236,12 @@ cdef class Newton(Job):
 
     def __cinit__(self):
         self.reals = NULL
+        self.wide = NULL
         self.doubles = NULL
 
     def __dealloc__(self):
         free(self.reals)
+        free(self.wide)
         free(self.doubles)
 
     def __init__(
@@ -262,6 +274,11 @@ cdef class Newton(Job):
         self.reals = <real *>malloc(64 + REAL_SIZE * (
             n_threads * c.block_reals + c.n_chunks * c.width * c.width
         ))
+        if REAL_SIZE == 4 and c.chunk > HESSIAN_BLOCKS * c.rows:
+            self.wide = <double *>malloc(c.n_chunks * c.width * c.width * sizeof(double))
+            if self.wide == NULL:
+                raise MemoryError()
+        c.wide = self.wide
         c.blocks = from_cache_line(self.reals)
         c.sums = c.blocks + n_threads * c.block_reals
         self.most_pairs = rule.steps
@@ -299,6 +316,7 @@ cdef class Newton(Job):
         cdef Curvature *c = &self.curvature
         cdef Py_ssize_t r = self.r, width = c.width, chunk, i, j
         cdef const real *line
+        cdef const double *wide
         c.theta = theta
         share_out(&self.p, TASK_CURVATURE)
         for j in range(r):
@@ -306,6 +324,11 @@ cdef class Newton(Job):
                 hess[j * r + i] = 0
             for chunk in range(c.n_chunks):
                 line = c.sums + (chunk * width + j) * width
+                if c.wide != NULL:
+                    wide = c.wide + (chunk * width + j) * width
+                    for i in range(j, r):
+                        hess[j * r + i] += self.scale * wide[i]
+                    continue
                 for i in range(j, r):
                     hess[j * r + i] += self.scale * line[i]
             hess[j * r + j] += self.l2[j]

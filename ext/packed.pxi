@@ -7,6 +7,10 @@
 
 cdef enum:
     FEW = 4     # parameters that `narrow_panels` has at most
+    # Registers of rows whose sums are added to those of all rows in float64: of `narrow_panels`,
+    # which adds them one by one, and of `panels`, which adds them panel by panel.
+    NARROW_SUM = SUM_REGISTERS // 2
+    PANELS_SUM = SUM_REGISTERS * PANEL
 
 
 cdef inline inlined_void weighted_costs(
@@ -34,10 +38,12 @@ cdef inline inlined_void weighted_costs(
 
 
 cdef inline inlined_void add_panel(const vreal *g, const real *x, real *sum_) noexcept nogil:
-    cdef vreal even = v_load(sum_) + g[0] * v_load(x), odd = g[1] * v_load(x + LANES)
-    even = even + g[2] * v_load(x + 2 * LANES)
-    odd = odd + g[3] * v_load(x + 3 * LANES)
-    v_store(sum_, even + odd)
+    cdef vreal total = g[0] * v_load(x)
+    total = total + g[1] * v_load(x + LANES)
+    total = total + g[2] * v_load(x + 2 * LANES)
+    total = total + g[3] * v_load(x + 3 * LANES)
+    # As in `lines_sum`.
+    v_store(sum_, v_load(sum_) + v_rounded(total))
 
 
 cdef inline inlined_void add_scores(vreal weight, const real *x, vreal *z) noexcept nogil:
@@ -59,7 +65,7 @@ cdef inline inlined_void panels(
     cdef Py_ssize_t j, i = 0, size = round_up(d + 1, LANES)
     cdef double total = 0
     cdef const real *column = x
-    cdef vreal value, bias = v_set(0), b = v_set(theta[d])
+    cdef vreal value, slope, bias = v_set(0), b = v_set(theta[d])
     cdef vreal[PANEL] z, g
     for j in range(size):
         v_store(sums + j * LANES, v_set(0))
@@ -69,12 +75,13 @@ cdef inline inlined_void panels(
             add_scores(v_set(theta[j]), column, z)
             column += PANEL * LANES
     while i + PANEL <= registers:
-        value = v_set(0)
+        value = slope = v_set(0)
         for j in range(PANEL):
             g[j] = z[j]
             z[j] = b
-        weighted_costs(loss, PANEL, g, y, s, &value, &bias)
+        weighted_costs(loss, PANEL, g, y, s, &value, &slope)
         total += v_sum(value)
+        bias = bias + v_rounded(slope)
         y += PANEL * LANES
         s += PANEL * LANES
         i += PANEL
@@ -170,18 +177,24 @@ cdef inline inlined_void narrow_panels(
     """
     cdef Py_ssize_t i = 0, r
     cdef double total = 0
+    cdef double[FEW] totals
+    cdef real[MOST_LANES] lanes
     cdef vreal value = v_set(0)
     for r in range(d + 1):
         sums[r] = v_set(0)
+        totals[r] = 0
     while i + PANEL <= registers:
         add_rows(loss, d, PANEL, x, LANES, PANEL * LANES, y, s, w, sums, &value)
         x += d * PANEL * LANES
         y += PANEL * LANES
         s += PANEL * LANES
         i += PANEL
-        if i % (4 * PANEL) == 0:
+        if i % NARROW_SUM == 0:
             total += v_sum(value)
             value = v_set(0)
+            for r in range(d + 1 if REAL_SIZE == 4 else 0):
+                totals[r] += v_sum(sums[r])
+                sums[r] = v_set(0)
     if registers - i == 1:
         add_rows(loss, d, 1, x, d * LANES, LANES, y, s, w, sums, &value)
     elif registers - i == 2:
@@ -189,6 +202,11 @@ cdef inline inlined_void narrow_panels(
     elif registers - i == 3:
         add_rows(loss, d, 3, x, d * LANES, LANES, y, s, w, sums, &value)
     costs[0] = total + (v_first(v_sum_fours(value)) if repeated else v_sum(value))
+    if REAL_SIZE == 4 and registers >= NARROW_SUM:
+        v_store(lanes, v_set(0))
+        for r in range(d + 1):
+            lanes[0] = <real>(totals[r] + v_sum(sums[r]))
+            sums[r] = v_load(lanes)
 
 
 cdef inline inlined_void narrow_sums(
@@ -209,7 +227,10 @@ cdef inline inlined_void packed_sums(
     int loss, Problem *p, Py_ssize_t k, real scale, double *costs
 ) noexcept nogil:
     """The sum of the costs of one neuron, and its gradient times `scale` into `total`."""
-    cdef Py_ssize_t d = p.x.d
+    cdef Py_ssize_t d = p.x.d, registers = p.padded_step // LANES, first = 0, count, j
+    cdef real *grad = p.total + k * p.span
+    cdef double *total = p.partial
+    cdef double part
     if d == 1:
         narrow_sums(loss, p, 1, k, scale, costs)
     elif d == 2:
@@ -217,10 +238,24 @@ cdef inline inlined_void packed_sums(
     elif d == 3:
         narrow_sums(loss, p, 3, k, scale, costs)
     else:
-        panels(loss, p.x.panels, p.padded_step // LANES, d,
-               p.padded_targets + k * p.padded_step, p.padded_weights, p.theta + k * p.span,
-               p.partial, costs)
-        sums_of(p.partial, d + 1, scale, p.total + k * p.span)
+        costs[0] = 0
+        while first < registers:
+            count = registers
+            if REAL_SIZE == 4 and registers > PANELS_SUM:
+                count = min(<Py_ssize_t>PANELS_SUM, registers - first)
+            panels(loss, p.x.panels + first * d * LANES, count, d,
+                   p.padded_targets + k * p.padded_step + first * LANES,
+                   p.padded_weights + first * LANES, p.theta + k * p.span, p.panel_sums, &part)
+            costs[0] += part
+            if count == registers:
+                sums_of(p.panel_sums, d + 1, scale, grad)
+                return
+            sums_of(p.panel_sums, d + 1, 1, grad)
+            for j in range(d + 1):
+                total[j] = grad[j] if first == 0 else total[j] + grad[j]
+            first += count
+        for j in range(d + 1):
+            grad[j] = <real>(total[j] * scale)
 
 
 cdef double packed_pass(Problem *p, double factor) noexcept nogil:

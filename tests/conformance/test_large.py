@@ -1,9 +1,11 @@
-"""More than 2**31 entries, through an X that repeats one row and takes no memory."""
+"""More than 2**31 entries, and sums over many rows."""
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
-from schuss.constants import Activation, Loss
+from schuss.backends.contract import Network, NewtonRule
+from schuss.constants import HISTORY_COLUMNS, Activation, Hidden, Loss, Output, Solver
 
 from . import cases
 
@@ -30,3 +32,93 @@ def test_more_entries_than_32_bits_count(backend, reference, dtype):
     # Both may err, each by the bound.
     bound = 2 * cases.predict_bound(one, Activation.IDENTITY)
     cases.assert_within(actual, np.broadcast_to(expected, actual.shape), bound, dtype)
+
+
+# Sums of equals, whose rounding errors have one sign: at weights of 0 the log-loss is log(2) and
+# its derivative -1/2, so that every sum is known.
+_LAYOUTS = {
+    "one row repeated": lambda row, n: np.broadcast_to(row, (n, len(row))),
+    "C": lambda row, n: np.tile(row, (n, 1)),
+    "F": lambda row, n: np.asfortranarray(np.broadcast_to(row, (n, len(row)))),
+    "columns strided": lambda row, n: np.repeat(np.tile(row, (n, 1)), 2, axis=1)[:, ::2],
+    "CSR": lambda row, n: sp.csr_array(np.tile(row, (n, 1))),
+}
+
+
+def _equals(layout, n, d, dtype="float32", n_outputs=1):
+    rng = np.random.default_rng(d)
+    row = rng.uniform(0.5, 1, d).astype(dtype) if dtype[0] == "f" else np.full(d, 77, dtype)
+    return row.astype(np.float64), cases.SimpleNamespace(
+        X=_LAYOUTS[layout](row, n), y=np.ones(n, np.uint8), weight=None, scale=1 / n,
+        coef=np.zeros((n_outputs, d), np.float32), intercept=np.zeros(n_outputs, np.float32),
+        loss=Loss.LOG_LOSS,
+    )  # fmt: skip
+
+
+def _assert_relative(actual, expected, most):
+    assert np.abs(np.asarray(actual, np.float64) / expected - 1).max() <= most
+
+
+def _assert_gradient(backend, p, row):
+    value, coef, intercept = cases.gradient(backend, p, 2)
+    signs = np.full((len(p.coef), 1), -0.5)
+    signs[[k for k in range(len(p.coef)) if len(p.coef) > 1 and k != 1]] = 0.5
+    _assert_relative(value, np.log(2) * len(p.coef), 2e-6)
+    _assert_relative(coef, signs * row, 2e-6)
+    _assert_relative(intercept, signs[:, 0], 2e-6)
+
+
+@pytest.mark.parametrize("layout", _LAYOUTS)
+@pytest.mark.parametrize("d", (1, 3, 6, 20, 50, 200))
+def test_sums_over_many_rows(backend, layout, d):
+    row, p = _equals(layout, max(4_000_000 // d, 100_000) // (4 if layout == "CSR" else 1), d)
+    _assert_gradient(backend, p, row)
+
+
+@pytest.mark.parametrize("d", (2, 5, 30))
+def test_sums_over_rows_that_are_packed(backend, d):
+    row, p = _equals("C", 131_072 // d - 64, d)
+    _assert_gradient(backend, p, row)
+    q = cases.rule(solver=Solver.GD, learning_rate=1.0)
+    state, history, _ = cases.descend(backend, p, q, 1)
+    _assert_relative(history[0, 0], np.log(2), 2e-6)
+    _assert_relative(state.coef, 0.5 * row, 2e-6)
+    _assert_relative(state.intercept, 0.5, 2e-6)
+
+
+@pytest.mark.parametrize("n_outputs", (1, 3))
+@pytest.mark.parametrize("layout", ("C", "F"))
+@pytest.mark.parametrize("dtype", ("float16", "uint8", "int8"))
+def test_sums_over_many_rows_of_other_types(backend, dtype, layout, n_outputs):
+    row, p = _equals(layout, 500_000, 5, dtype, n_outputs)
+    _assert_gradient(backend, p, row)
+
+
+def test_hessian_of_many_rows(backend):
+    row, p = _equals("one row repeated", 1_000_000, 5)
+    wide = np.append(row, 1)
+    rule = NewtonRule(p.loss, np.zeros(6), tol=0.0, rate=0.0, enough=0.0, noise=1e-6)
+    theta, gradient, hessian = np.zeros(6), np.empty(6), np.empty((6, 6))
+    advance = backend.newton(cases.data(backend, p), rule, theta, gradient, None, None)
+    advance(np.empty((0, len(HISTORY_COLUMNS))), hessian)
+    _assert_relative(gradient, -0.5 * wide, 2e-6)
+    # Within a block each row's product is added to those before.
+    _assert_relative(hessian, 0.25 * np.outer(wide, wide), 8e-6)
+
+
+def test_gradient_of_a_network_over_many_rows(backend):
+    row, p = _equals("one row repeated", 500_000, 5)
+    network = Network((5, 1), Hidden.RELU, Output.LOGISTIC)
+    grad = np.empty(network.n_parameters, np.float32)
+    value = backend.network_gradient(cases.data(backend, p), network, np.zeros_like(grad), grad, 2)
+    _assert_relative(value, np.log(2), 2e-6)
+    # As in the Hessian.
+    _assert_relative(grad, -0.5 * np.append(row, 1), 8e-6)
+
+
+@pytest.mark.slow
+def test_more_rows_than_32_bits_count(backend):
+    if backend.NAME == "numpy":
+        pytest.skip("NumPy indexes with 64 bits, and is slow at this")
+    row, p = _equals("one row repeated", (1 << 31) + 3, 1)
+    _assert_gradient(backend, p, row)

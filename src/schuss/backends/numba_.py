@@ -110,7 +110,11 @@ def walk(function, state, rule, limits, trail, rates, path, values):
 
 def network_gradient(data, network, theta, grad, n_threads):
     job = networks.COST if grad is None else networks.GRADIENT
-    return _run_network(job, data, network, theta, grad=grad)[1] * data.scale
+    total = np.empty(len(theta))
+    value = _run_network(job, data, network, theta, grad=total)[1]
+    if grad is not None:
+        grad[...] = total
+    return value * data.scale
 
 
 def network_epochs(data, network, state, rule, rates, order, history, n_threads):
@@ -163,7 +167,7 @@ def _run_network(
         np.empty(0) if rates is None else rates,
         np.empty((0, 0), np.int32) if order is None else order,
         np.empty((0, len(HISTORY_COLUMNS))) if history is None else history,
-        np.empty(len(theta), real) if grad is None else grad,
+        np.empty(len(theta)) if grad is None else grad,
         np.empty((0, 0), real) if out is None else out,
         data.X.tile_rows,
     )  # fmt: skip

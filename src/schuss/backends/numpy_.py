@@ -30,6 +30,9 @@ NAME = "numpy"
 
 # Rows converted at a time where X is not of the weights' type: bounds the copy.
 _BLOCK_ROWS = 4096
+# Rows that float32 sums up, at most: of more equal ones a sum would lose digits. Of sums of
+# matrices, whose additions cost more, the second number.
+_SUM_ROWS, _MATRIX_SUM_ROWS = 64, 256
 
 
 def prepare(X):
@@ -305,13 +308,12 @@ def _evaluation(function, difference):
 
 
 def network_gradient(data, network, theta, grad, n_threads):
-    if grad is not None:
-        grad[...] = 0
+    total = None if grad is None else np.zeros(grad.shape)
     value = 0.0
     for rows in _blocks(0, data.X.shape[0]):
-        value += _network_pass(data, network, theta, rows, grad)
+        value += _network_pass(data, network, theta, rows, total)
     if grad is not None:
-        grad *= data.scale
+        grad[...] = total * data.scale
     return value * data.scale
 
 
@@ -421,6 +423,16 @@ def _read(X, rows):
     return X[rows].astype(REAL_TYPE[X.dtype.newbyteorder("=")], copy=False)
 
 
+def _sums(X, factors, n_rows=_SUM_ROWS):
+    """X.T @ factors, in float64 beyond so many rows."""
+    if sp.issparse(X) or X.dtype == np.float64:
+        return X.T @ factors.astype(np.float64)
+    total = np.zeros((X.shape[1], factors.shape[1]))
+    for first in range(0, len(X), n_rows):
+        total += X[first : first + n_rows].T @ factors[first : first + n_rows]
+    return total
+
+
 def _targets(y, n_outputs, rows):
     if y.ndim == 2:
         return y[:, rows].T
@@ -434,8 +446,7 @@ def _rows_gradient(
     data, loss, coef, intercept, order, start, stop, factor, coef_grad, intercept_grad
 ):
     """Value and gradient of the mean cost over rows start to stop of an order."""
-    coef_grad[...] = 0
-    intercept_grad[...] = 0
+    coef_sum, intercept_sum = np.zeros(coef.shape), np.zeros(len(coef))
     value = 0.0
     for block in _blocks(start, stop):
         rows = block if order is None else order[block]
@@ -446,11 +457,11 @@ def _rows_gradient(
             weight = data.sample_weight[rows, None]
             cost, derivative = weight * cost, weight * derivative
         value += cost.sum(dtype=np.float64)
-        coef_grad += (X.T @ derivative).T
-        intercept_grad += derivative.sum(axis=0)
+        coef_sum += _sums(X, derivative).T
+        intercept_sum += derivative.sum(axis=0, dtype=np.float64)
     factor *= data.scale
-    coef_grad *= factor
-    intercept_grad *= factor
+    coef_grad[...] = coef_sum * factor
+    intercept_grad[...] = intercept_sum * factor
     return float(value * factor)
 
 
@@ -476,7 +487,7 @@ def _penalised(data, rule, theta, gradient):
         with np.errstate(over="ignore", invalid="ignore"):
             cost, derivative = _cost(z, y, rule.loss)
             value += float((scale * cost).sum(dtype=np.float64))
-            gradient += lines.T @ (scale * derivative)
+            gradient += _sums(lines, (scale * derivative)[:, None])[:, 0]
     return value
 
 
@@ -489,7 +500,7 @@ def _hessian(data, rule, theta):
             p, q = _logistic_pair(z)
             curvature = (p * q) ** (2 if rule.loss == Loss.SQUARED_ERROR else 1)
             lines *= np.sqrt(scale * curvature)[:, None]
-            hessian += lines.T @ lines
+            hessian += _sums(lines, lines, _MATRIX_SUM_ROWS)
     return hessian
 
 
@@ -692,8 +703,8 @@ def _network_pass(data, network, theta, rows, grad):
         coefs, _ = network.split(theta)
         coef_grads, intercept_grads = network.split(grad)
         for i in range(len(layers) - 1, -1, -1):
-            coef_grads[i] += layers[i].T @ delta
-            intercept_grads[i] += delta.sum(axis=0)
+            coef_grads[i] += _sums(layers[i], delta, _MATRIX_SUM_ROWS)
+            intercept_grads[i] += delta.sum(axis=0, dtype=np.float64)
             if i:
                 delta = delta @ coefs[i].T * _hidden_slope(network.hidden, layers[i])
     return float(cost.sum(dtype=np.float64))

@@ -170,29 +170,29 @@ def _choose_scores(tile, rows, every, ahead, m, coef, k, d, bias, z):
     return _scores_columns if len(tile) == 1 else _scores_sparse
 
 
-def _gradient_rows(tile, rows, every, ahead, m, e, work, g, k, d):
+def _gradient_rows(tile, rows, every, ahead, m, e, work, g, total, k, d):
     accumulate(tile, rows, m, 0, d, e, 0, g, k * g.shape[1], ahead)
 
 
-def _gradient_columns(tile, rows, every, ahead, m, e, work, g, k, d):
+def _gradient_columns(tile, rows, every, ahead, m, e, work, g, total, k, d):
     dots(tile[0], every, d, _first_of(tile[0], d, rows[0]), m, e, 0, work, ahead)
     for j in range(d):
         g[k, j] += work[j]
 
 
-def _gradient_sparse(tile, rows, every, ahead, m, e, work, g, k, d):
+def _gradient_sparse(tile, rows, every, ahead, m, e, work, g, total, k, d):
     values, indices, indptr = tile
     for r in range(m):
         for p in range(indptr[rows[r]], indptr[rows[r] + 1]):
-            g[k, indices[p]] += e[r] * values[p]
+            total[k, indices[p]] += e[r] * values[p]
 
 
-def block_gradient(tile, rows, every, ahead, m, e, work, g, k, d):
-    """g[k, :d] += sum_r e[r] * tile[rows[r]]"""
+def block_gradient(tile, rows, every, ahead, m, e, work, g, total, k, d):
+    """g[k, :d] += sum_r e[r] * tile[rows[r]]; of CSR, `total` takes it up."""
 
 
 @overload(block_gradient, jit_options=INLINED)
-def _choose_gradient(tile, rows, every, ahead, m, e, work, g, k, d):
+def _choose_gradient(tile, rows, every, ahead, m, e, work, g, total, k, d):
     if isinstance(tile, types.Array):
         return _gradient_rows
     return _gradient_columns if len(tile) == 1 else _gradient_sparse

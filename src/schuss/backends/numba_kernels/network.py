@@ -261,7 +261,7 @@ def _network_types(real, *kind):
         types.int64, *rows_types(real, *kind), *learnt_types(real), given(np.int64, 1),
         types.int64, types.int64, array(real, 1), array(real, 2), array(np.float64, 1),
         tuple_type(NetworkRule), given(np.float64, 1), given(np.int32, 2), array(np.float64, 2),
-        array(real, 1), array(real, 2), types.int64,
+        array(np.float64, 1), array(real, 2), types.int64,
     )  # fmt: skip
 
 
