@@ -65,6 +65,7 @@ cdef extern from "team.h" nogil:
     int64_t atomic_next(int64_t *place)
     int rest(int spins)
     int64_t nanoseconds()
+    int64_t process_id()
     ctypedef struct places:
         pass
     void send_away(unsigned long thread, places *allowed)

@@ -83,6 +83,7 @@ cdef class PassJob(Job):
 
     cdef int64_t patience   # nanoseconds without a task after which a member leaves
     cdef int64_t *there     # for each member whether it is
+    cdef int64_t process    # in which
 
     def __cinit__(self):
         self.there = NULL
@@ -130,8 +131,11 @@ cdef class PassJob(Job):
 
     cdef int call_members(self) except -1:
         cdef int64_t member
+        cdef bint forked = self.process != process_id()
+        self.process = process_id()
         for member in range(1, self.p.n_threads):
-            if not atomic_read(&self.there[member]):
+            # A child of fork has none of its parent's threads.
+            if forked or not atomic_read(&self.there[member]):
                 atomic_write(&self.there[member], 1)
                 try:
                     # It waits for the interpreter's lock, so it is alive.

@@ -16,9 +16,12 @@
 /* Sleep's shortest is a tick of the clock, up to 15.6 ms. */
 #define nap() SwitchToThread()
 static inline int64_t nanoseconds(void) { return (int64_t)GetTickCount64() * 1000000; }
+static inline int64_t process_id(void) { return (int64_t)GetCurrentProcessId(); }
 #else
 #include <sched.h>
 #include <time.h>
+#include <unistd.h>
+static inline int64_t process_id(void) { return (int64_t)getpid(); }
 #define atomic_read(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define atomic_write(p, value) __atomic_store_n((p), (value), __ATOMIC_RELEASE)
 #define atomic_next(p) __atomic_fetch_add((p), 1, __ATOMIC_ACQ_REL)

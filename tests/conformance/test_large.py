@@ -1,5 +1,8 @@
 """More than 2**31 entries, and sums over many rows."""
 
+import os
+import threading
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -122,3 +125,56 @@ def test_more_rows_than_32_bits_count(backend):
         pytest.skip("NumPy indexes with 64 bits, and is slow at this")
     row, p = _equals("one row repeated", (1 << 31) + 3, 1)
     _assert_gradient(backend, p, row)
+
+
+def _call_at_once(job, n_threads):
+    answers = [None] * n_threads
+    start = threading.Barrier(n_threads)
+
+    def call(i):
+        start.wait()
+        answers[i] = job()
+
+    members = [threading.Thread(target=call, args=(i,)) for i in range(n_threads)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join()
+    return answers
+
+
+def test_threads_that_share_rows_at_once(backend):
+    rng = np.random.default_rng(0)
+    p = cases.problem(
+        cases.dense("float32", 500, 250, rng), (1, False, "uint8", Loss.LOG_LOSS), rng
+    )
+    expected = cases.gradient(backend, p)
+    for _ in range(20):
+        rows = cases.data(backend, p)  # which the Cython backend packs in the first call
+
+        def gradient(rows=rows):
+            out = np.full_like(p.coef, np.nan), np.full_like(p.intercept, np.nan)
+            return backend.gradient(rows, p.loss, p.coef, p.intercept, *out, 1), *out
+
+        for answer in _call_at_once(gradient, 4):
+            for actual, wanted in zip(answer, expected, strict=True):
+                np.testing.assert_array_equal(actual, wanted)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_child_of_fork_has_threads_of_its_own(backend):
+    if backend.NAME != "cython":
+        pytest.skip("only the Cython backend has threads")
+    rng = np.random.default_rng(0)
+    p = cases.problem(cases.dense("float32", 20_000, 50, rng), (1, False, "uint8", 0), rng)
+    out = np.empty_like(p.coef), np.empty_like(p.intercept)
+    evaluate = backend.evaluator(cases.data(backend, p), p.loss, p.coef, p.intercept, *out, 2)
+    value, gradient = evaluate(), out[0].copy()
+    pid = os.fork()
+    if pid == 0:
+        same = evaluate() == value and (out[0] == gradient).all()
+        # The second one leaves some milliseconds after the call.
+        two = len(os.listdir("/proc/self/task")) == 2 if os.path.isdir("/proc/self/task") else True
+        os._exit(0 if same and two else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
