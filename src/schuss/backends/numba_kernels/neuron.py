@@ -34,7 +34,7 @@ from schuss.backends.numba_kernels.registers import LINES, REGISTER
 from schuss.backends.numba_kernels.softmax import softmax_costs
 
 # Partial gradients in the weights' precision are added up in float64 after so many rows, which
-# lose 2e-6 at most of a sum of equals.
+# lose 8e-6 at most of a sum of equals.
 _FLUSH_ROWS = 256
 
 
