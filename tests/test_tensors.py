@@ -99,6 +99,14 @@ def test_pipes_are_read_and_cut_ones_refused(path, tmp_path):
         writer.join()
 
 
+def test_only_what_the_checksum_confirms_is_parsed(path, monkeypatch):
+    monkeypatch.setattr(tensors, "load", lambda content: pytest.fail("parsed"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"\x55")
+    with pytest.raises(TensorFileError, match="checksum does not agree"):
+        read(path)
+
+
 # ----- versions -------------------------------------------------------------------------
 
 
@@ -178,23 +186,31 @@ HEADERS = {
     "entry has another key": header_of(a={**entry(), "x": 1}),
     "unknown dtype": header_of(a=entry("BF16", (4,))),
     "dtype of numpy": header_of(a=entry("<U500000000")),
+    "complex": header_of(a=entry("C64")),
     "dtype is a list": header_of(a=entry(["F64"])),
     "negative size": header_of(a=entry(shape=(-1,))),
     "two negative sizes": header_of(a=entry(shape=(-1, -1))),
     "huge size": header_of(a=entry(shape=(1 << 60,))),
     "huge sizes that wrap": header_of(a=entry(shape=(1 << 32, 1 << 32, 2), offsets=(0, 0))),
-    "huge sizes of nothing": header_of(a=entry(shape=(0, *[1 << 47] * 7), offsets=(0, 0))),
+    "huge sizes of nothing": header_of(
+        a=entry(shape=(0, *[1 << 47] * 7), offsets=(0, 0)), b=entry()
+    ),
     "huge offsets": header_of(a=entry(shape=(1 << 40,), offsets=(0, 1 << 43))),
     "boolean size": header_of(a=entry(shape=(True,))),
     "float size": header_of(a=entry(shape=(1.0,))),
     "many dimensions": header_of(a=entry(shape=(1,) * 100_000)),
     "three offsets": header_of(a=entry(offsets=(0, 8, 8))),
+    "no list of offsets": header_of(a={**entry(), "data_offsets": 8}),
+    "offsets of text": header_of(a=entry(offsets=("0", "8"))),
+    "float offsets": header_of(a=entry(offsets=(0.0, 8.0))),
+    "long offsets": header_of(a=entry(offsets=(0, 10**4000))),
     "negative offsets": header_of(a=entry(offsets=(-8, 0))),
     "offsets turned": header_of(a=entry(offsets=(8, 0))),
     "overlap": header_of(a=entry(), b=entry()),
     "hole": header_of(a=entry(offsets=(1, 9))),
     "too short": header_of(a=entry(shape=(2,), offsets=(0, 16))),
     "too long": header_of(),
+    "hole after a long name": header_of(**{"n" * 100_000: entry(shape=(0,), offsets=(8, 8))}),
     "many arrays": header_of(**{str(i): entry(shape=(0,), offsets=(0, 0)) for i in range(5000)}),
     "no boolean": header_of(a=entry("BOOL", (8,))),
 }
@@ -235,6 +251,8 @@ def test_what_cannot_be_read_again_is_not_written(tmp_path):
         tensors.write(path, {str(i): np.zeros(0) for i in range(5000)}, DOCUMENT)
     with pytest.raises(ValueError, match="bytes of text"):
         tensors.write(path, {}, {**DOCUMENT, "names": "n" * (1 << 25)})
+    with pytest.raises(ValueError, match="header too large|bytes of text"):
+        tensors.write(path, {}, {**DOCUMENT, "names": "n" * 100_000_000})
     with pytest.raises(ValueError, match="JSON"):
         tensors.write(path, {}, {**DOCUMENT, "x": float("nan")})
     assert not path.exists()

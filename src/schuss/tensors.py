@@ -4,8 +4,8 @@ The document is the metadata entry `METADATA_KEY`. The entry `CHECKSUM_KEY` is t
 whole file with its own 64 digits taken as zeros, so that any changed byte and any cut is found.
 Files of the first format version have no checksum.
 
-A reader trusts nothing: the header is strict JSON of a limited size, its keys, types, shapes and
-offsets are checked before an array is made, and no code is run.
+The package safetensors writes and parses the arrays and trusts no header. What it does not do is
+done before: limits, strict JSON and the checksum. No code of a file is run.
 """
 
 import hashlib
@@ -16,6 +16,8 @@ import reprlib
 import stat
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from schuss.files import open_to_read, write_whole
 
@@ -28,15 +30,12 @@ CHECKED_VERSION = 2
 
 MAX_HEADER_BYTES = 1 << 25
 MAX_TENSORS = 4096
-MAX_DIMENSIONS = 8
 
-_DTYPES = {
-    "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
-    "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
-}  # fmt: skip
-_NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
+_METADATA = b'{"__metadata__":{'
 _SLOT = f'"{CHECKSUM_KEY}":"'.encode()
-_ZEROS = "0" * 64
+_ZEROS = b"0" * 64
+# The blanks make it 80 bytes, so that the arrays stay aligned.
+_ENTRY = _SLOT + b'%s",    '
 
 
 class TensorFileError(ValueError):
@@ -59,34 +58,29 @@ def write(path, tensors, document):
     from schuss import __version__
 
     text = json.dumps({"schuss_version": __version__, **document}, allow_nan=False)
-    header = {"__metadata__": {METADATA_KEY: text, CHECKSUM_KEY: _ZEROS}}
-    parts, end = [], 0
-    # The widest first, so that each array is aligned.
-    for name, array in sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])):
-        dtype = array.dtype.newbyteorder("<")
-        data = np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8)
-        header[name] = {
-            "dtype": _NAMES[dtype],
-            "shape": list(array.shape),
-            "data_offsets": [end, end + data.size],
-        }
-        parts.append(data)
-        end += data.size
-    head = json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)
+    arrays = {
+        name: np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+        for name, array in tensors.items()
+    }
+    try:
+        content = memoryview(save(arrays, {METADATA_KEY: text}))
+    except SafetensorError as error:
+        raise ValueError(f"{path}: {error}") from None
+    end = 8 + int.from_bytes(content[:8], "little")
+    # Not by the package, which gives several entries any order.
+    head = bytes(content[8:end]).replace(_METADATA, _METADATA + _ENTRY % _ZEROS, 1)
+    data = content[end:]
     if len(head) > MAX_HEADER_BYTES or len(tensors) > MAX_TENSORS:
         raise ValueError(
             f"{path}: {len(tensors):,} arrays and {len(head):,} bytes of text; a file holds up "
             f"to {MAX_TENSORS:,} arrays and {MAX_HEADER_BYTES:,} bytes of text (parameters, "
             "classes, names)"
         )
-    digest = _digest(head, parts).encode()
-    head = head.replace(_SLOT + _ZEROS.encode(), _SLOT + digest, 1)
+    digest = _digest(head, data).encode()
     with write_whole(path) as file:
         file.write(len(head).to_bytes(8, "little"))
-        file.write(head)
-        for data in parts:
-            file.write(data)
+        file.write(head.replace(_SLOT + _ZEROS, _SLOT + digest, 1))
+        file.write(data)
 
 
 def read(path, kind, version):
@@ -129,13 +123,12 @@ def _read(path, file, kind, version):
             raise ValueError("no header of safetensors")
         header = _object(_strict_json(head))
         metadata = _object(header.pop("__metadata__", {}))
-        entries = _check_entries(header)
-        end = entries[-1][-1] if entries else 0
+        end = _end_of_arrays(header)
         status = os.fstat(file.fileno())
         # Looked at first, so that a file of any size takes no memory.
         if stat.S_ISREG(status.st_mode) and status.st_size != 8 + size + end:
-            raise ValueError(f"{status.st_size:,} bytes, expected {8 + size + end:,}")
-    except ValueError as error:
+            raise ValueError(f"{status.st_size} bytes, expected {_short(8 + size + end)}")
+    except (LookupError, TypeError, ValueError) as error:
         raise ValueError(
             f"not a whole safetensors file ({error}); it begins with {(start + head[:8])!r}"
         ) from None
@@ -145,11 +138,11 @@ def _read(path, file, kind, version):
         )
     data = file.read()
     if len(data) != end:
-        raise ValueError(f"{len(data):,} bytes of arrays, expected {end:,}")
+        raise ValueError(f"{len(data)} bytes of arrays, expected {_short(end)}")
     digest = metadata.get(CHECKSUM_KEY)
     if digest is not None:
-        blank = head.replace(_SLOT + str(digest).encode(), _SLOT + _ZEROS.encode(), 1)
-        if _digest(blank, [data]) != digest:
+        blank = head.replace(_SLOT + str(digest).encode(), _SLOT + _ZEROS, 1)
+        if _digest(blank, data) != digest:
             raise ValueError("damaged: its checksum does not agree with what it holds")
     document = _object(_strict_json(metadata[METADATA_KEY]))
     found = document.get("format"), document.get("format_version")
@@ -163,59 +156,37 @@ def _read(path, file, kind, version):
         )
     if digest is None and found[1] >= CHECKED_VERSION:
         raise ValueError("damaged: its checksum is missing")
-    return document, {name: _array(data, *entry) for name, *entry in entries}
+    try:
+        arrays = load(start + head + data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"damaged: its arrays cannot be read ({str(error)[:200]})") from None
+    return document, {name: _own(array) for name, array in arrays.items()}
 
 
-def _digest(head, parts):
+def _digest(head, data):
     digest = hashlib.sha256(len(head).to_bytes(8, "little"))
     digest.update(head)
-    for part in parts:
-        digest.update(part)
+    digest.update(data)
     return digest.hexdigest()
 
 
-def _check_entries(header):
-    """Name, type, shape and offsets of each array, in the order of their data."""
+def _end_of_arrays(header):
+    """Where the data end as the header says; whether they fit in, the package checks."""
     if len(header) > MAX_TENSORS:
         raise ValueError(f"{len(header):,} arrays, more than {MAX_TENSORS:,}")
-    entries = []
     for name, entry in header.items():
         if _object(entry).keys() != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"array {_short(name)} has the keys {_short(list(entry))}")
-        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-        if not isinstance(dtype, str) or dtype not in _DTYPES:
-            raise ValueError(f"array {_short(name)} is of type {_short(dtype)}")
-        if not (_are_sizes(shape) and _are_sizes(offsets) and len(offsets) == 2):
-            raise ValueError(
-                f"array {_short(name)} has the shape {_short(shape)} and the offsets "
-                f"{_short(offsets)}"
-            )
-        entries.append((name, np.dtype(_DTYPES[dtype]), tuple(shape), *offsets))
-    entries.sort(key=lambda entry: entry[3:])
-    place = 0
-    for name, dtype, shape, begin, end in entries:
-        if begin != place or end - begin != math.prod(shape) * dtype.itemsize:
-            raise ValueError(
-                f"array {_short(name)} of type {dtype} and shape {shape} does not fill the "
-                f"bytes {begin} to {end}, or does not follow those at {place}"
-            )
-        place = end
-    return entries
+    return max((entry["data_offsets"][1] for entry in header.values()), default=0)
 
 
-def _array(data, dtype, shape, begin, end):
-    array = np.ndarray(shape, dtype, data, begin)
-    if dtype.kind == "b" and array.view(np.uint8).max(initial=0) > 1:
+def _own(array):
+    """A copy in the machine's byte order; the package leaves that of the file."""
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"an array of type {array.dtype}")
+    if array.dtype.kind == "b" and array.view(np.uint8).max(initial=0) > 1:
         raise ValueError("damaged: an array of booleans holds other numbers")
-    return array.astype(dtype.newbyteorder("="))
-
-
-def _are_sizes(value):
-    return (
-        isinstance(value, list)
-        and len(value) <= MAX_DIMENSIONS
-        and all(type(size) is int and 0 <= size < 1 << 48 for size in value)
-    )
+    return array.view(array.dtype.newbyteorder("<")).astype(array.dtype)
 
 
 def _object(value):
