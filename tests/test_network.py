@@ -529,3 +529,11 @@ def test_nothing_is_printed_or_warned_in_silence(digits, capsys):
     assert capsys.readouterr().out == ""
     MLPClassifier(4, max_iter=2, verbose=True).fit(*digits)
     assert capsys.readouterr().out.startswith("Iteration 1, loss = ")
+
+
+def test_lbfgs_that_the_cost_ends_has_not_converged(digits):
+    model = schuss.MLPClassifier((5,), solver="lbfgs", alpha=1.0, tol=1e-12, max_iter=2000)
+    with pytest.warns(ConvergenceWarning, match=r"largest entry of the gradient is .* tol=1e-12"):
+        model.set_params(random_state=0).fit(digits[0][:100], digits[1][:100] % 2)
+    assert model.stop_reason_ == "precision" and not model.converged_
+    assert model.history_["gradient_norm"][-1] > 1e-12
