@@ -451,16 +451,15 @@ cdef class Descent(PassJob):
         self.counters = state.counters
         self.history = history
         self.set_up(X, self.coef.shape[0], rule.loss, data.y, data.sample_weight, n_threads,
-                    rule.batch_size >= X.lines.n and rule.loss != LOSS_MULTINOMIAL)
+                    rule.batch_size >= X.lines.n and rule.loss != LOSS_MULTINOMIAL, True)
         self.set_theta(self.coef, self.intercept)
         self.scale = data.scale
         self.counters[COUNTER_EPOCHS] = 0
         o.K, o.d, o.length, o.span = self.p.K, self.p.x.d, self.p.length, self.p.span
         o.theta, o.grad, o.counters = self.p.theta, self.p.total, &self.counters[0]
         S = self.slots.shape[0]
-        self.vectors = <real *>calloc((S * o.K + 2) * o.length, REAL_SIZE)
-        if self.vectors == NULL:
-            raise MemoryError()
+        self.vectors = <real *>reserve((S * o.K + 2) * o.length, REAL_SIZE,
+                                       "the arrays of the solver", True)
         o.is_weight, o.is_free = self.vectors, self.vectors + o.length
         o.slots = self.vectors + 2 * o.length
         for j in range(o.d):
@@ -552,7 +551,7 @@ cdef class Prediction(PassJob):
                  int activation, real[:, ::1] out, n_threads):
         cdef Problem *p = &self.p
         cdef Py_ssize_t rows
-        self.set_up(X, coef.shape[0], LOSS_QUADRATIC, None, None, n_threads, False)
+        self.set_up(X, coef.shape[0], LOSS_QUADRATIC, None, None, n_threads, False, False)
         self.set_theta(coef, intercept)
         if p.x.turns.count and p.x.d <= SHORT * LANES:
             # Weights that stay in registers: 26.7 ms for 1,000,000 x 100 float64, by turns 27.2.

@@ -63,6 +63,7 @@ cdef extern from "team.h" nogil:
     int64_t atomic_read(int64_t *place)
     void atomic_write(int64_t *place, int64_t value)
     int64_t atomic_next(int64_t *place)
+    const int SPINS
     int rest(int spins)
     int64_t nanoseconds()
     int64_t process_id()

@@ -41,6 +41,8 @@ cdef enum:
     STRIP = MOST_LANES
     # Multiplications between two looks at signals: some hundredths of a second.
     SIGNAL_PRODUCTS = 1000000000
+    INTERRUPTED = -1        # beside the statuses
+    DRAWS_A_CHECK = 1 << 20  # of a shuffle, between two checks of signals
 
 
 cdef struct Layer:
@@ -73,7 +75,7 @@ cdef struct Net:
     const int32_t *codes_32
     const real *sample_weight
     Py_ssize_t part          # rows in a part of a batch
-    Py_ssize_t products      # multiplications for a row
+    Py_ssize_t products      # multiplications for a row, of each of the three passes
     real *rows
     real *targets            # (rows, line of the last layer)
     real *is_output          # 1 for each output, 0 for what fills the last register
@@ -405,6 +407,24 @@ cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
 
 # --------------------------------------------------------------------- rows through the layers
 
+cdef inline bint look(
+    Net *net, Problem *team, Py_ssize_t products, int64_t member
+) noexcept nogil:
+    """Let Ctrl-C through after so many multiplications, which the first thread counts.
+
+    Returns whether there is no use in going on; when to leave is decided at a barrier, if there
+    is one to come.
+    """
+    if member == 0:
+        net.unchecked += products
+        if net.unchecked > SIGNAL_PRODUCTS:
+            net.unchecked = 0
+            ask_python(team)
+            if team.interrupted:
+                atomic_write(&team.status, INTERRUPTED)
+    return atomic_read(&team.status) == INTERRUPTED
+
+
 cdef void read_row(Net *net, Py_ssize_t row, real *target) noexcept nogil:
     cdef Lines *x = &net.x
     cdef const real *source
@@ -438,8 +458,13 @@ cdef inline Py_ssize_t rows_at_once(Py_ssize_t width, Py_ssize_t rows) noexcept 
     return rows if width <= TILE_WIDTH else min(<Py_ssize_t>STRIP, rows)
 
 
-cdef void forward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
-    """Rows that were read, through all layers, to the scores of the last one."""
+cdef void forward(
+    Net *net, Problem *team, Py_ssize_t low, Py_ssize_t high, int64_t member
+) noexcept nogil:
+    """Rows that were read, through all layers, to the scores of the last one.
+
+    What an interrupt leaves undone is for the caller to drop.
+    """
     cdef Py_ssize_t layer_, column, width, i, m
     cdef Layer *layer
     cdef const real *panel
@@ -460,10 +485,14 @@ cdef void forward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
             if layer_ + 1 < net.n_layers:
                 hidden_rows(net.hidden, False, layer, i, i + m)
             i += m
+            if look(net, team, m * layer.d_in * layer.d_out, member):
+                return
 
 
-cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
-    """Errors of the last layer's scores, back to those of the first."""
+cdef void backward(
+    Net *net, Problem *team, Py_ssize_t low, Py_ssize_t high, int64_t member
+) noexcept nogil:
+    """Errors of the last layer's scores, back to those of the first; interrupted as `forward`."""
     cdef Py_ssize_t layer_, column, width, i, m
     cdef Layer *layer
     cdef Layer *below
@@ -482,11 +511,13 @@ cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
                 column += width
             hidden_rows(net.hidden, True, below, i, i + m)
             i += m
+            if look(net, team, m * layer.d_in * layer.d_out, member):
+                return
 
 
 cdef void learn_rows(
-    Net *net, const int32_t *order, Py_ssize_t first, Py_ssize_t low, Py_ssize_t high,
-    bint with_errors, int64_t member,
+    Net *net, Problem *team, const int32_t *order, Py_ssize_t first, Py_ssize_t low,
+    Py_ssize_t high, bint with_errors, int64_t member,
 ) noexcept nogil:
     """Rows low to high of a part that begins at `first`: their losses and errors."""
     cdef Py_ssize_t i, m, row, strip = low
@@ -495,7 +526,7 @@ cdef void learn_rows(
     cdef real *y
     cdef double loss
     read_rows(net, order, first, low, high)
-    forward(net, low, high)
+    forward(net, team, low, high, member)
     while strip < high:
         m = min(<Py_ssize_t>STRIP, high - strip)
         loss = 0
@@ -518,7 +549,7 @@ cdef void learn_rows(
         net.losses[strip // STRIP] = loss
         strip += m
     if with_errors:
-        backward(net, low, high)
+        backward(net, team, low, high, member)
 
 
 # --------------------------------------------------------------------- gradient and step
@@ -708,25 +739,15 @@ cdef double squares_of(Net *net) noexcept nogil:
     return total
 
 
-cdef void look(Net *net, Problem *team, Py_ssize_t rows) noexcept nogil:
-    """Let Ctrl-C through now and then. Called by the first member only."""
-    net.unchecked += rows * net.products
-    if net.unchecked > SIGNAL_PRODUCTS:
-        net.unchecked = 0
-        with gil:
-            team.interrupted = PyErr_CheckSignals() != 0
-        if team.interrupted:
-            atomic_write(&team.status, -1)
-
-
 cdef int64_t batch(
     Net *net, Problem *team, const int32_t *order, Py_ssize_t n, Py_ssize_t start,
     Py_ssize_t stop, Step *step, double *loss, int64_t member,
 ) noexcept nogil:
     """One batch of the n rows, and its mean loss without penalty, for the first member.
 
-    Returns a status other than STATUS_RAN where all threads have to stop. With a step it is taken; without, the gradient is left in the layers' sums, and where
-    they have none, only the cost is computed.
+    Returns a status other than STATUS_RAN where all threads have to stop. With a step it is
+    taken; without, the gradient is left in the layers' sums, and where they have none, only the
+    loss is computed.
     """
     cdef int64_t members = team.n_threads
     cdef Py_ssize_t parts = (stop - start + net.part - 1) // net.part
@@ -748,13 +769,16 @@ cdef int64_t batch(
         step.share = none.share
     while first < stop and stopped == STATUS_RAN:
         rows = min(size, stop - first)
-        learn_rows(net, order, first, share_of(rows, member, members),
+        learn_rows(net, team, order, first, share_of(rows, member, members),
                    share_of(rows, member + 1, members), with_errors, member)
-        meet_all(team)
+        stopped = meet_all(team)
+        if stopped != STATUS_RAN:
+            break
         if member == 0:
             for i in range(strips_of(rows)):
                 value += net.losses[i]
-            look(net, team, rows)
+            if with_errors:
+                look(net, team, rows * net.products, 0)
             if first + rows == stop and not isfinite(value) and team.status == STATUS_RAN:
                 team.status = STATUS_NONFINITE
         if with_errors:
@@ -860,9 +884,7 @@ cdef class NetworkJob(Job):
         net.x = X.lines
         net.hidden, net.output = network.hidden, network.output
         net.n_layers = len(units) - 1
-        net.layers = <Layer *>calloc(net.n_layers, sizeof(Layer))
-        if net.layers == NULL:
-            raise MemoryError()
+        net.layers = <Layer *>reserve(net.n_layers, sizeof(Layer), "layers", True)
         self.p.n_threads = n_threads
         widest = max(units)
         # Very wide rows are taken by fewer: 32 MiB of them at the most, and a strip at least.
@@ -902,29 +924,32 @@ cdef class NetworkJob(Job):
                         layer.gradient = layer.squares + strips_of(layer.d_in)
                 n_doubles += strips_of(layer.d_in) + (layer.size if sums else 0)
             layer = &net.layers[net.n_layers - 1]
-            self.cut(&net.targets, free_, net.part * layer.line, &n_reals)
             self.cut(&net.is_output, free_, layer.width, &n_reals)
-            self.cut(&net.turned, free_, n_threads * STRIP * layer.d_out, &n_reals)
-            self.cut(&net.tiles, free_, n_threads * STRIP * TILE_WIDTH, &n_reals)
+            if errors:
+                self.cut(&net.targets, free_, net.part * layer.line, &n_reals)
+                self.cut(&net.turned, free_, n_threads * STRIP * layer.d_out, &n_reals)
+                self.cut(&net.tiles, free_, n_threads * STRIP * TILE_WIDTH, &n_reals)
             if free_doubles != NULL:
                 net.losses = free_doubles + n_doubles
                 net.norms = net.losses + net.part // STRIP
                 net.odds = net.norms + n_threads
             n_doubles += net.part // STRIP + 2 * n_threads
             if i == 0:
-                self.reals = <real *>calloc(n_reals + 64, REAL_SIZE)
-                self.doubles = <double *>calloc(n_doubles, sizeof(double))
-                if self.reals == NULL or self.doubles == NULL:
-                    raise MemoryError()
+                what = f"a network of {net.part} rows through layers of {units}"
+                self.reals = <real *>reserve(n_reals + 64, REAL_SIZE, what, True)
+                self.doubles = <double *>reserve(n_doubles, sizeof(double), what, True)
                 free_ = from_cache_line(self.reals)
                 free_doubles = self.doubles
         for layer_ in range(net.n_layers):
             layer = &net.layers[layer_]
             layer.input = net.rows if layer_ == 0 else net.layers[layer_ - 1].output
-            net.products += layer.d_in * layer.d_out * (3 if errors else 1)
+            net.products += layer.d_in * layer.d_out
         for i in range(layer.d_out):
             net.is_output[i] = 1
         self.copy_weights(theta)
+        # Of a large network that alone takes a while.
+        if PyErr_CheckSignals() != 0:
+            pending()
         return 0
 
     cdef int cut(
@@ -1122,16 +1147,14 @@ cdef class NetworkPrediction(NetworkJob):
             low = min(rows, share_of(net.part, member, self.p.n_threads))
             high = min(rows, share_of(net.part, member + 1, self.p.n_threads))
             read_rows(net, NULL, first, low, high)
-            forward(net, low, high)
+            forward(net, &self.p, low, high, member)
+            # No barrier follows, so each may leave when it sees that.
+            if self.p.status != STATUS_RAN:
+                return
             for i in range(low, high):
                 z = last.output + i * last.line
                 answer_row(net, last, z)
                 memcpy(&self.out[first + i, 0], z, last.d_out * REAL_SIZE)
-            if member == 0:
-                look(net, &self.p, rows)
-            # No barrier follows, so each may leave when it sees that.
-            if atomic_read(&self.p.status) != STATUS_RAN:
-                return
             first += rows
 
     def lead(self):
@@ -1149,6 +1172,7 @@ def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
     cdef const int32_t *before = &order[0]
     cdef int32_t *row
     cdef int32_t kept
+    cdef Py_ssize_t draws = 0
     with nogil:
         for epoch in range(out.shape[0]):
             row = &out[epoch, 0]
@@ -1170,6 +1194,11 @@ def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
                 row[j] = row[i]
                 row[i] = kept
                 i -= fits
+                draws += 1
+                if draws % DRAWS_A_CHECK == 0:
+                    with gil:
+                        if PyErr_CheckSignals() != 0:
+                            pending()
             before = row
 
 

@@ -12,6 +12,8 @@ cdef enum:
     LONGEST_ASKED_ROW = 7168    # bytes
     SUM_TILE = 32   # gradients that are summed over the chunks at a time
     SHARED_SUM = 1 << 17    # reals of partial gradients, whose sum takes some 10 us alone
+    ELEMENTS_A_CHECK = 50_000_000  # between two looks at signals: some hundredths of a second
+    ELEMENTS_A_NAP = 200_000
 
 
 cdef struct Scratch:
@@ -74,7 +76,7 @@ cdef struct Problem_:
     Py_ssize_t stop
     Py_ssize_t chunk
     Py_ssize_t n_chunks
-    Py_ssize_t chunk_elements
+    Py_ssize_t row_elements  # read for a row, for all neurons
     bint shared_sum         # the members share the sum over the chunks
     double factor           # of that sum
     Py_ssize_t scores_step    # a block in whole registers
@@ -94,12 +96,12 @@ cdef struct Problem_:
     Problem *guest          # whose task they take them of
     Curvature *curvature    # newton.pxi
     Scratch *scratch
-    Py_ssize_t unchecked    # elements since signals were looked at
+    Py_ssize_t unchecked    # elements since the last check of signals
     # Prediction: where the activated scores go, (n, K), instead of a gradient.
     real *predicted
     int activation
     bint not_finite         # some score is not
-    bint interrupted        # a signal's handler raised; the pass under way counts for nothing
+    int64_t interrupted     # a signal's handler raised; the pass under way counts for nothing
 
 
 # --------------------------------------------------------------------- cost over a block
@@ -674,6 +676,8 @@ cdef void group_pass(
         block_pass(p, s, first + i, m, y + i, y_step, weights + i if weights != NULL else NULL,
                    total, costs)
         i += m
+        if checked_rows(p, s, m):
+            return
     value[0] += v_sum(v_load(costs))
 
 
@@ -784,6 +788,7 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
             m -= m % LANES
         if p.predicted != NULL:
             block_prediction(p, s, first, m)
+            checked_rows(p, s, m)
         else:
             if fresh:
                 clear_sums(p, s)
@@ -794,6 +799,8 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
             if fresh or first + m >= stop:
                 add_sums(p, s, total, not added)
                 added = True
+        if atomic_read(&p.interrupted):
+            return
         first += m
 
 
@@ -816,7 +823,7 @@ cdef void cut_chunks(Problem *p) noexcept nogil:
     # At least one row a chunk, also where there are none to cut.
     p.chunk = round_up(max(1, (rows + wanted - 1) // wanted), p.x.group)
     p.n_chunks = (max(rows - lead, min(rows, 1)) + p.chunk - 1) // p.chunk
-    p.chunk_elements = elements // max(1, p.n_chunks)
+    p.row_elements = (elements // max(1, rows) + 1) * p.K
     p.shared_sum = (
         p.n_threads > 1 and p.predicted == NULL and p.n_chunks * p.K * p.span > SHARED_SUM
     )
@@ -824,28 +831,48 @@ cdef void cut_chunks(Problem *p) noexcept nogil:
 
 cdef Py_ssize_t sparse_entries(Problem *p) noexcept nogil:
     """Entries in the rows of the pass; with an order, their expected number."""
-    cdef Py_ssize_t first = 0 if p.order != NULL else p.start
-    cdef Py_ssize_t stop = p.x.n if p.order != NULL else p.stop
-    cdef Py_ssize_t entries
-    if p.x.index_size == 4:
-        entries = (<int32_t *>p.x.indptr)[stop] - (<int32_t *>p.x.indptr)[first]
-    else:
-        entries = (<int64_t *>p.x.indptr)[stop] - (<int64_t *>p.x.indptr)[first]
-    return entries if p.order == NULL else entries // p.x.n * (p.stop - p.start)
+    if p.order == NULL:
+        return entries_between(&p.x, p.start, p.stop)
+    return entries_between(&p.x, 0, p.x.n) // p.x.n * (p.stop - p.start)
 
 
-cdef int look_at_signals(Problem *p) noexcept nogil:
-    """Let Ctrl-C through every few hundredths of a second of work."""
-    cdef Problem *working = p.guest if p.task == TASK_GUEST else p
-    if working.task == TASK_CURVATURE:
-        p.unchecked += working.curvature.chunk * working.curvature.r * working.curvature.r
-    else:
-        p.unchecked += working.chunk_elements * working.K
-    if p.unchecked > 50_000_000:
-        p.unchecked = 0
+cdef inline Py_ssize_t entries_between(
+    Lines *x, Py_ssize_t first, Py_ssize_t stop
+) noexcept nogil:
+    if x.index_size == 4:
+        return (<int32_t *>x.indptr)[stop] - (<int32_t *>x.indptr)[first]
+    return (<int64_t *>x.indptr)[stop] - (<int64_t *>x.indptr)[first]
+
+
+cdef void ask_python(Problem *p) noexcept nogil:
+    p.unchecked = 0
+    if not p.interrupted:
         with gil:
-            p.interrupted = PyErr_CheckSignals() != 0
-    return p.interrupted
+            atomic_write(&p.interrupted, PyErr_CheckSignals() != 0)
+
+
+cdef inline bint check_signals(Problem *p, Py_ssize_t elements) noexcept nogil:
+    """Let Ctrl-C through now and then, after so many elements. For the first thread only."""
+    p.unchecked += elements
+    if p.unchecked > ELEMENTS_A_CHECK:
+        ask_python(p)
+    return p.interrupted != 0
+
+
+cdef inline bint checked_rows(Problem *p, Scratch *s, Py_ssize_t m) noexcept nogil:
+    """Whether the pass was interrupted, after m rows; the first thread checks signals."""
+    if s == p.scratch:
+        check_signals(p, m * p.row_elements)
+    return atomic_read(&p.interrupted) != 0
+
+
+cdef void await_others(Problem *p, int64_t *place, int64_t value) noexcept nogil:
+    """As `wait_until`, for the first thread, which checks signals meanwhile."""
+    cdef int spins = 0
+    while atomic_read(place) != value:
+        spins = rest(spins)
+        if spins == SPINS:
+            check_signals(p, ELEMENTS_A_NAP)
 
 
 cdef inline Py_ssize_t tiles(Problem *p) noexcept nogil:
@@ -936,8 +963,9 @@ cdef class Job:
 
     cdef int set_up(
         self, Matrix X, Py_ssize_t K, int loss, y, sample_weight, Py_ssize_t n_threads,
-        bint whole,
+        bint whole, bint gradients,
     ) except -1:
+        """Point at the data and reserve the memory, that of gradients where they are wanted."""
         cdef Problem *p = &self.p
         cdef const real[:, ::1] soft
         cdef const uint8_t[::1] codes_8
@@ -945,6 +973,7 @@ cdef class Job:
         cdef const real[::1] weights
         cdef Py_ssize_t n, B, G, block_reals, scores_reals, scratch_reals, padded_reals, t
         cdef Py_ssize_t panel_reals, chunks
+        cdef Py_ssize_t sums_reals = 0, turned_reals = 0, group_reals = 0
         cdef real *free_
         self.keep = (X, y, sample_weight)
         p.x = X.lines
@@ -986,24 +1015,24 @@ cdef class Job:
                 block_reals += LANES
         p.scores_step = round_up(B, LANES)
         scores_reals = K * p.scores_step
-        scratch_reals = (
-            block_reals + scores_reals + K * (p.turned_step + p.span) + (K + 1) * G
-        )
+        if gradients:
+            sums_reals, turned_reals, group_reals = K * p.span, K * p.turned_step, (K + 1) * G
+        scratch_reals = block_reals + scores_reals + sums_reals + turned_reals + group_reals
         padded_reals = (K + 1) * round_up(n, LANES) if p.x.layout == PACKED else 0
         panel_reals = LANES * p.length if p.x.layout == PACKED else 0
         # As many chunks as all rows have. Predictions sum nothing up.
         p.start, p.stop = 0, n
-        chunks = chunks_wanted(p) if y is not None else 0
+        chunks = chunks_wanted(p) if gradients else 0
         # Vectors that begin with a cache line: registers do not straddle two.
         scratch_reals = round_up(scratch_reals, 64)
-        self.memory = <real *>malloc(64 + REAL_SIZE * (
-            n_threads * scratch_reals + round_up(padded_reals, 64) + K * p.turned_step
-            + 2 * K * p.span + panel_reals
-        ))
-        self.values = <double *>malloc((chunks * (1 + K * p.span) + 8) * sizeof(double))
-        p.scratch = <Scratch *>malloc(n_threads * sizeof(Scratch))
-        if self.memory == NULL or self.values == NULL or p.scratch == NULL:
-            raise MemoryError()
+        what = f"the weights of {K} x {p.x.d}" + (" and their gradients" if gradients else "")
+        self.memory = <real *>reserve(
+            64 // REAL_SIZE + n_threads * scratch_reals + round_up(padded_reals, 64)
+            + K * p.turned_step + (2 if gradients else 1) * K * p.span + panel_reals, REAL_SIZE,
+            what,
+        )
+        self.values = <double *>reserve(chunks * (1 + K * p.span) + 8, sizeof(double), what)
+        p.scratch = <Scratch *>reserve(n_threads, sizeof(Scratch), "threads")
         p.partial = <double *>from_cache_line(<real *>self.values)
         p.partial_value = p.partial + chunks * K * p.span
         free_ = from_cache_line(self.memory)
@@ -1014,15 +1043,15 @@ cdef class Job:
         for t in range(n_threads):
             p.scratch[t].scores = free_
             p.scratch[t].sums = free_ + scores_reals
-            p.scratch[t].turned = p.scratch[t].sums + K * p.span
-            p.scratch[t].targets = p.scratch[t].turned + K * p.turned_step
+            p.scratch[t].turned = p.scratch[t].sums + sums_reals
+            p.scratch[t].targets = p.scratch[t].turned + turned_reals
             p.scratch[t].weights = p.scratch[t].targets + K * G
-            p.scratch[t].lines = p.scratch[t].weights + G
+            p.scratch[t].lines = p.scratch[t].turned + turned_reals + group_reals
             free_ += scratch_reals
         p.turned = free_
         p.theta = p.turned + K * p.turned_step
         p.total = p.theta + K * p.span
-        memset(p.theta, 0, 2 * K * p.span * REAL_SIZE)
+        memset(p.theta, 0, (2 if gradients else 1) * K * p.span * REAL_SIZE)
         p.panel_sums = p.total + K * p.span
         if p.x.layout == PACKED:
             self.pad_targets()
@@ -1054,9 +1083,7 @@ cdef class Job:
     cdef int make_places(self) except -1:
         """Before there are other members."""
         if self.allowed == NULL:
-            self.allowed = <places *>calloc(self.p.n_threads, sizeof(places))
-        if self.allowed == NULL:
-            raise MemoryError()
+            self.allowed = <places *>reserve(self.p.n_threads, sizeof(places), "threads", True)
         return 0
 
     cdef void serve(self, int64_t member) noexcept nogil:

@@ -94,11 +94,12 @@ cdef inline void take_line(
         target[k] -= factor * line[k]
 
 
-cdef bint factorise(double *a, Py_ssize_t r, double singular) noexcept nogil:
+cdef bint factorise(Problem *p, double *a, Py_ssize_t r, double singular) noexcept nogil:
     """The upper triangle U of a becomes the factor with U^T U = a.
 
     Returns False where a square on the diagonal of U would be at most `singular` times the entry
     of a there: what is left of it then is rounding. That does not depend on units of columns.
+    False, too, where a signal interrupts.
     """
     cdef Py_ssize_t first = 0, stop, i, j, k
     cdef double pivot, f0, f1, f2, f3
@@ -129,6 +130,8 @@ cdef bint factorise(double *a, Py_ssize_t r, double singular) noexcept nogil:
                 f0, f1, f2, f3 = l0[i], l1[i], l2[i], l3[i]
                 for k in range(i, r):
                     target[k] -= f0 * l0[k] + f1 * l1[k] + f2 * l2[k] + f3 * l3[k]
+        if check_signals(p, PIVOTS * (r - first) * (r - first) // 2):
+            return False
         first = stop
     return True
 
@@ -207,6 +210,11 @@ cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept
             for i in range(width * width):
                 wide[i] += sums[i]
                 sums[i] = 0
+        # Products take an eighth of the time of elements.
+        if member == 0:
+            check_signals(p, m * r * r // 16)
+        if atomic_read(&p.interrupted):
+            return
 
 
 cdef class Newton(Job):
@@ -255,7 +263,7 @@ cdef class Newton(Job):
         self.l2, self.scale = rule.l2, data.scale
         self.tol, self.rate, self.enough = rule.tol, rule.rate, rule.enough
         self.noise, self.singular, self.armijo = rule.noise, rule.singular, rule.armijo
-        self.set_up(X, 1, rule.loss, data.y, data.sample_weight, n_threads, True)
+        self.set_up(X, 1, rule.loss, data.y, data.sample_weight, n_threads, True, True)
         if n_threads > 1:
             self.helper = helper
             p.host = &helper.p
@@ -271,22 +279,21 @@ cdef class Newton(Job):
         c.chunk = round_up(max(1, (c.x.n + wanted - 1) // wanted), c.rows)
         c.n_chunks = (c.x.n + c.chunk - 1) // c.chunk
         c.block_reals = round_up((c.rows + 1) * c.width + 2 * c.rows, 64)
-        self.reals = <real *>malloc(64 + REAL_SIZE * (
-            n_threads * c.block_reals + c.n_chunks * c.width * c.width
-        ))
+        self.reals = <real *>reserve(
+            64 // REAL_SIZE + n_threads * c.block_reals + c.n_chunks * c.width * c.width,
+            REAL_SIZE, f"{c.n_chunks} partial Hessians of {self.r} parameters",
+        )
         if REAL_SIZE == 4 and c.chunk > HESSIAN_BLOCKS * c.rows:
-            self.wide = <double *>malloc(c.n_chunks * c.width * c.width * sizeof(double))
-            if self.wide == NULL:
-                raise MemoryError()
+            self.wide = <double *>reserve(c.n_chunks * c.width * c.width, sizeof(double),
+                                          f"{c.n_chunks} partial Hessians of {self.r} parameters")
         c.wide = self.wide
         c.blocks = from_cache_line(self.reals)
         c.sums = c.blocks + n_threads * c.block_reals
         self.most_pairs = rule.steps
-        self.doubles = <double *>malloc(sizeof(double) * (
-            (self.r + 2 * self.most_pairs + 4) * self.r + 2 * self.most_pairs
-        ))
-        if self.reals == NULL or self.doubles == NULL:
-            raise MemoryError()
+        self.doubles = <double *>reserve(
+            (self.r + 2 * self.most_pairs + 4) * self.r + 2 * self.most_pairs, sizeof(double),
+            f"the Hessian of {self.r} parameters",
+        )
         self.last = self.doubles + self.r * self.r
         self.moves = self.last + 4 * self.r
         self.changes = self.moves + self.most_pairs * self.r
@@ -296,7 +303,10 @@ cdef class Newton(Job):
         self.n_pairs = 0
         if model is not None:
             memcpy(self.doubles, &model[0, 0], self.r * self.r * sizeof(double))
-            self.serves = factorise(self.doubles, self.r, self.singular)
+            with nogil:
+                self.serves = factorise(p, self.doubles, self.r, self.singular)
+            if p.interrupted:
+                pending()
 
     cdef double evaluate(self, const double *theta, double *grad) noexcept nogil:
         """Objective and gradient."""
@@ -396,7 +406,7 @@ cdef class Newton(Job):
                         break
                     passes += 1
                     self.n_pairs = 0
-                    if not factorise(factor, r, self.singular):
+                    if not factorise(&self.p, factor, r, self.singular):
                         break
                     self.serves = self.here = True
                 self.direct(factor, grad, step)

@@ -38,7 +38,8 @@ cdef void do_share(Problem *p, int64_t member, Py_ssize_t share, Py_ssize_t shar
     """One of so many shares of the task under way."""
     cdef Py_ssize_t count = parts(p), part
     for part in range(share * count // shares, (share + 1) * count // shares):
-        do_part(p, member, part)
+        if not atomic_read(&p.interrupted):
+            do_part(p, member, part)
 
 
 cdef void take_shares(Problem *p, int64_t member) noexcept nogil:
@@ -48,24 +49,17 @@ cdef void take_shares(Problem *p, int64_t member) noexcept nogil:
         share = atomic_next(&p.next_share)
         if share >= p.n_shares:
             return
-        if not p.interrupted:
-            do_share(p if p.task != TASK_GUEST else p.guest, member, share, p.n_shares)
+        do_share(p if p.task != TASK_GUEST else p.guest, member, share, p.n_shares)
         # Done, or dropped.
         atomic_next(&p.arrived)
-        if member == 0 and not p.interrupted:
-            look_at_signals(p)
 
 
 cdef void share_out(Problem *p, int task) noexcept nogil:
     """All of a task, with those members that are there. Called by the first only."""
     cdef Problem *host = p if p.host == NULL else p.host
-    cdef Py_ssize_t part
     p.task = task
     if host.n_threads == 1:
-        for part in range(parts(p)):
-            do_part(p, 0, part)
-            if look_at_signals(p):
-                return
+        do_share(p, 0, 0, 1)
         return
     if host != p:
         host.guest, host.task = p, TASK_GUEST
@@ -73,9 +67,7 @@ cdef void share_out(Problem *p, int task) noexcept nogil:
     # Who takes a share has read this, and so sees what was written before.
     atomic_write(&host.next_share, 0)
     take_shares(host, 0)
-    wait_until(&host.arrived, host.n_shares)
-    if host != p and host.interrupted:
-        p.interrupted, host.interrupted = True, False
+    await_others(p, &host.arrived, host.n_shares)
 
 
 cdef class PassJob(Job):
@@ -106,10 +98,8 @@ cdef class PassJob(Job):
         p.next_share = INT64_MAX
         # Never another number: a member that comes late would take what is another task's.
         p.n_shares = p.n_chunks
-        self.there = <int64_t *>calloc(p.n_threads, sizeof(int64_t))
+        self.there = <int64_t *>reserve(p.n_threads, sizeof(int64_t), "threads", True)
         self.make_places()
-        if self.there == NULL:
-            raise MemoryError()
         return 0
 
     def follow(self, int64_t member):
@@ -169,7 +159,7 @@ cdef class Gradient(PassJob):
     def __init__(self, data, int loss, coef, intercept, coef_grad, intercept_grad, n_threads):
         # The pass over panels takes one output at a time.
         self.set_up(data.X, coef.shape[0], loss, data.y, data.sample_weight, n_threads,
-                    loss != LOSS_MULTINOMIAL)
+                    loss != LOSS_MULTINOMIAL, True)
         self.scale = data.scale
         self.coef, self.intercept = coef, intercept
         self.coef_grad, self.intercept_grad = coef_grad, intercept_grad

@@ -67,11 +67,10 @@ def add_product(
     if out.strides[1] != sizeof(double):
         raise ValueError("rows of out are not contiguous")
     # One line more, as much as is fetched ahead.
-    memory = <real *>malloc(64 + REAL_SIZE * (
-        PRODUCT_ROWS * (PRODUCT_COLUMNS + TILE_ROWS + TILE_WIDTH)
-    ))
-    if memory == NULL:
-        raise MemoryError()
+    memory = <real *>reserve(
+        64 // REAL_SIZE + PRODUCT_ROWS * (PRODUCT_COLUMNS + TILE_ROWS + TILE_WIDTH), REAL_SIZE,
+        "a product of matrices",
+    )
     panels = from_cache_line(memory)
     try:
         with nogil:

@@ -22,7 +22,8 @@ cdef enum:
     AHEAD_BYTES = 8192
     LEAST_AHEAD = 2
     MOST_AHEAD = 16
-    ELEMENTS_A_CHECK = 50_000_000
+    ROW_ELEMENTS = 16       # what a row costs besides its own
+    SWAPS_A_CHECK = 1 << 20
     ROWS_OF_COSTS = 64      # whose logarithms are taken together
     # Bytes of rows whose scores are foreseen, at most: beyond that the second product of rows
     # costs more than the time that it saves (100,000 x 100 in float64).
@@ -433,14 +434,10 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
             if in_parts:
                 squares = (sums[2] if next >= 0 else v_sum(v_load(parts))) * scale * scale
                 in_parts = False
-        budget -= count
+        budget -= count + ROW_ELEMENTS
         if budget < 0:
             budget = ELEMENTS_A_CHECK
-            if s.member == 0:
-                with gil:
-                    if PyErr_CheckSignals() != 0:
-                        atomic_write(&p.ended, 1)
-            if atomic_read(&p.ended):
+            if is_interrupted(s):
                 interrupted = 1
                 break
         score = next_score if foreseen == row else <real>rounded(score * scale) + intercept
@@ -550,8 +547,18 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     return interrupted
 
 
-cdef void swap_rows(int32_t *rows, Py_ssize_t n, uint32_t state) noexcept nogil:
-    """The same swaps for the same state; a state of 0 would stay there."""
+cdef bint is_interrupted(Sweeper *s) noexcept nogil:
+    """After some hundredths of a second of work; the first thread checks signals."""
+    if s.member == 0:
+        ask_python(s.p)
+    return atomic_read(&s.p.interrupted) != 0
+
+
+cdef bint swap_rows(Sweeper *s, int32_t *rows, Py_ssize_t n, uint32_t state) noexcept nogil:
+    """The same swaps for the same state; a state of 0 would stay there.
+
+    Returns whether it was interrupted.
+    """
     cdef Py_ssize_t i
     cdef uint32_t j
     cdef int32_t row
@@ -565,6 +572,9 @@ cdef void swap_rows(int32_t *rows, Py_ssize_t n, uint32_t state) noexcept nogil:
         row = rows[i]
         rows[i] = rows[j]
         rows[j] = row
+        if (i + 1) % SWAPS_A_CHECK == 0 and is_interrupted(s):
+            return True
+    return False
 
 
 cdef bint swept_off(Sweeper *s) noexcept nogil:
@@ -588,10 +598,12 @@ cdef int sweep_epochs(
         # The swaps are the same in each epoch, and gathering is quicker than dividing.
         for i in range(n):
             jumps[i] = <int32_t>i
-        swap_rows(jumps, n, seed)
+        if swap_rows(s, jumps, n, seed):
+            return 1
     for epoch in range(epochs):
         if shuffled and epochs == 1:
-            swap_rows(s.order, n, seed)
+            if swap_rows(s, s.order, n, seed):
+                return 1
         elif shuffled:
             for i in range(n):
                 jumps[n + i] = s.order[jumps[i]]
@@ -633,6 +645,7 @@ cdef class Sweep(Job):
     cdef const double[:, ::1] class_weight
     cdef const uint8_t[::1] held_out
     cdef const uint32_t[::1] seeds
+    cdef Py_ssize_t n_vectors   # averages and debts: those that there are
     cdef real *vectors
     cdef int32_t *jumps
 
@@ -650,7 +663,7 @@ cdef class Sweep(Job):
         self.order, self.marks, self.history = trail.order, trail.marks, history
         self.class_weight, self.held_out, self.seeds = class_weight, held_out, seeds
         self.set_up(data.X, self.coef.shape[0], LOSS_QUADRATIC, data.y, data.sample_weight,
-                    min(n_threads, self.coef.shape[0]), False)
+                    min(n_threads, self.coef.shape[0]), False, False)
         self.pace.loss, self.pace.parameter = pace.loss, pace.parameter
         self.pace.schedule, self.pace.eta0 = pace.schedule, pace.eta0
         self.pace.power_t, self.pace.alpha, self.pace.shift = pace.power_t, pace.alpha, pace.shift
@@ -661,18 +674,22 @@ cdef class Sweep(Job):
         self.pace.largest_slope, self.pace.least_scale = pace.largest_slope, pace.least_scale
         self.pace.divisor, self.pace.least_step = pace.divisor, pace.least_step
         # For each neuron its averages and debts, padded; for each thread a row.
-        self.vectors = <real *>calloc((2 * p.K + p.n_threads) * p.span, REAL_SIZE)
-        self.jumps = <int32_t *>malloc(2 * p.n_threads * max(p.x.n, 1) * sizeof(int32_t))
-        if self.vectors == NULL or self.jumps == NULL:
-            raise MemoryError()
+        self.n_vectors = (self.average.shape[1] > 0) + (self.debt.shape[1] > 0)
+        self.vectors = <real *>reserve(
+            (self.n_vectors * p.K + p.n_threads) * p.span, REAL_SIZE,
+            f"{self.n_vectors} arrays like the weights of {p.K} x {p.x.d}", True,
+        )
+        if seeds is not None and history.shape[0] > 1:
+            self.jumps = <int32_t *>reserve(2 * p.n_threads * p.x.n, sizeof(int32_t),
+                                            f"the orders of {p.x.n} rows")
 
     def lead(self):
         cdef Py_ssize_t k
         with nogil:
             self.serve(0)
-            wait_until(&self.p.left, self.p.n_threads - 1)
+            await_others(&self.p, &self.p.left, self.p.n_threads - 1)
             # `run` waits for them once more, and finds them gone.
-        if self.p.ended:
+        if self.p.interrupted:
             pending()
         return max(int(self.marks[k, SWEEPMARK_EPOCHS]) for k in range(self.p.K))
 
@@ -701,12 +718,12 @@ cdef class Sweep(Job):
         s.w = p.theta + k * p.span
         memcpy(s.w, &self.coef[k, 0], size)
         if self.average.shape[1]:
-            s.average = self.vectors + 2 * k * p.span
+            s.average = self.vectors + self.n_vectors * k * p.span
             memcpy(s.average, &self.average[k, 0], size)
         if self.debt.shape[1]:
-            s.debt = self.vectors + (2 * k + 1) * p.span
+            s.debt = self.vectors + (self.n_vectors * (k + 1) - 1) * p.span
             memcpy(s.debt, &self.debt[k, 0], size)
-        s.line = self.vectors + (2 * p.K + member) * p.span
+        s.line = self.vectors + (self.n_vectors * p.K + member) * p.span
         if p.x.layout == ROWS and p.x.row_stride == p.x.d * REAL_SIZE:
             # Whole registers of the others would end beyond the array.
             s.in_place = p.x.n if p.x.d % LANES == 0 else max(0, p.x.n - LANES)
@@ -719,7 +736,8 @@ cdef class Sweep(Job):
         s.mask = v_load(ones)
         interrupted = sweep_epochs(
             &s, self.seeds is not None, self.seeds[k] if self.seeds is not None else 0,
-            self.jumps + 2 * member * p.x.n, &self.history[0, k, 0], self.history.shape[0],
+            NULL if self.jumps == NULL else self.jumps + 2 * member * p.x.n,
+            &self.history[0, k, 0], self.history.shape[0],
         )
         memcpy(&self.coef[k, 0], s.w, size)
         if s.average != NULL:

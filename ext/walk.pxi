@@ -292,9 +292,7 @@ def walk(function, state, rule, limits, trail, const double[::1] rates, double[:
     r.fit_intercept = True
     o.K, o.d, o.counters = 1, n - 1, &counters[0]
     o.length = o.span = (n + LANES - 1) // LANES * LANES
-    memory = <real *>calloc((S + 5) * o.length, REAL_SIZE)
-    if memory == NULL:
-        raise MemoryError()
+    memory = <real *>reserve((S + 5) * o.length, REAL_SIZE, "the arrays of the method", True)
     o.theta, o.grad = memory, memory + o.length
     o.is_weight, o.is_free = memory + 2 * o.length, memory + 3 * o.length
     w.given = <double *>(memory + 4 * o.length)

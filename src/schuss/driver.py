@@ -269,8 +269,13 @@ def _finish(solver, log, reason, begin, best, first):
             solver.restore(begin)
     elif best is not None:
         solver.restore(best)
-    loss = solver.value()
-    diverged = not (math.isfinite(loss) and solver.is_finite())
+    if reason == "interrupted":
+        # Who pressed Ctrl-C does not wait for another pass.
+        loss = float(log.blocks[-1][0][-1, 0])
+        diverged = not solver.is_finite()
+    else:
+        loss = solver.value()
+        diverged = not (math.isfinite(loss) and solver.is_finite())
     if not diverged and reason in ("converged", "precision"):
         diverged = solver.is_saturated(loss) or _has_risen(solver, loss, first)
     elif not diverged and reason == "max_iter" and solver.watched:

@@ -149,12 +149,12 @@ class MiniBatches(_NetworkRun):
     def advance(self, epochs):
         """Go on for some epochs; see `first_order.FirstOrder.advance`."""
         before = self.snapshot()
-        order, rates = self._orders(epochs), self._rates(epochs)
         history = np.empty((epochs, len(HISTORY_COLUMNS)))
         objective, reason = self.objective, None
         # Ctrl-C may come before the kernel sets it, and it may be an earlier call's.
         self._state.counters[Counter.EPOCHS] = 0
         try:
+            order, rates = self._orders(epochs), self._rates(epochs)
             done, status = objective.backend.network_epochs(
                 objective.data, objective.network, self._state, self.rule, rates, order,
                 history, objective.n_threads(min(self.rule.batch_size, self._n)),
