@@ -457,6 +457,7 @@ def test_a_failing_fit_changes_nothing(digits):
         ({}, {"eval_set": 3}, "eval_set: got int"),
         ({}, {"eval_set": (XOR[0], XOR[1] + 5)}, "eval_set: `y` has classes not in"),
         ({}, {"class_weight": {7: 1.0}}, "class_weight"),
+        ({}, {"class_weight": []}, "class_weight"),
         ({}, {"loss": "hinge"}, "loss='hinge' is unknown"),
         ({}, {"sample_weight": [1, 1, 1, -1]}, "Negative values in data passed to `sample_w"),
     ),

@@ -23,6 +23,7 @@ from schuss import (
     SGDRegressor,
     SigmoidClassifier,
     SigmoidRegressor,
+    persistence,
     tensors,
 )
 from schuss.persistence import FORMAT, FORMAT_VERSION, ModelFileError
@@ -372,6 +373,10 @@ def _strings(*strings, dtype="<U1"):
     return {"strings": list(strings), "dtype": dtype}
 
 
+def _items(**values):
+    return {"items": list(map(list, values.items()))}
+
+
 def _nested(depth):
     return json.loads("[" * depth + "]" * depth)
 
@@ -443,6 +448,7 @@ CHANGES = [
     (_in_model("attributes", "n_features_in_", "3"), "n_features_in_='3'"),
     (_in_model("attributes", "feature_names_in_", _strings("a", "b")), "feature_names_in_"),
     (_in_model("attributes", "history_", [1]), "history_"),
+    (_in_model("attributes", "history_", _items()), "history_"),
     (_in_model("attributes", "history_", {"items": [["loss", {"tensor": "0.coef_"}]]}), "history_"),
 ]
 
@@ -474,8 +480,28 @@ def test_changed_files_are_refused(saved, change, message):
         (_in_model("attributes", "out_activation_", []), "out_activation_"),
         (_in_model("attributes", "n_outputs_", 2), "n_outputs_=2"),
         (_in_model("attributes", "_fit_options", 1), "_fit_options=1"),
-        (_in_model("attributes", "_fit_options", {"items": [["exec", 1]]}), "_fit_options="),
-        (_in_model("attributes", "_fit_options", {"items": [["factors", 1]]}), "factors of"),
+        (_in_model("attributes", "_fit_options", _items(exec=1)), "_fit_options="),
+        (_in_model("attributes", "_fit_options", _items(factors=[[1] * 3])), "_fit_options="),
+        (_in_model("attributes", "_fit_options", _items(loss="exec")), "_fit_options="),
+        (_in_model("attributes", "_fit_options", _items(class_weight="balanced")), "_fit_options="),
+        (
+            lambda t, d: (
+                t.update(factors=np.ones((2, 3))),
+                d["models"][0]["attributes"].update(
+                    _fit_options=_items(class_weight=1, factors={"tensor": "factors"})
+                ),
+            ),
+            r"factors of .*expected .*\(1, 3\)",
+        ),
+        (
+            _in_model("attributes", "_fit_options", _items(class_weight=1, factors=[[1] * 3])),
+            "_fit_options=",
+        ),
+        (_in_model("attributes", "loss_curve_", None), "loss_curve_=None"),
+        (_in_model("attributes", "validation_scores_", 1.0), "validation_scores_=1.0"),
+        (_in_model("attributes", "best_loss_", "1"), "best_loss_='1'"),
+        (_in_model("attributes", "best_validation_score_", []), r"best_validation_score_=\[\]"),
+        (_in_model("attributes", "_no_improvement_count", None), "_no_improvement_count=None"),
         (_in_model("attributes", "t_", "1"), "t_="),
         (_in_model("attributes", "_label_binarizer", None), "damaged"),
         (_in_model("attributes", "_label_binarizer", {"tensor": "0.coefs_.0"}), "damaged"),
@@ -498,6 +524,16 @@ def test_changed_networks_are_refused(tmp_path, X, change, message):
     rewrite(path, change)
     with pytest.raises(ModelFileError, match=message):
         schuss.load(path)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_networks_without_records_go_on(saved, X):
+    y = np.arange(60) % 3
+    schuss.save(MLPClassifier((4,), random_state=0, max_iter=2).fit(X, y), saved)
+    names = [*persistence._RECORDS, "t_", "n_iter_", "history_", "_fit_options"]
+    rewrite(saved, lambda t, d: [d["models"][0]["attributes"].pop(name) for name in names])
+    assert schuss.load(saved).partial_fit(X, y).t_ == 60
+    assert schuss.load(saved).set_params(warm_start=True).fit(X, y).t_ == 120
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,7 @@ class _SchussNetwork:
         for name in ("best_loss_", "validation_scores_", "best_validation_score_"):
             records.setdefault(name, None)
         records.setdefault("loss_curve_", [])
+        records.setdefault("t_", 0)
         records.setdefault("_no_improvement_count", 0)
         if early_stopping:
             self.validation_scores_ = list(self.validation_scores_ or ())
@@ -488,7 +489,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
             for k, column in enumerate(labels.T if labels.ndim == 2 else [labels]):
                 own = class_weight[k] if isinstance(class_weight, list) else class_weight
                 factors[k, codes[:, k]] = compute_sample_weight(own, column)
-        except ValueError as error:
+        except (IndexError, ValueError) as error:
             raise ValueError(f"class_weight: {error}") from error
         return factors
 

@@ -16,8 +16,10 @@ model within a model. Reading one runs no code but the constructors of the class
 import itertools
 import math
 import re
+import reprlib
 from collections.abc import Callable
 from importlib import import_module
+from types import NoneType
 from typing import NamedTuple
 
 import numpy as np
@@ -352,11 +354,12 @@ def _check_network(model):
     for coef, intercept, shape in zip(coefs, intercepts, shapes, strict=True):
         _check_array("coefs_", coef, shape)
         _check_array("intercepts_", intercept, shape[1:])
-    outputs, n_classes = ("identity", "exp"), 0
+    outputs, n_classes, several = ("identity", "exp"), 0, False
     if is_classifier(model):
         n_classes, binarizer = _check_classes(model), model._label_binarizer
         _check_model(binarizer)
         kind = binarizer.y_type_
+        several = kind == "multilabel-indicator"
         outputs = ("logistic", "softmax") if kind == "multiclass" else ("logistic",)
         if not np.array_equal(binarizer.classes_, model.classes_):
             raise ValueError("classes_ are not those of _label_binarizer")
@@ -367,14 +370,33 @@ def _check_network(model):
             f"n_outputs_={model.n_outputs_!r}, out_activation_={model.out_activation_!r}; "
             f"expected {units[-1]} and {' or '.join(outputs)}"
         )
-    options = getattr(model, "_fit_options", {})
-    if not isinstance(options, dict) or not options.keys() <= {"loss", "class_weight", "factors"}:
+    _check_fit_options(getattr(model, "_fit_options", {}), n_classes, several)
+    _check_records(model)
+    _check_training(model)
+
+
+def _check_fit_options(options, n_classes, several):
+    """What a network's `fit` was told; a regressor's has none of it."""
+    names = {"loss", "class_weight", "factors"} if n_classes else set()
+    if (
+        not isinstance(options, dict)
+        or not options.keys() <= names
+        or ("class_weight" in options) != ("factors" in options)
+        or options.get("loss", "log_loss") not in ("log_loss", "squared_error")
+        or not isinstance(options.get("factors", np.ones(0)), np.ndarray)
+    ):
         raise ValueError(f"_fit_options={options!r}")
     if "factors" in options:
-        rows = np.shape(options["factors"])[:1]
-        shapes = (*rows, n_classes), (*rows, max(2, n_classes))
+        rows = n_classes if several else 1
+        shapes = (rows, n_classes), (rows, max(2, n_classes))
         _check_array("factors of the classes", options["factors"], *shapes)
-    _check_training(model)
+
+
+def _check_records(model):
+    """What a network's mini-batches go on from; each may be missing."""
+    for name, kinds in _RECORDS.items():
+        if not isinstance(value := vars(model).get(name, kinds[0]()), kinds):
+            raise ValueError(f"{name}={reprlib.repr(value)}")
 
 
 def _check_binarizer(model):
@@ -431,12 +453,13 @@ def _check_training(model):
     t = getattr(model, "t_", 0)
     if not (isinstance(t, int | float) and 0 <= t < math.inf):
         raise ValueError(f"t_={t!r}")
-    history = getattr(model, "history_", {})
+    history = getattr(model, "history_", dict.fromkeys(("loss", "seconds"), np.ones(0)))
     columns = list(history.values()) if isinstance(history, dict) else [None]
     if (
         not all(isinstance(column, np.ndarray) and column.dtype.kind == "f" for column in columns)
-        or len({column.shape for column in columns}) > 1
-        or (columns and (columns[0].ndim != 1 or not {"loss", "seconds"} <= history.keys()))
+        or len({column.shape for column in columns}) != 1
+        or columns[0].ndim != 1
+        or not {"loss", "seconds"} <= history.keys()
     ):
         raise ValueError("history_ is no dict of vectors of one length, with loss and seconds")
 
@@ -469,6 +492,13 @@ class _Saved(NamedTuple):
 
 
 _AVERAGES = ("_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept")
+_RECORDS = {
+    "loss_curve_": (list,),
+    "validation_scores_": (list, NoneType),
+    "best_loss_": (float, int, NoneType),
+    "best_validation_score_": (float, int, NoneType),
+    "_no_improvement_count": (int,),
+}
 _GOES_ON = ("_fit_options", "_no_improvement_count")
 _SAVED = {
     "SigmoidClassifier": _Saved("schuss.neuron", _check_linear),
