@@ -331,12 +331,12 @@ def test_features_near_overflow_have_units_of_their_own(dtype, scale, penalty):
     np.testing.assert_allclose(model.coef_[0, 0] * scale, plain.coef_[0, 0], rtol=0.05)
 
 
-def test_where_the_first_gradient_overflows_the_warning_says_what_to_do():
+def test_where_the_first_gradient_overflows_the_error_says_what_to_do():
     X = np.random.default_rng(0).uniform(-1, 1, (300, 3)) * 1e308
     model = schuss.LogisticRegression()
-    with np.errstate(invalid="ignore"), pytest.warns(ConvergenceWarning, match="scale the feat"):
+    with pytest.raises(schuss.DivergenceError, match="scale the feat"):
         model.fit(X, X[:, 0] > 0)
-    assert model.stop_reason_ == "diverged" and not model.coef_.any() and not model.converged_
+    assert not hasattr(model, "coef_")
 
 
 def gradient(model, X, y, alpha=0.0):

@@ -173,7 +173,7 @@ def test_bad_weights():
     with pytest.raises(ValueError, match="only one class, 'up'"):
         model.fit(X, y, sample_weight=(y == "up") * 1.0)
     y3 = np.array(["a", "b", "c"])[np.digitize(z, [-1, 1])]
-    with pytest.warns(UserWarning, match="0 in every row of the class 'b'"):
+    with pytest.warns(UserWarning, match="0 in every row of the classes 'b'"):
         model.fit(X, y3, sample_weight=(y3 != "b") * 1.0)
 
 

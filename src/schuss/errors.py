@@ -22,8 +22,7 @@ class DivergenceError(ArithmeticError, ValueError):
     It is a ValueError as well, which scikit-learn raises where weights are not finite.
 
     As after every error, the estimator is what it was before the fit; one that was not fitted
-    is not fitted. What happened is told here. `LogisticRegression` does not raise it: like
-    scikit-learn's it warns.
+    is not fitted. What happened is told here.
 
     Attributes
     ----------
@@ -42,7 +41,7 @@ class DivergenceError(ArithmeticError, ValueError):
         super().__init__(message)
         self.learning_rate = learning_rate
         self.largest_safe_step = largest_safe_step
-        self.history = None
+        self.history = self.outcome = None
         self.result = None
 
     def __reduce__(self):

@@ -5,22 +5,22 @@ training and prediction are the backends'.
 """
 
 import math
+from copy import copy, deepcopy
 from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
 import sklearn.neural_network as sklearn_networks
-from sklearn.base import _fit_context
+from sklearn.base import _clone_parametrized, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import _check_y, column_or_1d
 
-from schuss import backends, data, driver, threads, validation
+from schuss import backends, data, threads, validation
 from schuss.backends.contract import Network, NetworkRule
 from schuss.constants import Hidden, Solver
 from schuss.errors import warn
@@ -29,7 +29,10 @@ from schuss.objective import NetworkObjective
 from schuss.solvers.network import MiniBatches, QuasiNewton
 from schuss.solvers.run import Plateau
 from schuss.sparse import check_structure
-from schuss.training import atomic_fit, raise_divergence, store_result
+from schuss.training import Plan, Rows, Trained, atomic_fit, hold_out
+
+# Of `MLPClassifier`, besides those of scikit-learn's constructor.
+_OWN_PARAMS = {"class_weight": None, "loss": "log_loss"}
 
 _BATCH_SIZE = 200  # the most that "auto" means
 
@@ -49,35 +52,43 @@ class _Progress:
             print(f"Validation score: {scores[-1]:f}")
 
 
-class _SchussNetwork:
+class _SchussNetwork(Trained):
     """What both estimators do in another way than scikit-learn."""
 
-    def _fit(
-        self, X, y, sample_weight=None, incremental=False, *, class_weight=None, eval_set=None,
-        callbacks=(), loss=None,
-    ):  # fmt: skip
-        """What `fit` and scikit-learn's `partial_fit` call, on a copy."""
-        stochastic = self.solver != "lbfgs"
-        early_stopping = self.early_stopping and stochastic
-        if early_stopping and incremental:
+    def _fit(self, X, y, sample_weight=None, incremental=False):
+        """What scikit-learn's `partial_fit` calls, on a copy."""
+        return self._train(X, y, sample_weight, more=incremental)
+
+    def _is_fitted(self):
+        return hasattr(self, "coefs_")
+
+    def _resets(self, more):
+        return not (self._is_fitted() and (more or self.warm_start))
+
+    def _check_rows(self, X, y, sample_weight, more):
+        if self._stops_early() and more:
             raise ValueError("partial_fit does not support early_stopping=True")
-        sizes = self._hidden_sizes()
-        first_pass = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        loss, class_weight = self._options(first_pass, loss, class_weight)
-        X, y = self._validate_input(X, y, incremental, reset=first_pass)
+        self._sizes = self._hidden_sizes()
+        self._fit_options = dict(self._fit_options)  # not that of the fit before
+        return super()._check_rows(X, y, sample_weight, more)
+
+    def _stops_early(self):
+        return self.early_stopping and self.solver != "lbfgs"
+
+    def _plan(self, rows, eval_rows, more):
+        X, y = rows.X, rows.y
         initial = data.real_type(X)
-        if not stochastic and initial != np.float64:
+        if self.solver == "lbfgs" and initial != np.float64:
             # Its line search needs the digits; scikit-learn's weights are float64 here, too.
             X = X.astype(np.float64)
         real = data.real_type(X)
-        if class_weight is not None:
-            sample_weight = self._weigh_classes(class_weight, y, sample_weight, X, incremental)
-        weights, exponent = validation.scale_weights(sample_weight, X, real)
+        weights, exponent = validation.scale_weights(rows.sample_weight, real)
         with np.errstate(over="ignore"):
             alpha = float(np.ldexp(self.alpha, exponent))
-        units = [X.shape[1], *sizes, 1 if y.ndim == 1 else y.shape[1]]
+        units = [X.shape[1], *vars(self).pop("_sizes"), 1 if y.ndim == 1 else y.shape[1]]
         self._random_state = check_random_state(self.random_state)
-        if first_pass:
+        loss = self._fit_options.get("loss", self.loss)
+        if self._resets(more):
             self._initialize(y.reshape(len(y), -1), units, initial)
         self.out_activation_ = self._output(loss)
         self._check_units(units)
@@ -87,13 +98,19 @@ class _SchussNetwork:
         network = self._network(coefs, loss)
         theta = np.concatenate([a.ravel() for a in (*coefs, *intercepts)], dtype=real)
 
-        rows, held_out = None, None
-        if eval_set is not None:
-            held_out = self._check_eval_set(eval_set, real)
-        elif early_stopping:
-            rows, held_out = self._hold_out(X, y, weights)
-        backend = backends.current()
-        n_threads = threads.available()
+        early_stopping, learnt_rows = self._stops_early(), None
+        if early_stopping and eval_rows is None:
+            stratify = y if hasattr(self, "classes_") and y.shape[1] == 1 else None
+            learnt_rows, eval_rows = hold_out(
+                Rows(X, y, weights), self.validation_fraction, self._random_state,
+                stratify=stratify,
+            )  # fmt: skip
+            if len(eval_rows.y) < 2:
+                raise ValueError(
+                    "The validation set is too small. Increase 'validation_fraction' "
+                    "or the size of your dataset."
+                )
+        backend, n_threads = backends.current(), threads.available()
 
         def objective(X, y, weights, alpha):
             return NetworkObjective(
@@ -103,46 +120,38 @@ class _SchussNetwork:
 
         learnt = objective(X, y, weights, alpha)
         validate = judge = None
-        if held_out is not None:
-            checked = objective(*held_out, 0.0)
+        if eval_rows is not None:
+            held_out = objective(*eval_rows, 0.0)
 
             def validate():
-                return checked.value(theta)
+                return held_out.value(theta)
 
             if early_stopping:
 
                 def judge():
-                    return -self._judge(network, theta, *held_out)
+                    return -self._judge(network, theta, *eval_rows)
 
-        if self.verbose:
-            callbacks = (*callbacks, _Progress(self))
-        if not stochastic:
+        callbacks = (_Progress(self),) if self.verbose else ()
+        if self.solver == "lbfgs":
             run = QuasiNewton(
                 learnt, theta, max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol
             )
-            outcome = driver.run(
-                run, max_iter=self.max_iter, validate=validate, callbacks=callbacks
-            )
-        else:
-            self._begin_records(early_stopping)
-            run = self._mini_batches(learnt, theta, alpha, rows, incremental)
-            plateau = self._plateau(early_stopping)
-            outcome = driver.run(
-                run, max_iter=1 if incremental else self.max_iter, plateau=plateau,
-                validate=validate, judge=judge, early_stopping=early_stopping,
-                callbacks=callbacks,
-            )  # fmt: skip
-            self._note_epochs(run, outcome, plateau, early_stopping)
-        self._store(network, theta, run, outcome, incremental)
-        return self
+            return Plan(rows, run, self.max_iter, validate=validate, callbacks=callbacks)
+        self._begin_records(early_stopping)
+        run = self._mini_batches(learnt, theta, alpha, learnt_rows, more)
+        return Plan(
+            rows, run, 1 if more else self.max_iter, self._plateau(early_stopping), validate, judge,
+            early_stopping, callbacks,
+        )  # fmt: skip
 
-    def _options(self, first_pass, loss, class_weight):
+    # Of the last `fit`; also the factors of the classes.
+    _fit_options: dict = {}
+
+    def _begin(self, **given):
         """Options of `fit`; where none are given, those of the fit that this one goes on from."""
-        options = {} if first_pass else dict(vars(self).get("_fit_options", {}))
-        given = {"loss": loss, "class_weight": class_weight}
+        options = {} if self._resets(False) else dict(self._fit_options)
         options.update({name: value for name, value in given.items() if value is not None})
         self._fit_options = options
-        return options.get("loss", self.loss), options.get("class_weight")
 
     def _hidden_sizes(self):
         sizes = self.hidden_layer_sizes
@@ -168,35 +177,10 @@ class _SchussNetwork:
         units = tuple(len(coef) for coef in coefs) + (coefs[-1].shape[1],)
         return Network(units, Hidden[self.activation.upper()], output)
 
-    def _check_eval_set(self, eval_set, real):
-        def check(X, y):
-            return self._validate_input(X, y, True, reset=False)
-
-        return *data.eval_pair(eval_set, real, check), None
-
-    def _mend(self):
-        """What may help a run that diverges, besides what its solver can say."""
+    def _mend(self, rows):
         if self.alpha > 1:
             return f"Or use a smaller alpha (now {self.alpha:.6g})."
         return "" if hasattr(self, "classes_") else "Or scale y."
-
-    def _hold_out(self, X, y, weights):
-        """Rows to learn from, and those kept for validation: scikit-learn's draw."""
-        stratify = y if hasattr(self, "classes_") and y.shape[1] == 1 else None
-        rows, kept = train_test_split(
-            np.arange(X.shape[0]),
-            random_state=self._random_state,
-            test_size=self.validation_fraction,
-            stratify=stratify,
-        )
-        if len(kept) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' "
-                "or the size of your dataset."
-            )
-        if weights is not None:
-            validation.check_held_out(weights[rows], weights[kept])
-        return rows, (X[kept], y[kept], None if weights is None else weights[kept])
 
     def _begin_records(self, early_stopping):
         """What scikit-learn sets at the first fit: a warm start may come from another solver."""
@@ -227,7 +211,7 @@ class _SchussNetwork:
             if self.batch_size > n:
                 warn(
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be "
-                    "clipped"
+                    "clipped",
                 )
             batch_size = min(self.batch_size, n)
         rule = NetworkRule(
@@ -252,27 +236,24 @@ class _SchussNetwork:
             self._no_improvement_count,
         )  # fmt: skip
 
-    def _note_epochs(self, run, outcome, plateau, early_stopping):
-        losses = outcome.history["loss"].tolist()
-        self.loss_curve_.extend(losses)
+    def _keep(self, plan, outcome, more):
+        run, plateau = plan.run, plan.plateau
+        self.coefs_, self.intercepts_ = run.split()
+        self.n_iter_ = outcome.n_iter
+        if self.solver == "lbfgs":
+            if outcome.stop_reason in ("max_iter", "precision"):
+                warn(run.unconverged(), ConvergenceWarning)
+            return
+        self.loss_curve_.extend(outcome.history["loss"].tolist())
         self.t_ = int(run.seen)
         self._optimizer = run.optimiser()
         ended = outcome.stop_reason in ("converged", "early_stopping")
         self._no_improvement_count = self.n_iter_no_change + 1 if ended else plateau.waited
-        if early_stopping:
+        if self._stops_early():
             self.best_validation_score_ = -plateau.best
         else:
             self.best_loss_ = plateau.best
-
-    def _store(self, network, theta, run, outcome, incremental):
-        raise_divergence(run, outcome, self._mend())
-        self.coefs_, self.intercepts_ = network.split(theta)
-        self.n_iter_ = outcome.n_iter
-        store_result(self, outcome, append=incremental)
-        if isinstance(run, QuasiNewton):
-            if outcome.stop_reason in ("max_iter", "precision"):
-                warn(run.unconverged(), ConvergenceWarning)
-        elif outcome.stop_reason == "max_iter" and not incremental:
+        if outcome.stop_reason == "max_iter" and not more:
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                 "optimization hasn't converged yet.",
@@ -339,10 +320,53 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
     array([0, 1, 1, 0])
     """
 
+    # Settable, and kept by `clone`, though not of scikit-learn's constructor.
+    class_weight = None
+
+    def get_params(self, deep=True):
+        """Parameters by name; `class_weight` and `loss` too, where they have been set.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+
+        Returns
+        -------
+        dict
+        """
+        return {**super().get_params(deep), **self._own_params()}
+
+    def set_params(self, **params):
+        """Set parameters, also `class_weight` and `loss`: what `fit` takes where it gets none.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        MLPClassifier
+        """
+        for name in _OWN_PARAMS.keys() & params.keys():
+            setattr(self, name, params.pop(name))
+        return super().set_params(**params)
+
+    def _own_params(self):
+        return {
+            name: getattr(self, name)
+            for name, default in _OWN_PARAMS.items()
+            if getattr(self, name) != default
+        }
+
+    def __sklearn_clone__(self):
+        own = self._own_params()
+        bare = copy(self).set_params(**_OWN_PARAMS) if own else self
+        return _clone_parametrized(bare).set_params(**deepcopy(own))
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
         self, X, y, sample_weight=None, *, class_weight=None, eval_set=None, callbacks=None,
-        loss=None,
+        loss=None, checkpoint=None,
     ):  # fmt: skip
         """Train on labelled rows.
 
@@ -378,12 +402,11 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         """
         if loss is not None:
             validation.check_choice(loss, "loss", ("log_loss", "squared_error"))
-        callbacks = validation.check_callbacks(callbacks)
         with atomic_fit(self) as work:
-            work._fit(
-                X, y, sample_weight, class_weight=class_weight, eval_set=eval_set,
-                callbacks=callbacks, loss=loss,
-            )  # fmt: skip
+            work._begin(loss=loss, class_weight=class_weight)
+            work._train(
+                X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
+            )
         return self
 
     @available_if(lambda estimator: estimator._check_solver())
@@ -430,16 +453,21 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
             p /= p.sum(axis=1, keepdims=True)
         return p
 
-    def _validate_input(self, X, y, incremental, reset):
-        X, y = _check_pair(self, X, y, reset, numeric=False)
+    def _knows_classes(self, more):
+        if more:
+            return hasattr(self, "classes_")
+        return False if self._resets(more) else "same"
+
+    def _check_targets(self, X, y, known):
+        y = _check_y_of(self, X, y, numeric=False)
         # scikit-learn compares real labels with whole numbers, which may overflow.
         with np.errstate(invalid="ignore"):
-            if not hasattr(self, "classes_") or not (self.warm_start or incremental):
+            if not known:
                 self._label_binarizer = LabelBinarizer().fit(y)
                 self.classes_ = self._label_binarizer.classes_
             else:
                 classes = unique_labels(y)
-                if self.warm_start and not incremental and set(classes) != set(self.classes_):
+                if known == "same" and set(classes) != set(self.classes_):
                     raise ValueError(
                         "warm_start can only be used where `y` has the same "
                         "classes as in the previous call to fit. Previously "
@@ -454,7 +482,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
                 self.classes_ = self._label_binarizer.classes_ = validation.own_type(
                     self.classes_, y
                 )
-            return X, self._label_binarizer.transform(y).astype(bool)
+            return self._label_binarizer.transform(y).astype(bool)
 
     def _targets(self, y, real):
         """Codes where a row has one class, else reals."""
@@ -466,23 +494,23 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         several = self._label_binarizer.y_type_ == "multiclass"
         return "softmax" if several and loss == "log_loss" else "logistic"
 
-    def _weigh_classes(self, class_weight, y, sample_weight, X, incremental):
+    def _weigh(self, X, y, weights, more):
         """Sample weights times the factors of the classes; `partial_fit` takes those of `fit`."""
+        class_weight = self._fit_options.get("class_weight", self.class_weight)
+        if class_weight is None:
+            return weights
         several = self._label_binarizer.y_type_ == "multiclass"
         codes = y.argmax(axis=1)[:, None] if several else y.astype(int)
-        columns = np.arange(codes.shape[1])
-        if not incremental:
+        if not more or "factors" not in self._fit_options:
             self._fit_options["factors"] = self._class_factors(class_weight, y, codes)
-        factors = self._fit_options["factors"][columns, codes].prod(axis=1)
-        if sample_weight is None:
-            return factors
-        return factors * validation.given_weights(sample_weight, X)
+        factors = self._fit_options["factors"][np.arange(codes.shape[1]), codes].prod(axis=1)
+        return factors if weights is None else factors * weights
 
     def _class_factors(self, class_weight, y, codes):
         """A row for each column of codes, with the factor of each code."""
         labels = self._label_binarizer.inverse_transform(y)
         if isinstance(class_weight, dict) and labels.ndim == 1:
-            return validation.class_factors(class_weight, self.classes_)[None]
+            return validation.class_factors(class_weight, self.classes_, codes)[None]
         try:
             compute_sample_weight(class_weight, labels)
             factors = np.ones((codes.shape[1], max(2, len(self.classes_))))
@@ -527,7 +555,9 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None, callbacks=None):
+    def fit(
+        self, X, y, sample_weight=None, *, eval_set=None, callbacks=None, checkpoint=None
+    ):  # fmt: skip
         """Train on rows with targets.
 
         Parameters
@@ -553,10 +583,9 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
         DivergenceError
             Where a cost or a weight is not finite.
         """
-        callbacks = validation.check_callbacks(callbacks)
-        with atomic_fit(self) as work:
-            work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
-        return self
+        return self._train(
+            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
+        )
 
     def partial_fit(self, X, y, sample_weight=None):
         """Run one epoch over these rows, going on where the last call stopped.
@@ -581,14 +610,14 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
             super(MLPRegressor, work).partial_fit(X, y, sample_weight)
         return self
 
-    def _validate_input(self, X, y, incremental, reset):
-        X, y = _check_pair(self, X, y, reset, numeric=True)
+    def _check_targets(self, X, y, known):
+        y = _check_y_of(self, X, y, numeric=True)
         if self.loss == "poisson" and len(y) and y.min() < 0:
             raise ValueError(
                 f"y holds values down to {y.min():.6g}, but loss='poisson' expects 0 or more. "
                 "Shift y, or use loss='squared_error'."
             )
-        return X, y
+        return y
 
     def _targets(self, y, real):
         return validation.check_range(y, real)
@@ -601,14 +630,8 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
         return r2_score(y, answers, sample_weight=weights)
 
 
-def _check_pair(estimator, X, y, reset, *, numeric):
-    """X as the kernels read it, and y of as many rows, (n,) or (n, K)."""
-    if y is None:
-        raise ValueError(
-            f"This {type(estimator).__name__} estimator requires y to be passed, but the target "
-            "y is None."
-        )
-    X = data.check_features(X, estimator=estimator, reset=reset)
+def _check_y_of(estimator, X, y, *, numeric):
+    """y of as many rows as X, (n,) or (n, K)."""
     if sp.issparse(y):
         check_structure(y, "y")
     elif not numeric:
@@ -618,4 +641,4 @@ def _check_pair(estimator, X, y, reset, *, numeric):
     if y.ndim == 2 and y.shape[1] == 1:
         y = column_or_1d(y, warn=True)
     validation.check_rows(y.shape[0], X.shape[0], "y")
-    return X, y
+    return y

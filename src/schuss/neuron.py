@@ -8,8 +8,6 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils._param_validation import (
     Interval,
@@ -18,15 +16,25 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from schuss import backends, data, driver, solvers, threads, validation
+from schuss import backends, data, solvers, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.checkpoint import Checkpoint
 from schuss.constants import Activation
-from schuss.errors import DivergenceError, warn
+from schuss.errors import DivergenceError
 from schuss.losses import LOSSES
 from schuss.objective import Objective, predict
 from schuss.solvers.run import Plateau
-from schuss.training import atomic_fit, raise_divergence, store_result
+from schuss.training import (
+    Plan,
+    Rows,
+    Trained,
+    TrainedClassifier,
+    atomic_fit,
+    carry_out,
+    hold_out,
+    take,
+    warn_unless_converged,
+)
 
 _SHARED_CONSTRAINTS = {
     "loss": [StrOptions(set(LOSSES))],
@@ -64,7 +72,10 @@ class TrainResult:
         "lbfgs" or "newton" before the gradient is within `tol`; "diverged" in the `result` of
         a `DivergenceError`.
     converged : bool
-        Whether it came to its end as `tol` says.
+    fit_info : dict
+        What served, and what it took: ``backend``, ``algorithm``, ``threads``,
+        ``sample_size``, ``passes`` (how often X was read), ``hessians``, ``setup_seconds``,
+        ``iteration_seconds``; None where it diverged.
     """
 
     coef: np.ndarray = field(repr=False)
@@ -74,6 +85,7 @@ class TrainResult:
     history: dict[str, np.ndarray] = field(repr=False)
     stop_reason: str
     converged: bool
+    fit_info: dict[str, object] | None = field(repr=False)
 
 
 def train(
@@ -178,51 +190,38 @@ default="gd"
     callbacks = validation.check_callbacks(callbacks)
     if checkpoint is not None:
         checkpoint = Checkpoint(checkpoint, parameters, epochs)
-    X = data.check_features(X)
+    given, X = X, data.check_features(X, finite=True)
     dtype = data.real_type(X)
     y = validation.check_targets(y, X.shape[0], dtype, several=True)
     validation.check_unit_interval(y, loss)
+    rows = Rows(X, y, validation.check_weights(sample_weight, X))
     n_outputs = y.shape[1] if y.ndim == 2 else 1
-    n_features = X.shape[1]
-    run = _Run(
-        X, y, validation.check_weights(sample_weight, X, dtype), parameters,
-        coef=validation.check_start(coef_init, (n_outputs, n_features), dtype, "coef_init"),
-        intercept=validation.check_start(intercept_init, (n_outputs,), dtype, "intercept_init"),
-    )  # fmt: skip
-    outcome = run.advance(
-        epochs,
-        patience=_PATIENCE if tol > 0 else None,
-        callbacks=callbacks,
-        checkpoint=checkpoint,
-    )
-    coef, intercept = run.coef, run.intercept
-    if y.ndim == 1:
-        coef, intercept = coef[0], float(intercept[0])
-    result = TrainResult(
-        coef, intercept, outcome.n_iter, outcome.loss, outcome.history, outcome.stop_reason,
-        outcome.stop_reason == "converged",
-    )  # fmt: skip
-    if tol > 0 and outcome.stop_reason == "precision":
-        _warn_unless_converged(run.solver, outcome, epochs)
+    coef = validation.check_start(coef_init, (n_outputs, X.shape[1]), dtype, "coef_init")
+    intercept = validation.check_start(intercept_init, (n_outputs,), dtype, "intercept_init")
+
+    def result(outcome, info):
+        one = y.ndim == 1
+        return TrainResult(
+            coef[0] if one else coef, float(intercept[0]) if one else intercept,
+            outcome.n_iter, outcome.loss, outcome.history, outcome.stop_reason,
+            outcome.stop_reason == "converged", info,
+        )  # fmt: skip
+
     try:
-        raise_divergence(run.solver, outcome)
-    except DivergenceError as error:
-        error.result = result
-        raise
-    return result
-
-
-def _warn_unless_converged(solver, outcome, max_iter):
-    if outcome.stop_reason == "max_iter":
-        text = f"Not converged after max_iter={max_iter} iterations: {solver.unconverged()}"
-    elif outcome.stop_reason == "precision":
-        text = (
-            f"Not converged: after {outcome.n_iter} iterations rounding hides any further "
-            f"descent, and {solver.unconverged(rounding=True)}"
+        plan, outcome, info = carry_out(
+            lambda: _plan(
+                rows, parameters, coef, intercept, epochs, patience=_PATIENCE if tol > 0 else None
+            ),
+            given,
+            callbacks=callbacks,
+            checkpoint=None if checkpoint is None else lambda plan: checkpoint,
         )
-    else:
-        return
-    warn(text, ConvergenceWarning)
+    except DivergenceError as error:
+        error.result = result(error.outcome, None)
+        raise
+    if tol > 0 and outcome.stop_reason == "precision":
+        warn_unless_converged(plan.run, outcome, epochs)
+    return result(outcome, info)
 
 
 _TRAIN_CONSTRAINTS = {
@@ -248,60 +247,52 @@ def _check_option(name, value):
 _PATIENCE = 10
 
 
-class _Run:
-    """Objective and solver of one fit.
+def _plan(
+    rows, parameters, coef, intercept, max_iter, *, patience=None, eval_rows=None,
+    early_stopping=False, memory=None, callbacks=(),
+):  # fmt: skip
+    """How neurons are trained.
 
     Parameters
     ----------
-    X, y, sample_weight : checked
+    rows, eval_rows : Rows
     parameters : mapping
         Of the names in `_SHARED_CONSTRAINTS`.
     coef, intercept : ndarray
         Where to start; changed in place.
+    patience : int or None
+        Iterations without improvement after which batches or early stopping end.
     memory : object or None
         Of the solver of an earlier run.
     """
+    backend, loss = backends.current(), LOSSES[parameters["loss"]]
+    n_threads = threads.available(parameters["n_jobs"])
 
-    def __init__(self, X, y, sample_weight, parameters, *, coef, intercept, memory=None):
-        self._backend = backends.current()
-        self._shared = {
-            "loss": LOSSES[parameters["loss"]],
-            "n_outputs": len(coef),
-            "n_threads": threads.available(parameters["n_jobs"]),
-        }
-        objective = Objective(
-            self._backend, X, y, sample_weight,
-            alpha=parameters["alpha"], l1_ratio=parameters["l1_ratio"],
-            fit_intercept=parameters["fit_intercept"], **self._shared,
-        )  # fmt: skip
-        self.coef, self.intercept = coef, intercept
-        self.tol = parameters["tol"]
-        self.solver = solvers.start(
-            parameters["solver"], objective, coef, intercept,
-            learning_rate=parameters["learning_rate"], batch_size=parameters["batch_size"],
-            shuffle=parameters["shuffle"], tol=parameters["tol"],
-            random_state=check_random_state(parameters["random_state"]), memory=memory,
+    def objective(rows, **penalty):
+        weights, _ = validation.scale_weights(rows.sample_weight, data.real_type(rows.X))
+        return Objective(
+            backend, rows.X, rows.y, weights, loss, n_outputs=len(coef), n_threads=n_threads,
+            **penalty,
         )  # fmt: skip
 
-    def advance(
-        self, max_iter, *, patience=None, held_out=None, early_stopping=False, callbacks=(),
-        checkpoint=None,
-    ):  # fmt: skip
-        """Run the driver; `held_out` is (X, y, sample_weight), `patience` in iterations."""
-        validate = None
-        if held_out is not None:
-            objective = Objective(self._backend, *held_out, **self._shared)
+    penalty = ("alpha", "l1_ratio", "fit_intercept")
+    run = solvers.start(
+        parameters["solver"], objective(rows, **{name: parameters[name] for name in penalty}),
+        coef, intercept,
+        learning_rate=parameters["learning_rate"], batch_size=parameters["batch_size"],
+        shuffle=parameters["shuffle"], tol=parameters["tol"],
+        random_state=check_random_state(parameters["random_state"]), memory=memory,
+    )  # fmt: skip
+    validate = plateau = None
+    if eval_rows is not None:
+        held_out = objective(eval_rows)
 
-            def validate():
-                return float(objective.value(self.coef, self.intercept))
+        def validate():
+            return float(held_out.value(coef, intercept))
 
-        plateau = None
-        if patience is not None and (early_stopping or self.solver.stochastic):
-            plateau = Plateau(self.tol, patience)
-        return driver.run(
-            self.solver, max_iter=max_iter, plateau=plateau, validate=validate,
-            early_stopping=early_stopping, callbacks=callbacks, checkpoint=checkpoint,
-        )  # fmt: skip
+    if patience is not None and (early_stopping or run.stochastic):
+        plateau = Plateau(parameters["tol"], patience)
+    return Plan(rows, run, max_iter, plateau, validate, None, early_stopping, callbacks)
 
 
 class _SigmoidNeuron(BaseEstimator):
@@ -346,111 +337,61 @@ class _SigmoidNeuron(BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    def _fit(self, X, y, sample_weight, *, eval_set=None, callbacks=None):
-        """Train from the start, or from the last weights with ``warm_start``."""
-        callbacks = validation.check_callbacks(callbacks)
-        again = self.warm_start and hasattr(self, "coef_")
-        X, y, weights = self._check_input(X, y, sample_weight, known=again)
-        held_out = None
-        if eval_set is not None:
-            held_out = self._check_eval_set(eval_set, data.real_type(X))
-        elif self.early_stopping:
-            X, y, weights, held_out = self._hold_out(X, y, weights)
-        if self.verbose:
-            callbacks = (*callbacks, _callbacks.Print(1.0 / self.verbose))
-        run = self._start(X, y, weights, again)
-        outcome = run.advance(
-            self.max_iter,
-            patience=self.n_iter_no_change if self.tol > 0 or self.early_stopping else None,
-            held_out=held_out,
-            early_stopping=self.early_stopping,
-            callbacks=callbacks,
-        )
-        self._store(run, outcome)
-        if self.tol > 0 and not self.early_stopping:
-            _warn_unless_converged(run.solver, outcome, self.max_iter)
+    def _knows_classes(self, more):
+        return more or (self.warm_start and self._is_fitted())
 
-    def _partial_fit(self, X, y, sample_weight):
-        """One more epoch, over these rows."""
+    def _plan(self, rows, eval_rows, more):
+        again = hasattr(self, "coef_") and (more or self.warm_start)
+        early_stopping = self.early_stopping and not more
+        if early_stopping and eval_rows is None:
+            learnt, eval_rows = hold_out(
+                rows, self.validation_fraction, check_random_state(self.random_state),
+                stratify=rows.y if rows.y.dtype.kind != "f" else None,
+            )  # fmt: skip
+            rows = take(rows, learnt)
+        dtype = data.real_type(rows.X)
+        shape = self._n_outputs(), rows.X.shape[1]
+        start = self._weights_to_go_on_from(shape) if again else (None, None)
+        parameters = {name: getattr(self, name) for name in _SHARED_CONSTRAINTS}
+        if more:
+            # Whatever the gradient, an epoch takes its step.
+            parameters["tol"] = 0.0
+        return _plan(
+            rows, parameters,
+            validation.check_start(start[0], shape, dtype, "coef_"),
+            validation.check_start(start[1], shape[:1], dtype, "intercept_"),
+            1 if more else self.max_iter,
+            patience=self.n_iter_no_change if self.tol > 0 or early_stopping else None,
+            eval_rows=eval_rows, early_stopping=early_stopping,
+            memory=vars(self).get("_memory") if more else None,
+            callbacks=(_callbacks.Print(1.0 / self.verbose),) if self.verbose and not more else (),
+        )  # fmt: skip
+
+    def _weights_to_go_on_from(self, shape):
+        came = np.shape(self.coef_)
+        if came not in (shape, shape[1:] if shape[0] == 1 else shape):
+            raise ValueError(
+                f"warm_start=True: the fitted weights have shape {came} (neurons, "
+                f"features), this data need {shape}. Fit data of the same shape, or set "
+                "warm_start=False."
+            )
+        return self._weights(shape[1])
+
+    def _keep(self, plan, outcome, more):
+        run = plan.run
+        self._store_weights(run.state.coef, run.state.intercept)
+        self._memory = run.memory() if more else None
+        self.n_iter_ = len(self.history_["loss"])
+        self.learning_rate_ = run.learning_rate
+        if self.tol > 0 and not (more or self.early_stopping):
+            warn_unless_converged(run, outcome, self.max_iter)
+
+    def _check_resumable(self):
         if self.solver in solvers.SECOND_ORDER:
             raise ValueError(
                 f"solver={self.solver!r} does not support partial_fit: its steps need all rows "
                 "at once. Choose another solver, such as 'sgd', or call fit."
             )
-        again = hasattr(self, "coef_")
-        X, y, weights = self._check_input(X, y, sample_weight, known=True, reset=not again)
-        # Whatever the gradient, an epoch takes its step.
-        run = self._start(X, y, weights, again, memory=getattr(self, "_memory", None), tol=0.0)
-        outcome = run.advance(1)
-        self._store(run, outcome, append=again, memory=run.solver.memory())
-
-    def _check_input(self, X, y, sample_weight, *, known, reset=True):
-        """X, y as codes or targets, and weights; `known`: whether the classes are."""
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target "
-                "y is None."
-            )
-        X = data.check_features(X, estimator=self, reset=reset)
-        weights = validation.check_weights(sample_weight, X, data.real_type(X))
-        return X, *self._check_y(X, y, weights, known)
-
-    def _start(self, X, y, weights, again, *, memory=None, **others):
-        dtype = data.real_type(X)
-        shape = (self._n_outputs(), X.shape[1])
-        coef = intercept = None
-        if again:
-            came = np.shape(self.coef_)
-            if came not in (shape, shape[1:] if shape[0] == 1 else shape):
-                raise ValueError(
-                    f"warm_start=True: the fitted weights have shape {came} (neurons, "
-                    f"features), this data need {shape}. Fit data of the same shape, or set "
-                    "warm_start=False."
-                )
-            coef, intercept = self._weights(shape[1])
-        run = _Run(
-            X, y, weights, {name: getattr(self, name) for name in _SHARED_CONSTRAINTS} | others,
-            coef=validation.check_start(coef, shape, dtype, "coef_"),
-            intercept=validation.check_start(intercept, shape[:1], dtype, "intercept_"),
-            memory=memory,
-        )  # fmt: skip
-        return run
-
-    def _store(self, run, outcome, *, append=False, memory=None):
-        raise_divergence(run.solver, outcome)
-        self._store_weights(run.coef, run.intercept)
-        self._memory = memory
-        store_result(self, outcome, append=append)
-        self.n_iter_ = len(self.history_["loss"])
-        self.learning_rate_ = run.solver.learning_rate
-
-    def _hold_out(self, X, y, weights):
-        """Keep a part of the rows, in the proportions of the classes, for validation."""
-        try:
-            rows, kept = train_test_split(
-                np.arange(X.shape[0]),
-                test_size=self.validation_fraction,
-                random_state=check_random_state(self.random_state),
-                stratify=y if y.dtype.kind != "f" else None,
-            )
-        except ValueError as error:
-            raise ValueError(
-                f"early_stopping=True cannot hold out validation_fraction="
-                f"{self.validation_fraction} of {X.shape[0]} rows: {error} Change "
-                "validation_fraction, or pass eval_set."
-            ) from None
-        parts = [
-            (X[part], y[part], None if weights is None else weights[part]) for part in (rows, kept)
-        ]
-        validation.check_held_out(*(part[2] for part in parts))
-        return *parts[0], parts[1]
-
-    def _check_eval_set(self, eval_set, dtype):
-        def check(X, y):
-            return data.check_features(X, estimator=self, reset=False), y
-
-        X, y = data.eval_pair(eval_set, dtype, check)
-        return X, self._check_eval_y(X, y), None
 
     def _check_fitted(self):
         if not hasattr(self, "coef_"):
@@ -482,7 +423,7 @@ class _SigmoidNeuron(BaseEstimator):
         return answers
 
 
-class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron):
+class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron, TrainedClassifier):
     """A sigmoid neuron that tells two classes apart; one neuron a class for several.
 
     Parameters
@@ -595,7 +536,9 @@ default="gd"
         self.class_weight = class_weight
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None, callbacks=None):
+    def fit(
+        self, X, y, sample_weight=None, *, eval_set=None, callbacks=None, checkpoint=None
+    ):  # fmt: skip
         """Train on labelled rows.
 
         Parameters
@@ -630,9 +573,9 @@ default="gd"
         iterations at once and keeps the weights reached, with a warning and the
         ``stop_reason_`` "interrupted".
         """
-        with atomic_fit(self) as work:
-            work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
-        return self
+        return self._train(
+            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
+        )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
@@ -651,6 +594,7 @@ default="gd"
         SigmoidClassifier
             The estimator itself.
         """
+        self._check_resumable()
         if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all rows at once, which partial_fit does not "
@@ -665,7 +609,7 @@ default="gd"
             )
         if classes is not None:
             classes = np.unique(classes)
-            validation.check_classes(classes, "classes")
+            validation.check_classes(classes, name="classes")
             if fitted and not np.array_equal(classes, self.classes_):
                 raise ValueError(
                     f"classes={classes!r} is not the same as on the last call to partial_fit "
@@ -674,7 +618,7 @@ default="gd"
         with atomic_fit(self) as work:
             if classes is not None:
                 work.classes_ = classes
-            work._partial_fit(X, y, sample_weight)
+            work._train(X, y, sample_weight, more=True)
         return self
 
     def decision_function(self, X):
@@ -744,28 +688,11 @@ default="gd"
     def _n_outputs(self):
         return 1 if len(self.classes_) == 2 else len(self.classes_)
 
-    def _check_y(self, X, y, weights, known):
-        classes, codes = validation.check_labels(y, X.shape[0], self.classes_ if known else None)
-        validation.check_classes(classes, "y")
-        self.classes_ = classes
-        if self.class_weight is not None:
-            factors = validation.check_class_weight(self.class_weight, classes, codes, weights)
-            combined = factors if weights is None else factors * weights
-            weights = validation.check_weights(combined, X, data.real_type(X))
-        if weights is not None and not known:
-            validation.check_weighted_classes(
-                classes, codes, weights, warns=self.class_weight is None
-            )
-        return codes, weights
-
-    def _check_eval_y(self, X, y):
-        return validation.check_labels(y, X.shape[0], self.classes_, "eval_set: y")[1]
-
     def _store_weights(self, coef, intercept):
         self.coef_, self.intercept_ = coef, intercept
 
 
-class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
+class SigmoidRegressor(RegressorMixin, _SigmoidNeuron, Trained):
     """A sigmoid neuron for targets anywhere in [0, 1]: soft labels, rates, fractions.
 
     ``squared_error`` takes targets outside [0, 1], with a warning that the neuron cannot
@@ -799,7 +726,9 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None, callbacks=None):
+    def fit(
+        self, X, y, sample_weight=None, *, eval_set=None, callbacks=None, checkpoint=None
+    ):  # fmt: skip
         """Train on rows with targets.
 
         Parameters
@@ -821,9 +750,9 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         -----
         For what Ctrl-C and errors leave behind see `SigmoidClassifier.fit`.
         """
-        with atomic_fit(self) as work:
-            work._fit(X, y, sample_weight, eval_set=eval_set, callbacks=callbacks)
-        return self
+        return self._train(
+            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
+        )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
@@ -840,9 +769,8 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         SigmoidRegressor
             The estimator itself.
         """
-        with atomic_fit(self) as work:
-            work._partial_fit(X, y, sample_weight)
-        return self
+        self._check_resumable()
+        return self._train(X, y, sample_weight, more=True)
 
     def predict(self, X):
         """Answers of the neuron, in (0, 1).
@@ -866,14 +794,9 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
     def _n_outputs(self):
         return 1
 
-    def _check_y(self, X, y, weights, known):
+    def _check_targets(self, X, y, known):
         y = validation.check_targets(y, X.shape[0], data.real_type(X))
         validation.check_unit_interval(y, self.loss)
-        return y, weights
-
-    def _check_eval_y(self, X, y):
-        y = validation.check_targets(y, X.shape[0], data.real_type(X), "eval_set: y")
-        validation.check_unit_interval(y, self.loss, "eval_set: y")
         return y
 
     def _store_weights(self, coef, intercept):

@@ -69,6 +69,7 @@ class Objective:
         self.is_sparse = sp.issparse(X)
         self._threads = n_threads
         self._X = X
+        self.passes = 0  # how often all rows were read
         self._curvature = {}  # by batch size
         self._augmented = None
 
@@ -79,6 +80,7 @@ class Objective:
 
     def value(self, coef, intercept):
         """Mean cost plus penalty."""
+        self.passes += 1
         gradients = np.empty_like(coef), np.empty_like(intercept)
         with np.errstate(over="ignore", invalid="ignore"):
             cost = self.backend.gradient(
@@ -91,6 +93,7 @@ class Objective:
 
     def gradient(self, coef, intercept):
         """Gradient of the mean cost, without penalties: weights and then intercepts."""
+        self.passes += 1
         gradients = np.empty_like(coef), np.empty_like(intercept)
         with np.errstate(over="ignore", invalid="ignore"):
             self.backend.gradient(
@@ -126,6 +129,7 @@ class Objective:
             One block a neuron; for the multinomial cost, which couples them,
             (1, K r, K r).
         """
+        self.passes += 1
         k, r = theta.shape
         coupled = self.loss.couples
         blocks = np.zeros((1, k * r, k * r) if coupled else (k, r, r))
@@ -149,6 +153,7 @@ class Objective:
 
     def hessian_diagonal(self, theta):
         """Diagonal of the Hessian, shape (K, r); see `hessian`."""
+        self.passes += 1
         k, r = theta.shape
         diagonal = np.zeros((k, r))
         # A run begins without weights.
@@ -221,6 +226,7 @@ class Objective:
 
     def largest_features(self):
         """Largest absolute value of each column, as float64."""
+        self.passes += 1
         if sp.issparse(self._X):
             return np.abs(self._X).max(axis=0).toarray().ravel().astype(np.float64)
         largest = np.zeros(self.n_features)
@@ -247,7 +253,7 @@ class Objective:
             self.backend, part._X, y[:, rows].T if y.ndim == 2 else y[rows], weight
         )
         part.n_rows, part.size = len(rows), data.size(part._X)
-        part._curvature, part._augmented = {}, None
+        part.passes, part._curvature, part._augmented = 0, {}, None
         return part
 
     def curvature(self, batch_size=None):
@@ -346,6 +352,7 @@ class Objective:
 
     def _gram_product(self, vectors):
         """[X 1]^T S [X 1] v for each row v, as the gradient of the cost z^2 / 2."""
+        self.passes += 1
         d = self.n_features
         coef = np.ascontiguousarray(vectors[:, :d], self.dtype)
         intercept = np.zeros(len(vectors), self.dtype)
@@ -455,6 +462,7 @@ class NetworkObjective:
         self._l2 = alpha * self.data.scale
         self._n_weights = sum(math.prod(shape) for shape in network.shapes)
         self._threads = n_threads
+        self.passes = 0
 
     def n_threads(self, batch_size=None):
         """Threads worth using for a pass over the rows, in batches that are learnt at once."""
@@ -468,6 +476,7 @@ class NetworkObjective:
 
     def value_and_gradient(self, theta, grad):
         """Mean cost plus penalty; the gradient goes into `grad`."""
+        self.passes += 1
         weights = theta[: self._n_weights]
         with np.errstate(over="ignore", invalid="ignore"):
             value = self.backend.network_gradient(

@@ -1,10 +1,257 @@
-"""What the fits of all estimators share: all or nothing, and one way to store a result."""
+"""The steps of a fit, in their order, for every estimator.
 
+X travels one way: an estimator's `fit` calls `Trained._train`, which checks the rows, asks the
+estimator for a `Plan`, has the driver carry it out on an objective, and stores the result.
+"""
+
+from collections.abc import Callable
 from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from schuss import backends, data, driver, validation
+from schuss.checkpoint import Checkpoint
+from schuss.errors import warn
+from schuss.solvers.run import Plateau, Run
 
 _MISSING = object()
+
+
+class Rows(NamedTuple):
+    """What a fit learns from, checked."""
+
+    X: Any  # as the kernels read it
+    y: np.ndarray  # codes of classes, or real targets
+    sample_weight: np.ndarray | None  # (n,) float64, those of the classes included
+
+
+class Plan(NamedTuple):
+    """What an estimator makes of its parameters and of the rows."""
+
+    rows: Rows
+    run: Run
+    max_iter: int
+    plateau: Plateau | None = None
+    validate: Callable[[], float] | None = None
+    judge: Callable[[], float] | None = None
+    early_stopping: bool = False
+    callbacks: tuple = ()  # its own, as for `verbose`
+
+
+def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, mend=""):
+    """Make a plan and run it to its end.
+
+    Parameters
+    ----------
+    make_plan : callable
+        Returns a `Plan`.
+    X : array-like
+        As it was given. Only the first pass over it tells whether it is finite, so it is
+        looked at where something else seems to be wrong.
+    estimator : estimator or None
+        Named in errors of X.
+    callbacks : tuple
+    checkpoint : callable or None
+        Of the plan; returns a `Checkpoint`.
+    mend : str
+        What may help a run that diverges, besides what its solver can say.
+
+    Returns
+    -------
+    plan : Plan
+    outcome : driver.Outcome
+    info : dict
+        See `fit_info`.
+    """
+    begin = perf_counter()
+    try:
+        plan = make_plan()
+        ready = perf_counter()
+        outcome = driver.run(
+            plan.run, max_iter=plan.max_iter, plateau=plan.plateau, validate=plan.validate,
+            judge=plan.judge, early_stopping=plan.early_stopping,
+            callbacks=(*callbacks, *plan.callbacks),
+            checkpoint=None if checkpoint is None else checkpoint(plan),
+        )  # fmt: skip
+        if outcome.stop_reason == "diverged":
+            error = plan.run.divergence_error()
+            error.args = (f"{error} {mend}".rstrip(),)
+            error.outcome, error.history = outcome, outcome.history
+            raise error
+    except ValueError:
+        data.check_features(X, estimator=estimator, reset=False)
+        raise
+    return plan, outcome, fit_info(plan.run, ready - begin, perf_counter() - ready)
+
+
+class Trained:
+    """What an estimator inherits to be trained.
+
+    It adds ``_check_targets(X, y, known)``, which returns y as codes or reals and sets
+    ``classes_``; ``_plan(rows, eval_rows, more, **options)``, a `Plan`; and
+    ``_keep(plan, outcome, more)``, which sets its own attributes.
+    """
+
+    # Whether X has to be finite before the first pass over it would tell.
+    _looks_at_X = False
+
+    def _train(
+        self, X, y, sample_weight=None, *, more=False, eval_set=None, callbacks=None,
+        checkpoint=None, **options,
+    ):  # fmt: skip
+        """Fit, or go on with one epoch (`more`); the estimator changes as a whole or not."""
+        callbacks = validation.check_callbacks(callbacks)
+        with atomic_fit(self) as work:
+            rows = work._check_rows(X, y, sample_weight, more)
+            eval_rows = None if eval_set is None else work._check_eval_set(eval_set, rows)
+
+            def new_checkpoint(plan):
+                return Checkpoint(checkpoint, work._identity(plan), plan.max_iter)
+
+            plan, outcome, info = carry_out(
+                lambda: work._plan(rows, eval_rows, more, **options), X, estimator=work,
+                callbacks=callbacks, checkpoint=None if checkpoint is None else new_checkpoint,
+                mend=work._mend(rows),
+            )  # fmt: skip
+            store_result(work, outcome, append=more, missing=plan.run.unrecorded)
+            work.fit_info_ = info
+            work._keep(plan, outcome, more)
+        return self
+
+    def _check_rows(self, X, y, sample_weight, more):
+        """Rows as they are given, checked; that X is finite, the first pass over it tells."""
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target "
+                "y is None."
+            )
+        X = data.check_features(
+            X, estimator=self, reset=self._resets(more), finite=not self._looks_at_X
+        )
+        y = self._check_targets(X, y, self._knows_classes(more))
+        weights = self._check_weights(sample_weight, X)
+        return Rows(X, y, self._weigh(X, y, weights, more))
+
+    def _mend(self, rows):
+        """What may help a run that diverges, besides what its solver can say."""
+        return ""
+
+    def _is_fitted(self):
+        return getattr(self, "coef_", None) is not None
+
+    def _resets(self, more):
+        """Whether the rows may have other features than those of the fit before."""
+        return not (more and self._is_fitted())
+
+    def _knows_classes(self, more):
+        return more
+
+    def _check_weights(self, sample_weight, X):
+        return validation.check_weights(sample_weight, X)
+
+    def _weigh(self, X, y, weights, more):
+        """The weights of the rows, those of the classes included."""
+        return weights
+
+    def _check_eval_set(self, eval_set, rows):
+        def check(X, y):
+            X = data.check_features(X, estimator=self, reset=False)
+            return X, self._check_targets(X, y, True)
+
+        return Rows(*data.eval_pair(eval_set, data.real_type(rows.X), check), None)
+
+    def _identity(self, plan):
+        """What a checkpoint of the same run has in common with this one."""
+        free = ("random_state", "n_jobs", "verbose", "max_iter", "warm_start")
+        parameters = self.get_params(deep=False)
+        return {name: value for name, value in parameters.items() if name not in free}
+
+
+class TrainedClassifier(Trained):
+    """`Trained`, for labels of classes, each row of one."""
+
+    def _check_targets(self, X, y, known):
+        classes = self.classes_ if known else None
+        self.classes_, codes = validation.check_labels(y, X.shape[0], classes)
+        if len(self.classes_) < 2:
+            # scikit-learn looks at X first.
+            data.check_features(X, estimator=self, reset=False)
+        validation.check_classes(self.classes_)
+        return codes
+
+    def _weigh(self, X, y, weights, more):
+        if self.class_weight is not None:
+            factors = validation.check_class_weight(self.class_weight, self.classes_, y, weights)
+            weights = factors if weights is None else factors * weights
+        if weights is not None and not more:
+            validation.check_classes(self.classes_, y, weights, warns=self.class_weight is None)
+        return weights
+
+
+def hold_out(rows, fraction, random_state, *, stratify):
+    """Keep a part of the rows for validation, in the proportions of the classes.
+
+    Returns
+    -------
+    learnt : ndarray of whole numbers
+        Places of the rows to learn from.
+    kept : Rows
+    """
+    n = rows.X.shape[0]
+    try:
+        learnt, kept = train_test_split(
+            np.arange(n), test_size=fraction, random_state=random_state, stratify=stratify
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True cannot hold out validation_fraction={fraction} of {n} rows: "
+            f"{error} Change validation_fraction, or pass eval_set."
+        ) from None
+    if rows.sample_weight is not None:
+        validation.check_held_out(rows.sample_weight[learnt], rows.sample_weight[kept])
+    return learnt, take(rows, kept)
+
+
+def take(rows, places):
+    """Some of the rows."""
+    weights = rows.sample_weight
+    return Rows(rows.X[places], rows.y[places], None if weights is None else weights[places])
+
+
+def warn_unless_converged(run, outcome, max_iter):
+    """Say that a run was ended before its end, and what would help."""
+    if outcome.stop_reason == "max_iter":
+        text = f"Not converged after max_iter={max_iter} iterations: {run.unconverged()}"
+    elif outcome.stop_reason == "precision":
+        text = (
+            f"Not converged: after {outcome.n_iter} iterations rounding hides any further "
+            f"descent, and {run.unconverged(rounding=True)}"
+        )
+    else:
+        return
+    warn(text, ConvergenceWarning)
+
+
+def fit_info(run, setup_seconds, iteration_seconds):
+    """What served a fit, and what it took.
+
+    Returns
+    -------
+    dict
+        ``backend``; ``algorithm``; ``threads``; ``sample_size``, the rows of the sample where the
+        run began, or None; ``passes``, how often all rows were read, ``hessians`` among them;
+        ``setup_seconds``, ``iteration_seconds``.
+    """
+    return {
+        "backend": backends.get_backend(),
+        **run.info(),
+        "setup_seconds": setup_seconds,
+        "iteration_seconds": iteration_seconds,
+    }
 
 
 @contextmanager
@@ -50,7 +297,7 @@ def atomic_fit(estimator):
         raise
 
 
-def store_result(estimator, outcome, *, append=False):
+def store_result(estimator, outcome, *, append=False, missing=()):
     """Set the attributes that say how a run went, the same for all estimators.
 
     Parameters
@@ -59,26 +306,16 @@ def store_result(estimator, outcome, *, append=False):
     outcome : driver.Outcome
     append : bool
         Whether the run goes on with the history there is.
+    missing : tuple of str
+        Columns of the history that this run does not fill.
     """
-    history = outcome.history
+    history = {name: column for name, column in outcome.history.items() if name not in missing}
     if append and "history_" in vars(estimator):
         history = append_history(estimator.history_, history)
     estimator.history_ = history
     estimator.loss_ = outcome.loss
     estimator.stop_reason_ = outcome.stop_reason
     estimator.converged_ = outcome.stop_reason in ("converged", "early_stopping")
-
-
-def raise_divergence(solver, outcome, mend=""):
-    """Raise the solver's `DivergenceError`, with the history, for a run that diverged.
-
-    `mend` is what else may help, as a sentence.
-    """
-    if outcome.stop_reason == "diverged":
-        error = solver.divergence_error()
-        error.args = (f"{error} {mend}".rstrip(),)
-        error.history = outcome.history
-        raise error
 
 
 class History(dict):

@@ -140,30 +140,23 @@ def check_missing_labels(y, name="y"):
         )
 
 
-def check_classes(classes, seen):
-    """Refuse a problem in which there is nothing to tell apart."""
+def check_classes(classes, codes=None, weights=None, *, warns=True, name="y"):
+    """Refuse a problem with nothing to tell apart; warn, if told, of classes without weight."""
+    lost = classes[:0]
+    if weights is not None:
+        sums = np.bincount(codes, weights=weights, minlength=len(classes))
+        lost, classes = classes[sums == 0], classes[sums > 0]
     if len(classes) < 2:
+        where = ", where sample_weight is not 0," if len(lost) else ""
+        mend = "Give a positive weight to rows" if where else "Add rows"
         raise ValueError(
-            f"{seen} holds only one class, {_shown(classes)}; expected labels of at least "
-            "two classes. Add rows of another class."
-        )
-
-
-def check_weighted_classes(classes, codes, weights, *, warns):
-    """Refuse weights that leave fewer than two classes; warn, if told, where they lose one."""
-    sums = np.bincount(codes, weights=weights, minlength=len(classes))
-    lost = classes[sums == 0]
-    if len(classes) - len(lost) < 2:
-        raise ValueError(
-            "This solver needs samples of at least 2 classes in the data, but the data "
-            f"contains only one class: {classes[sums > 0][0]!r}, as all rows of "
-            f"{lost.tolist()} have weight 0. Give rows of a second class a positive weight."
+            f"{name}{where} holds only one class, {_shown(classes)}: This solver needs samples of "
+            f"at least 2 classes in the data. {mend} of another class."
         )
     if len(lost) and warns:
         warn(
-            f"All rows of the classes {lost.tolist()} have weight 0: nothing is learnt about "
-            "them. Leave those rows out, or give them positive weights.",
-            UserWarning,
+            f"sample_weight is 0 in every row of the classes {_shown(lost)}: there is nothing to "
+            "learn them from. Give some of these rows a positive weight, or leave them out."
         )
 
 
@@ -177,16 +170,7 @@ def check_class_weight(class_weight, classes, codes, sample_weight):
     codes : ndarray of shape (n,)
     sample_weight : ndarray of shape (n,) or None
     """
-    if isinstance(class_weight, dict):
-        factors = class_factors(class_weight, classes)
-    else:
-        # A class whose rows weigh nothing has the factor inf, which no row shows.
-        with np.errstate(divide="ignore"):
-            factors = compute_class_weight(
-                class_weight, classes=np.arange(len(classes)), y=codes, sample_weight=sample_weight
-            )
-        factors[~np.isfinite(factors)] = 0.0
-    factors = factors[codes]
+    factors = class_factors(class_weight, classes, codes, sample_weight)[codes]
     # Weights that are all 0 without class_weight are an error of sample_weight, found before.
     if not (factors if sample_weight is None else factors * sample_weight).any():
         raise ValueError(
@@ -196,12 +180,21 @@ def check_class_weight(class_weight, classes, codes, sample_weight):
     return factors
 
 
-def class_factors(class_weight, classes):
-    """Return the factor of each class from a dict by label.
+def class_factors(class_weight, classes, codes, sample_weight=None):
+    """Return the factor of each class; see `check_class_weight`.
 
     scikit-learn takes text that looks like a number for one, so that "01" is "1", and neither
-    is found. Here a label is itself, or else the number that is written so.
+    is found in a dict. Here a label is itself, or else the number that is written so.
     """
+    if class_weight is None:
+        return np.ones(len(classes))
+    if not isinstance(class_weight, dict):
+        # A class whose rows weigh nothing has the factor inf, which no row shows.
+        with np.errstate(divide="ignore"):
+            factors = compute_class_weight(
+                class_weight, classes=np.arange(len(classes)), y=codes, sample_weight=sample_weight
+            )
+        return np.where(np.isfinite(factors), factors, 0.0)
     for label, weight in class_weight.items():
         if not (isinstance(weight, Real) and 0 <= weight < np.inf):
             raise ValueError(
@@ -222,18 +215,6 @@ def _key(label, class_weight):
     if isinstance(label, str) and label not in class_weight and label.isdecimal():
         return int(label) if str(int(label)) == label and int(label) in class_weight else label
     return label
-
-
-def check_lost_classes(classes, weights):
-    """Refuse, or tell of, classes whose rows all have the weight 0."""
-    lost = classes[weights == 0]
-    check_classes(classes[weights > 0], "y, where sample_weight is not 0,")
-    if len(lost):
-        warn(
-            f"sample_weight is 0 in every row of the class {_shown(lost)}: there is nothing to "
-            "learn it from. Weigh some of these rows, or leave them out.",
-            UserWarning,
-        )
 
 
 def check_held_out(fitted, held_out):
@@ -310,30 +291,29 @@ def check_unit_interval(y, loss, name="y"):
     )
 
 
-def check_weights(sample_weight, X, dtype):
-    """Return weights of shape (n,), scaled by a power of two: the largest is at least 1, below 2.
-
-    Only the ratios of the weights matter, and a power of two changes no digit of them;
-    so neither their sum nor its inverse can overflow.
-    """
-    return scale_weights(sample_weight, X, dtype)[0]
-
-
-def scale_weights(sample_weight, X, dtype):
-    """Return what `check_weights` does, and the exponent of the power of two.
-
-    For costs whose penalty is divided by the sum of the weights: it is scaled with them.
-    """
+def check_weights(sample_weight, X, *, all_zero=False):
+    """Return the weights of the rows as float64; or None. Not all are 0, unless they may be."""
     if sample_weight is None:
-        return None, 0
+        return None
     weights = given_weights(sample_weight, X)
-    high = check_not_negative(weights).max()
-    if high == 0:
+    if not (check_not_negative(weights).any() or all_zero):
         raise ValueError(
             "Sample weights must contain at least one non-zero number: every entry of "
             "sample_weight is 0. Leave sample_weight out to count all rows alike."
         )
-    exponent = 1 - int(np.frexp(high)[1])
+    return weights
+
+
+def scale_weights(weights, dtype):
+    """Return weights times a power of two, the largest at least 1 and below 2, and its exponent.
+
+    Only the ratios of the weights matter, and a power of two changes no digit of them; so
+    neither their sum nor its inverse can overflow. A penalty that is divided by the sum of the
+    weights is scaled with them.
+    """
+    if weights is None:
+        return None, 0
+    exponent = 1 - int(np.frexp(weights.max())[1])
     return np.ldexp(weights, exponent).astype(dtype, copy=False), exponent
 
 

@@ -13,10 +13,10 @@ from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as _LogisticRegression
 from sklearn.linear_model._logistic import _check_solver
-from sklearn.utils import compute_class_weight, metadata_routing
+from sklearn.utils import metadata_routing
 from sklearn.utils.validation import check_is_fitted
 
-from schuss import backends, data, driver, threads, validation
+from schuss import backends, data, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.constants import Activation
 from schuss.errors import warn
@@ -24,7 +24,7 @@ from schuss.linear.weights import scores
 from schuss.losses import LOSSES, MULTINOMIAL
 from schuss.objective import Objective, predict
 from schuss.solvers.second_order import SecondOrder
-from schuss.training import atomic_fit, store_result
+from schuss.training import Plan, TrainedClassifier
 
 # What scikit-learn's users search for and filter by, one for each name of a solver.
 _UNCONVERGED = {
@@ -45,7 +45,7 @@ _TOL_SHARE = {"liblinear": 0.01, "sag": 0.01, "saga": 0.01}
 _UNCONVERGED["saga"] = _UNCONVERGED["sag"]
 
 
-class LogisticRegression(_LogisticRegression):
+class LogisticRegression(TrainedClassifier, _LogisticRegression):
     """Logistic regression, with the optimum of scikit-learn's of the same name.
 
     It minimises ``C * sum_i s_i c_i + (1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1``,
@@ -139,10 +139,12 @@ default="lbfgs"
     """
 
     # An object of Python's, not an array that a router could split.
-    __metadata_request__fit = {"callbacks": metadata_routing.UNUSED}
+    __metadata_request__fit = {
+        "callbacks": metadata_routing.UNUSED, "eval_set": metadata_routing.UNUSED,
+    }  # fmt: skip
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, callbacks=None):
+    def fit(self, X, y, sample_weight=None, *, eval_set=None, callbacks=None):
         """Fit the model.
 
         Parameters
@@ -154,6 +156,8 @@ default="lbfgs"
             Labels of at least two classes.
         sample_weight : array-like of shape (n,), optional
             Not negative.
+        eval_set : (X, y), optional
+            Rows whose loss is recorded after each iteration.
         callbacks : callable or list of callables, optional
             See `schuss.callbacks`.
 
@@ -162,85 +166,86 @@ default="lbfgs"
         LogisticRegression
             The estimator itself.
         """
-        callbacks = validation.check_callbacks(callbacks)
         l1_ratio, penalised = self._resolve_penalty()
-        with atomic_fit(self) as work:
-            work._fit(X, y, sample_weight, callbacks, l1_ratio, penalised)
-        return self
+        return self._train(
+            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks,
+            l1_ratio=l1_ratio, penalised=penalised, given=(X, y, sample_weight),
+        )  # fmt: skip
 
-    def _fit(self, X, y, sample_weight, callbacks, l1_ratio, penalised):
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target "
-                "y is None."
-            )
-        liblinear = self.solver == "liblinear"
-        # Where it need not be looked at before, X is known to be finite by its first gradient.
-        X = data.check_features(X, estimator=self, finite=not liblinear and type(X) is np.ndarray)
+    def _check_rows(self, X, y, sample_weight, more):
+        rows = super()._check_rows(X, y, sample_weight, more)
+        if self.solver == "liblinear":
+            # Its own limits are those of X before the first pass over it.
+            X = data.check_features(X, estimator=self, reset=False)
+            self._check_liblinear(X, len(self.classes_))
+            if data.real_type(X) != np.float64:
+                rows = rows._replace(X=X.astype(np.float64))
         if self.solver in ("liblinear", "sag", "saga"):
-            self._check_indices(X)
-        if liblinear and data.real_type(X) != np.float64:
-            X = X.astype(np.float64)
-        self.classes_, codes = validation.check_labels(y, X.shape[0])
-        n_classes = len(self.classes_)
-        if liblinear:
-            self._check_liblinear(X, n_classes)
-        if n_classes < 2:
-            data.check_features(X, estimator=self)
-            raise ValueError(
-                "This solver needs samples of at least 2 classes in the data, but the data "
-                f"contains only one class: {self.classes_[0]!r}"
-            )
-        weights, total = self._check_weights(X, codes, sample_weight)
-        n_outputs = 1 if n_classes == 2 else n_classes
-        objective = Objective(
-            backends.current(), X, codes, weights,
-            LOSSES["log_loss"] if n_outputs == 1 else MULTINOMIAL, n_outputs=n_outputs,
-            alpha=1 / (self.C * total) if penalised else 0.0, l1_ratio=l1_ratio,
-            fit_intercept=self.fit_intercept, n_threads=threads.available(),
-        )  # fmt: skip
-        coef, intercept = self._start((n_outputs, X.shape[1]), objective.dtype)
-        solver = SecondOrder(
-            objective, coef, intercept, tol=self.tol * _TOL_SHARE.get(self.solver, 1.0),
-            intercept_scaling=self.intercept_scaling if liblinear else None,
-            doubt=lambda: data.check_features(X, estimator=self),
-        )  # fmt: skip
-        if self.verbose:
-            callbacks = (*callbacks, _callbacks.Print(1.0 / self.verbose))
-        tasks = None
-        if hasattr(self, "_skl_callbacks"):
-            tasks = _Tasks(self, X, y, sample_weight, coef, intercept)
-            callbacks = (*callbacks, tasks)
-        outcome = driver.run(solver, max_iter=self.max_iter, callbacks=callbacks)
+            self._check_indices(rows.X)
+        return rows
 
-        self.coef_, self.intercept_ = coef, intercept
+    def _plan(self, rows, eval_rows, more, *, l1_ratio, penalised, given):
+        n_classes = len(self.classes_)
+        n_outputs = 1 if n_classes == 2 else n_classes
+        loss = LOSSES["log_loss"] if n_outputs == 1 else MULTINOMIAL
+        backend, n_threads = backends.current(), threads.available()
+        liblinear = self.solver == "liblinear"
+
+        def objective(rows, **options):
+            weights, _ = validation.scale_weights(rows.sample_weight, data.real_type(rows.X))
+            return Objective(
+                backend, rows.X, rows.y, weights, loss, n_outputs=n_outputs,
+                n_threads=n_threads, **options,
+            )  # fmt: skip
+
+        total = rows.X.shape[0] if rows.sample_weight is None else float(rows.sample_weight.sum())
+        learnt = objective(
+            rows, alpha=1 / (self.C * total) if penalised else 0.0, l1_ratio=l1_ratio,
+            fit_intercept=self.fit_intercept,
+        )  # fmt: skip
+        coef, intercept = self._start((n_outputs, rows.X.shape[1]), learnt.dtype)
+        run = SecondOrder(
+            learnt, coef, intercept, tol=self.tol * _TOL_SHARE.get(self.solver, 1.0),
+            intercept_scaling=self.intercept_scaling if liblinear else None,
+        )  # fmt: skip
+        validate = None
+        if eval_rows is not None:
+            held_out = objective(eval_rows)
+
+            def validate():
+                return float(held_out.value(coef, intercept))
+
+        callbacks = (_callbacks.Print(1.0 / self.verbose),) if self.verbose else ()
+        if hasattr(self, "_skl_callbacks"):
+            self._tasks = _Tasks(self, *given, coef, intercept)
+            callbacks = (*callbacks, self._tasks)
+        return Plan(rows, run, self.max_iter, validate=validate, callbacks=callbacks)
+
+    def _keep(self, plan, outcome, more):
+        run = plan.run
+        self.coef_, self.intercept_ = run.state.coef, run.state.intercept
         self.n_iter_ = np.array([outcome.n_iter], np.int32)
-        if outcome.stop_reason == "precision" and solver.norm <= self.tol:
+        if outcome.stop_reason == "precision" and run.norm <= self.tol:
             # It was held to a share of it.
-            outcome = outcome._replace(stop_reason="converged")
-        reason = outcome.stop_reason
-        store_result(self, outcome)
-        if tasks is not None:
+            self.stop_reason_, self.converged_ = "converged", True
+        if (tasks := vars(self).pop("_tasks", None)) is not None:
             tasks.close()
-        if reason == "diverged":
-            warn(str(solver.divergence_error()), ConvergenceWarning)
-        elif reason == "precision":
+        if self.stop_reason_ == "precision":
             text = (
                 f"{self.solver} failed to converge: after {outcome.n_iter} iteration(s) rounding "
-                f"hides any further descent, and {solver.unconverged(rounding=True)}"
+                f"hides any further descent, and {run.unconverged(rounding=True)}"
             )
             warn(text, ConvergenceWarning)
-        elif reason == "max_iter":
+        elif self.stop_reason_ == "max_iter":
             name = self.solver
-            if name == "newton-cholesky" and solver.method == "lbfgs":
+            if name == "newton-cholesky" and run.method == "lbfgs":
                 name = "lbfgs"
             text = _UNCONVERGED[name].format(
                 n=outcome.n_iter, max_iter=self.max_iter, loss=outcome.loss,
-                reached=f"the largest entry of the gradient is {solver.norm:.3g}, above "
-                f"{solver.tol:.3g}",
+                reached=f"the largest entry of the gradient is {run.norm:.3g}, above "
+                f"{run.tol:.3g}",
             )  # fmt: skip
             warn(text, ConvergenceWarning)
-        return self
 
     def _validate_params(self):
         validation.check_parameters(self)
@@ -341,14 +346,14 @@ default="lbfgs"
         if penalty != "elasticnet" and self.l1_ratio is not None and 0 < self.l1_ratio < 1:
             warn(
                 f"l1_ratio parameter is only used when penalty is 'elasticnet'. "
-                f"Got (penalty={penalty})"
+                f"Got (penalty={penalty})",
             )
         if (self.penalty == "l2" and self.l1_ratio != 0) or (
             self.penalty == "l1" and self.l1_ratio != 1
         ):
             warn(
                 f"Inconsistent values: penalty={self.penalty} with l1_ratio={self.l1_ratio}. "
-                "penalty is deprecated. Please use l1_ratio only."
+                "penalty is deprecated. Please use l1_ratio only.",
             )
         if penalty == "elasticnet" and self.l1_ratio is None:
             raise ValueError("l1_ratio must be specified when penalty is elasticnet.")
@@ -383,27 +388,6 @@ default="lbfgs"
                 "Using the 'liblinear' solver while X contains a maximum value > 1e30 results "
                 "in a frozen fit. Please choose another solver or rescale the input X."
             )
-
-    def _check_weights(self, X, codes, sample_weight):
-        """Weights as the kernels take them, and the sum of what was given."""
-        if sample_weight is None and self.class_weight is None:
-            return None, X.shape[0]
-        weights = validation.given_weights(sample_weight, X)
-        if self.class_weight is not None:
-            if isinstance(self.class_weight, dict):
-                factors = validation.class_factors(self.class_weight, self.classes_)
-            else:
-                factors = compute_class_weight(
-                    self.class_weight, classes=self.classes_, y=self.classes_[codes],
-                    sample_weight=weights,
-                )  # fmt: skip
-            weights = weights * factors[codes]
-        scaled = validation.check_weights(weights, X, data.real_type(X))
-        validation.check_weighted_classes(
-            self.classes_, codes, scaled, warns=self.class_weight is None
-        )
-        with np.errstate(over="ignore"):
-            return scaled, float(weights.sum())
 
     def _start(self, shape, dtype):
         coef = intercept = None

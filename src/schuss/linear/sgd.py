@@ -7,40 +7,56 @@ these inherit from; what is here lies between the checked input and the fitted a
 import numpy as np
 import scipy.sparse as sp
 from sklearn import linear_model
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import _stochastic_gradient
 from sklearn.linear_model._base import SPARSE_INTERCEPT_DECAY
 from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from schuss import backends, data, driver, threads, validation
+from schuss import backends, data, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.errors import warn
 from schuss.linear.weights import scores
 from schuss.losses import ROW_LOSSES
 from schuss.solvers.sgd import SGD, Start
-from schuss.sparse import as_csr
-from schuss.training import atomic_fit, raise_divergence, store_result
+from schuss.training import Plan, Rows, Trained, TrainedClassifier, atomic_fit, take
 
 # The range that scikit-learn draws seeds from.
 _MOST = np.iinfo(np.int32).max
 
 
-class _SGD:
+class _SGD(Trained):
     """What the two classes share: all but the meaning of y."""
 
-    def fit(self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *,
-            callbacks=None):  # fmt: skip
+    # Some losses do not notice a NaN in X.
+    _looks_at_X = True
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, eval_set=None,
+        callbacks=None, checkpoint=None,
+    ):  # fmt: skip
         """Fit the model.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Read as it lies, without a copy, where it is of type float64, float32, float16,
+            uint8 or int8, in any memory order; CSR of float64 or float32.
         y : array-like of shape (n_samples,)
         coef_init : array-like of the shape of `coef_`, default=None
             Coefficients to start from. Not changed.
         intercept_init : array-like of the shape of `intercept_`, default=None
         sample_weight : array-like of shape (n_samples,), default=None
+        eval_set : (X, y), default=None
+            Rows on which 1 - score is recorded after each epoch; with ``early_stopping`` they
+            decide when to stop, and no rows are held out.
         callbacks : callable or list of callables, default=None
             See `schuss.callbacks`; ``info.loss`` is as in `history_`, and ``info.gradient_norm``
             is NaN, as no gradient of all rows is at hand.
+        checkpoint : str or path-like, default=None
+            As in `schuss.train`.
 
         Returns
         -------
@@ -51,82 +67,125 @@ class _SGD:
         DivergenceError
             Where weights are not finite at the end of an epoch.
         """
-        callbacks = validation.check_callbacks(callbacks)
-        if coef_init is not None:
-            coef_init = np.array(coef_init)
-        if intercept_init is not None:
-            intercept_init = np.array(intercept_init)
-        with atomic_fit(self) as work:
-            # How `_sweep` tells, behind scikit-learn's `fit`, that it is one.
-            work._callbacks = callbacks
-            super(_SGD, work).fit(X, y, coef_init, intercept_init, sample_weight)
-            del work._callbacks
-        return self
+        self._more_validate_params()
+        return self._train(
+            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint,
+            coef_init=coef_init, intercept_init=intercept_init,
+        )  # fmt: skip
 
-    def _partial_fit(self, X, *args, **kwargs):
-        """scikit-learn's, behind `fit` and `partial_fit`: where it first looks at X."""
-        # What overflows in scikit-learn's casts and sums is refused as infinite.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return super()._partial_fit(as_csr(X), *args, **kwargs)
+    def _begin(self, X, more, coef_init, intercept_init):
+        """Give the weights of `scikit-learn` the values that it begins with."""
+        fitted = getattr(self, "coef_", None) is not None
+        if not more:
+            self.t_ = 1.0
+            if self.warm_start and fitted:
+                coef_init = self.coef_ if coef_init is None else coef_init
+                intercept_init = self.intercept_ if intercept_init is None else intercept_init
+            else:
+                fitted, self.coef_, self.intercept_ = False, None, None
+        elif not hasattr(self, "t_"):
+            self.t_ = 1.0
+        n_classes = len(getattr(self, "classes_", "01"))
+        if not fitted or coef_init is not None:
+            coef_init, intercept_init = (
+                None if value is None else np.array(value) for value in (coef_init, intercept_init)
+            )
+            self._allocate_parameter_mem(
+                n_classes, X.shape[1], data.real_type(X), coef_init, intercept_init
+            )
+        elif self.average > 0 and getattr(self, "_average_coef", None) is None:
+            # Weights that were set by hand, or trained without averages.
+            self._standard_coef, self._standard_intercept = self.coef_, self.intercept_
+            self._average_coef = np.zeros_like(self.coef_)
+            self._average_intercept = np.zeros_like(self.intercept_)
 
-    def _sweep(
-        self, X, y, sample_weight, starts, class_weight, *, alpha, learning_rate, max_iter,
-        validation_mask, scores,
-    ):  # fmt: skip
-        """Run the sweeps; returns them where they went."""
-        weights = validation.check_not_negative(sample_weight)
-        backend = backends.current()
-        sweeps = SGD(
-            backend,
-            data.bind(backend, X, y, None if (weights == 1).all() else weights),
-            starts, np.array(class_weight, np.float64),
-            loss=self.loss, penalty=self.penalty, learning_rate=learning_rate,
-            epsilon=self.epsilon, alpha=alpha, l1_ratio=self._get_l1_ratio(), eta0=self.eta0,
-            power_t=self.power_t, fit_intercept=self.fit_intercept, shuffle=self.shuffle,
-            decay=SPARSE_INTERCEPT_DECAY if sp.issparse(X) else 1.0, average=int(self.average),
-            t=self.t_, tol=self.tol, n_iter_no_change=self.n_iter_no_change,
-            scores=scores if self.early_stopping else None,
-            held_out=validation_mask.view(np.uint8) if validation_mask.any() else None,
+    def _plan(self, rows, eval_rows, more, *, coef_init=None, intercept_init=None):
+        self._begin(rows.X, more, coef_init, intercept_init)
+        average = self.average > 0
+        if average:
+            coef, intercept = np.atleast_2d(self._standard_coef), self._standard_intercept
+            averages = np.atleast_2d(self._average_coef), self._average_intercept
+        else:
+            coef, intercept = validation.linear_weights(self, rows.X.shape[1])
+        validation.check_finite_weights(coef_=coef, intercept_=intercept)
+        X, weights = rows.X, rows.sample_weight
+        if data.real_type(X) != coef.dtype:
+            X = X.astype(coef.dtype)
+        weights = np.ones(X.shape[0]) if weights is None else weights
+        weights = weights.astype(coef.dtype, copy=False)
+        mask, seeds = self._draw(rows.y, weights, coef.dtype, eval_rows is None)
+        if eval_rows is not None:
+            scored = eval_rows
+        else:
+            scored = take(Rows(X, rows.y, weights), mask) if mask.any() else None
+        run = SGD(
+            backends.current(),
+            data.bind(backends.current(), X, rows.y, None if (weights == 1).all() else weights),
+            [
+                Start(
+                    coef[k], intercept[k], averages[0][k] if average else None,
+                    averages[1][k] if average else 0.0, seed,
+                )
+                for k, seed in enumerate(seeds)
+            ],
+            self._row_weights(),
+            loss=self.loss, penalty=self.penalty, learning_rate=self.learning_rate,
+            epsilon=self.epsilon, alpha=self.alpha, l1_ratio=self._get_l1_ratio(),
+            eta0=self.eta0, power_t=self.power_t, fit_intercept=self.fit_intercept,
+            shuffle=self.shuffle, decay=SPARSE_INTERCEPT_DECAY if sp.issparse(X) else 1.0,
+            average=int(self.average), t=self.t_, tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+            scores=None if scored is None else self._scores(scored, coef.dtype),
+            early_stopping=self.early_stopping,
+            held_out=mask.view(np.uint8) if mask.any() else None,
             n_threads=threads.available(getattr(self, "n_jobs", None)), size=data.size(X),
         )  # fmt: skip
-        callbacks = vars(self).get("_callbacks", ())
-        if self.verbose:
-            callbacks = (*callbacks, _callbacks.Print(1.0 / self.verbose))
-        outcome = driver.run(
-            sweeps, max_iter=max_iter, callbacks=callbacks,
-            validate=(lambda: sweeps.validation_loss) if self.early_stopping else None,
+        return Plan(
+            rows, run, 1 if more else self.max_iter,
+            validate=None if scored is None else lambda: run.validation_loss,
+            callbacks=(_callbacks.Print(1.0 / self.verbose),) if self.verbose else (),
         )  # fmt: skip
-        # No gradient of all rows is at hand.
-        history = {k: v for k, v in outcome.history.items() if k != "gradient_norm"}
-        loss = float(history["loss"][-1]) if len(history["loss"]) else np.nan
-        outcome = outcome._replace(history=history, loss=loss)
-        diverged = outcome.stop_reason == "diverged"
-        mend = "" if np.isfinite(loss) and not diverged else _mend(X, y, weights)
-        raise_divergence(sweeps, outcome, mend)
-        store_result(self, outcome, append="_callbacks" not in vars(self))
-        if not np.isfinite(loss):
+
+    def _mend(self, rows):
+        largest = {
+            "the features": data.largest(rows.X),
+            "y": float(np.abs(rows.y).max()) if rows.y.dtype.kind == "f" else 0.0,
+            "sample_weight": 0.0 if rows.sample_weight is None else rows.sample_weight.max(),
+        }
+        culprit = max(largest, key=largest.get)
+        if culprit == "the features":
+            return "Scale the features, for example with sklearn.preprocessing.StandardScaler."
+        return f"Scale {culprit}, which holds values as large as {largest[culprit]:.3g}."
+
+    def _keep(self, plan, outcome, more):
+        run = plan.run
+        self.loss_ = float(run.last_loss)
+        self.n_iter_ = int(run.n_iter.max())
+        self.t_ += self.n_iter_ * plan.rows.X.shape[0]
+        self._keep_weights(run)
+        if outcome.n_iter and not np.isfinite(self.loss_):
             warn(
-                f"The objective came to {loss}: scores or penalties overflow, and the "
-                f"model is of no use. {mend}",
+                f"The objective came to {self.loss_}: scores or penalties overflow, and the "
+                f"model is of no use. {self._mend(plan.rows)}",
                 RuntimeWarning,
             )
-        return sweeps
+        if more:
+            return
+        if self.tol is not None and self.tol > -np.inf and self.n_iter_ == self.max_iter:
+            warn(
+                "Maximum number of iteration reached before convergence. Consider increasing "
+                "max_iter to improve the fit.",
+                ConvergenceWarning,
+            )
+        if self.power_t < 0:
+            warn(
+                "Negative values for `power_t` are deprecated in version 1.8 and will raise an "
+                "error in 1.10. Use values in the range [0.0, inf) instead.",
+                FutureWarning,
+            )
 
 
-def _mend(X, y, weights):
-    """What to scale where a sweep overflows: that whose numbers are the largest."""
-    largest = {
-        "the features": data.largest(X),
-        "y": float(np.abs(y).max()) if y.dtype.kind == "f" else 0.0,
-        "sample_weight": float(weights.max()),
-    }
-    culprit = max(largest, key=largest.get)
-    if culprit == "the features":
-        return "Scale the features, for example with sklearn.preprocessing.StandardScaler."
-    return f"Scale {culprit}, which holds values as large as {largest[culprit]:.3g}."
-
-
-class SGDClassifier(_SGD, linear_model.SGDClassifier):
+class SGDClassifier(_SGD, TrainedClassifier, linear_model.SGDClassifier):
     """Linear classifiers trained row by row, along the path of scikit-learn's class.
 
     The same `random_state` gives the same order of rows, the same steps and the same end.
@@ -177,6 +236,7 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
     'converged'
     """
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Run one epoch over these rows, going on where the last call stopped.
 
@@ -197,25 +257,20 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         DivergenceError
             Where weights are not finite at the end of the epoch.
         """
+        if not hasattr(self, "classes_"):
+            self._more_validate_params(for_partial_fit=True)
+            if self.class_weight == "balanced":
+                raise ValueError(
+                    "class_weight 'balanced' is not supported for partial_fit. In order to use "
+                    "'balanced' weights, use compute_class_weight('balanced', classes=classes, "
+                    "y=y). In place of y you can use a large enough sample of the full training "
+                    "set target to properly estimate the class frequency distributions. Pass the "
+                    "resulting weights as the class_weight parameter."
+                )
         with atomic_fit(self) as work:
-            super(SGDClassifier, work).partial_fit(X, y, classes, sample_weight)
+            _check_partial_fit_first_call(work, classes)
+            work._train(X, y, sample_weight, more=True)
         return self
-
-    def _fit(self, X, y, *args, **kwargs):
-        validation.check_missing_labels(y)
-        return super()._fit(X, y, *args, **kwargs)
-
-    def _partial_fit(self, X, y, *args, **kwargs):
-        validation.check_missing_labels(y)
-        # scikit-learn's look at a dict takes text that looks like a number for one.
-        given = self.class_weight
-        try:
-            if isinstance(given, dict):
-                self._class_weight, self.class_weight = given, None
-            return super()._partial_fit(X, y, *args, **kwargs)
-        finally:
-            self.class_weight = given
-            vars(self).pop("_class_weight", None)
 
     def decision_function(self, X):
         """Scores: the second class's, or one score a class.
@@ -230,114 +285,88 @@ class SGDClassifier(_SGD, linear_model.SGDClassifier):
         """
         return scores(self, X)
 
-    def _fit_binary(self, X, y, alpha, sample_weight, learning_rate, max_iter):
-        """Called by scikit-learn's `fit` and `partial_fit` once the input is checked."""
-        X, codes = self._encode(X, y, sample_weight)
+    def _check_weights(self, sample_weight, X):
+        # Of weights that are all 0 the split for early stopping tells.
+        return validation.check_weights(sample_weight, X, all_zero=self.early_stopping)
+
+    def _weigh(self, X, y, weights, more):
+        """The weights of the rows; those of the classes go with each class's own neuron."""
+        if weights is not None and weights.any() and not more:
+            validation.check_classes(self.classes_, y, weights)
+        self._expanded_class_weight = validation.class_factors(self.class_weight, self.classes_, y)
+        return weights
+
+    def _row_weights(self):
+        weights = self._expanded_class_weight
+        if len(weights) == 2:
+            return weights[None, ::-1].copy()
+        return np.column_stack([weights, np.ones_like(weights)])
+
+    def _draw(self, codes, weights, dtype, splits):
+        """Rows held out, and a seed for each neuron, in the order in which scikit-learn draws."""
+        n_classes = len(self.classes_)
         random_state = check_random_state(self.random_state)
-        random_state.randint(1, _MOST)  # scikit-learn draws a number here that it does not use
-        y_own = self._own_targets(codes, 1, X.dtype)
-        mask = self._make_validation_split(y_own, sample_mask=sample_weight > 0)
-        average = self.average > 0
-        coef, intercept = validation.linear_weights(self, X.shape[1])
-        start = Start(
-            (self._standard_coef if average else coef).ravel(),
-            (self._standard_intercept if average else intercept)[0],
-            self._average_coef.ravel() if average else None,
-            self._average_intercept[0] if average else 0.0,
-            random_state.randint(_MOST),
-        )
-        sweeps = self._sweep(
-            X, codes, sample_weight, [start], [self._expanded_class_weight[::-1]], alpha=alpha,
-            learning_rate=learning_rate, max_iter=max_iter, validation_mask=mask,
-            scores=[self._score_of(mask, X, y_own, sample_weight)],
-        )  # fmt: skip
-        self.n_iter_ = int(sweeps.n_iter[0])
-        self.t_ += self.n_iter_ * X.shape[0]
-        if not average:
-            self.coef_, self.intercept_ = sweeps.coef, sweeps.intercept
+        none = np.zeros(len(codes), bool)
+
+        def split(y):
+            return self._make_validation_split(y, sample_mask=weights > 0) if splits else none
+
+        if n_classes == 2:
+            random_state.randint(1, _MOST)  # it does not use this number
+            mask = split(self._own_targets(codes, 1, dtype))
+            return mask, [random_state.randint(_MOST)]
+        mask, seeds = split(self.classes_[codes]), []
+        for seed in random_state.randint(_MOST, size=n_classes):
+            own = check_random_state(seed)
+            own.randint(1, _MOST)
+            seeds.append(own.randint(_MOST))
+        return mask, seeds
+
+    def _scores(self, rows, dtype):
+        """scikit-learn's scores of each neuron on rows held out."""
+        classes = np.array([-1, 1], dtype=dtype)
+        neurons = [1] if len(self.classes_) == 2 else range(len(self.classes_))
+        return [
+            _stochastic_gradient._ValidationScoreCallback(
+                self, rows.X, self._own_targets(rows.y, k, dtype), rows.sample_weight,
+                classes=classes,
+            )
+            for k in neurons
+        ]  # fmt: skip
+
+    def _own_targets(self, codes, k, dtype):
+        """scikit-learn's targets of one class."""
+        return np.where(codes == k, 1, ROW_LOSSES[self.loss].negative).astype(dtype)
+
+    def _keep_weights(self, run):
+        if not self.average > 0:
+            self.coef_, self.intercept_ = run.coef, run.intercept
             return
-        self._standard_coef, self._average_coef = sweeps.coef[0], sweeps.average_coef[0]
-        self._average_intercept = sweeps.average_intercept
-        if self.average <= self.t_ - 1:
+        averaged = self.average <= self.t_ - 1
+        if len(self.classes_) == 2:
+            self._standard_coef, self._average_coef = run.coef[0], run.average_coef[0]
+            self._average_intercept = run.average_intercept
             # The intercept without averages stays as it was, here as in scikit-learn: the next
             # `partial_fit` begins with it.
-            self.coef_ = self._average_coef.reshape(1, -1)
-            self.intercept_ = self._average_intercept
-        else:
-            self.coef_ = self._standard_coef.reshape(1, -1)
-            self.intercept_ = self._standard_intercept = sweeps.intercept
-
-    def _fit_multiclass(self, X, y, alpha, learning_rate, sample_weight, max_iter):
-        """Called by scikit-learn's `fit` and `partial_fit` once the input is checked."""
-        X, codes = self._encode(X, y, sample_weight)
-        mask = self._make_validation_split(y, sample_mask=sample_weight > 0)
-        seeds = check_random_state(self.random_state).randint(_MOST, size=len(self.classes_))
-        average = self.average > 0
-        coef, intercept = validation.linear_weights(self, X.shape[1])
-        starts, scores = [], []
-        for i, seed in enumerate(seeds):
-            random_state = check_random_state(seed)
-            random_state.randint(1, _MOST)
-            starts.append(
-                Start(
-                    (self._standard_coef if average else coef)[i],
-                    (self._standard_intercept if average else intercept)[i],
-                    self._average_coef[i] if average else None,
-                    self._average_intercept[i] if average else 0.0,
-                    random_state.randint(_MOST),
-                )
-            )
-            y_own = self._own_targets(codes, i, X.dtype)
-            scores.append(self._score_of(mask, X, y_own, sample_weight))
-        sweeps = self._sweep(
-            X, codes, sample_weight, starts, [(w, 1.0) for w in self._expanded_class_weight],
-            alpha=alpha, learning_rate=learning_rate, max_iter=max_iter, validation_mask=mask,
-            scores=scores,
-        )  # fmt: skip
-        self.n_iter_ = int(sweeps.n_iter.max())
-        self.t_ += self.n_iter_ * X.shape[0]
-        if not average:
-            self.coef_, self.intercept_ = sweeps.coef, sweeps.intercept
+            if averaged:
+                self.coef_ = self._average_coef.reshape(1, -1)
+                self.intercept_ = self._average_intercept
+            else:
+                self.coef_ = self._standard_coef.reshape(1, -1)
+                self.intercept_ = self._standard_intercept = run.intercept
             return
-        self._standard_coef, self._average_coef = sweeps.coef, sweeps.average_coef
+        self._standard_coef, self._average_coef = run.coef, run.average_coef
         # In scikit-learn `intercept_` is one array with another one, and both are written to:
         # before averages are used with the standard one, afterwards with their own.
         if self.intercept_ is self._standard_intercept:
-            self._standard_intercept = sweeps.intercept
-            self._average_intercept = sweeps.average_intercept
+            self._standard_intercept = run.intercept
+            self._average_intercept = run.average_intercept
         else:
-            self._average_intercept = sweeps.intercept
-        if self.average <= self.t_ - 1:
+            self._average_intercept = run.intercept
+        if averaged:
             self.coef_, self.intercept_ = self._average_coef, self._average_intercept
         else:
             self.coef_, self.intercept_ = self._standard_coef, self._standard_intercept
-
-    def _encode(self, X, y, sample_weight):
-        """X in the type of the coefficients, and the codes of the labels."""
-        self.classes_, codes = validation.check_labels(y, X.shape[0], self.classes_)
-        if "_class_weight" in vars(self):
-            self._expanded_class_weight = validation.class_factors(
-                self._class_weight, self.classes_
-            )
-        fits = "_callbacks" in vars(self)
-        # Where all weigh nothing, scikit-learn has an error of its own.
-        if fits and sample_weight.any() and not sample_weight.all():
-            weights = np.bincount(codes, weights=sample_weight, minlength=len(self.classes_))
-            validation.check_lost_classes(self.classes_, weights)
-        coef, intercept = validation.linear_weights(self, X.shape[1])
-        validation.check_finite_weights(coef_=coef, intercept_=intercept)
-        return X.astype(coef.dtype, copy=False), codes
-
-    def _own_targets(self, codes, k, dtype):
-        """scikit-learn's targets of one class, which its early stopping scores are taken on."""
-        if not self.early_stopping:
-            return codes
-        negative = ROW_LOSSES[self.loss].negative
-        return np.where(codes == k, 1, negative).astype(dtype)
-
-    def _score_of(self, mask, X, y, sample_weight):
-        classes = np.array([-1, 1], dtype=X.dtype)
-        return self._make_validation_score_cb(mask, X, y, sample_weight, classes=classes)
 
 
 class SGDRegressor(_SGD, linear_model.SGDRegressor):
@@ -385,6 +414,7 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     True
     """
 
+    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Run one epoch over these rows, going on where the last call stopped.
 
@@ -403,44 +433,36 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
         DivergenceError
             Where weights are not finite at the end of the epoch.
         """
-        with atomic_fit(self) as work:
-            super(SGDRegressor, work).partial_fit(X, y, sample_weight)
-        return self
+        if not hasattr(self, "coef_"):
+            self._more_validate_params(for_partial_fit=True)
+        return self._train(X, y, sample_weight, more=True)
 
     def _decision_function(self, X):
         """Called by scikit-learn's `predict`."""
         return scores(self, X)
 
-    def _fit_regressor(self, X, y, alpha, loss, learning_rate, sample_weight, max_iter):
-        """Called by scikit-learn's `fit` and `partial_fit` once the input is checked."""
-        coef, intercept = validation.linear_weights(self, X.shape[1])
-        validation.check_finite_weights(coef_=coef, intercept_=intercept)
-        X, y = X.astype(coef.dtype, copy=False), validation.check_range(y, coef.dtype)
-        if not hasattr(self, "t_"):
-            self.t_ = 1.0
-        mask = self._make_validation_split(y, sample_mask=sample_weight > 0)
-        score = self._make_validation_score_cb(mask, X, y, sample_weight)
-        random_state = check_random_state(self.random_state)
-        seed = random_state.randint(0, _MOST)
-        random_state.randint(1, _MOST)  # scikit-learn draws a number here that it does not use
-        average = self.average > 0
-        start = Start(
-            self._standard_coef if average else coef[0],
-            (self._standard_intercept if average else intercept)[0],
-            self._average_coef if average else None,
-            self._average_intercept[0] if average else 0.0,
-            seed,
-        )
-        sweeps = self._sweep(
-            X, y, sample_weight, [start], [(1.0, 1.0)], alpha=alpha, learning_rate=learning_rate,
-            max_iter=max_iter, validation_mask=mask, scores=[score],
-        )  # fmt: skip
-        self.n_iter_ = int(sweeps.n_iter[0])
-        self.t_ += self.n_iter_ * X.shape[0]
-        self.coef_, self.intercept_ = sweeps.coef[0], sweeps.intercept
-        if average:
+    def _check_targets(self, X, y, known):
+        return validation.check_targets(y, X.shape[0], data.real_type(X))
+
+    def _row_weights(self):
+        return np.ones((1, 2))
+
+    def _draw(self, y, weights, dtype, splits):
+        """Rows held out, and the neuron's seed, in the order in which scikit-learn draws."""
+        mask = np.zeros(len(y), bool)
+        if splits:
+            mask = self._make_validation_split(y, sample_mask=weights > 0)
+        return mask, [check_random_state(self.random_state).randint(0, _MOST)]
+
+    def _scores(self, rows, dtype):
+        score = _stochastic_gradient._ValidationScoreCallback
+        return [score(self, rows.X, rows.y, rows.sample_weight)]
+
+    def _keep_weights(self, run):
+        self.coef_, self.intercept_ = run.coef[0], run.intercept
+        if self.average > 0:
             self._standard_coef, self._standard_intercept = self.coef_, self.intercept_
-            self._average_coef = sweeps.average_coef[0]
-            self._average_intercept = sweeps.average_intercept
+            self._average_coef = run.average_coef[0]
+            self._average_intercept = run.average_intercept
             if self.average <= self.t_ - 1:
                 self.coef_, self.intercept_ = self._average_coef, self._average_intercept

@@ -125,6 +125,7 @@ class FirstOrder(Run):
         memory=None,
     ):  # fmt: skip
         self.method = METHODS[name]
+        self.algorithm = name
         self.objective = objective
         if batch_size is None:
             batch_size = self.method.batch_size
@@ -214,11 +215,16 @@ class FirstOrder(Run):
                 self._generator.bit_generator.state = before
                 self._order(done)
             return Progress(history[:done], "interrupted")
+        self.objective.passes += done + (status == Status.CONVERGED)
         if done:
             self._last_norm = float(history[done - 1, HISTORY_COLUMNS.index("gradient_norm")])
         if status == Status.CONVERGED:
             return Progress(history[: done + 1], "converged")
         return Progress(history[:done], "diverged" if status == Status.NONFINITE else None)
+
+    @property
+    def passes(self):
+        return self.objective.passes
 
     def value(self):
         """Objective at the weights as they are."""

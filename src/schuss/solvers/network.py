@@ -69,6 +69,14 @@ class _NetworkRun(Run):
     def state(self):
         return Layers(*self.objective.network.split(self._state.theta.copy()))
 
+    @property
+    def passes(self):
+        return self.objective.passes
+
+    def split(self):
+        """Weights and intercepts of the layers: views."""
+        return self.objective.network.split(self._state.theta)
+
     def weights(self):
         return self._state.theta.copy()
 
@@ -122,6 +130,7 @@ class MiniBatches(_NetworkRun):
     ):  # fmt: skip
         if rows is not None or random_state is not None:
             check_orders(objective.n_rows)
+        self.algorithm = "adam" if rule.solver == Solver.ADAM else "sgd"
         n_slots = 2 if rule.solver == Solver.ADAM else N_SLOTS[Solver.MOMENTUM]
         slots, counters = np.zeros((n_slots, len(theta)), theta.dtype), np.zeros(N_COUNTERS)
         self.rule = rule
@@ -169,6 +178,7 @@ class MiniBatches(_NetworkRun):
                 if done:
                     self.advance(done)
                 return Progress(history[:done], "diverged")
+        self.objective.passes += done
         self.seen += done * self._n
         if self._schedule == "invscaling" and done:
             self.learning_rate = self._scaled_rate(self.seen)
@@ -247,6 +257,8 @@ class QuasiNewton(_NetworkRun):
         As SciPy's: 0 where it came to an end by itself, 1 where `max_iter` or `max_fun` ended
         it, 2 where no step along the gradient improves the cost.
     """
+
+    algorithm = "lbfgs"
 
     def __init__(self, objective, theta, *, max_iter, max_fun, tol):
         super().__init__(objective, NetworkState(theta, np.empty((0, len(theta))), np.zeros(0)))

@@ -92,6 +92,22 @@ class Run:
     retreats = True
     longest = 1 << 30
 
+    # Columns of the history that it leaves empty.
+    unrecorded: tuple[str, ...] = ()
+    # What `info` says of it.
+    sample_size = None
+    hessians = 0
+
+    def info(self):
+        """What serves: see `training.fit_info`."""
+        return {
+            "algorithm": self.algorithm,
+            "threads": self.objective.n_threads(),
+            "sample_size": self.sample_size,
+            "passes": self.passes,
+            "hessians": self.hessians,
+        }
+
     def weights(self):
         """What early stopping keeps, to be restored."""
         return self.snapshot()

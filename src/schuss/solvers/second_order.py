@@ -78,8 +78,6 @@ class SecondOrder(Run):
         Whether a factor may then serve for several steps.
     intercept_scaling, units : float or None, ndarray or None
         As `problem.Problem` takes it.
-    doubt : callable or None
-        Called where the first gradient over all rows is not finite, as it is if X is not.
 
     Attributes
     ----------
@@ -91,11 +89,10 @@ class SecondOrder(Run):
 
     def __init__(
         self, objective, coef, intercept, *,
-        tol=0.0, exact=False, reuses=False, intercept_scaling=None, units=None, doubt=None,
+        tol=0.0, exact=False, reuses=False, intercept_scaling=None, units=None,
     ):  # fmt: skip
         self.objective = objective
         self.tol = tol
-        self._doubt = doubt
         self.problem = Problem(objective, intercept_scaling, units)
         self.state = State(coef, intercept, np.empty((0, *coef.shape)), np.zeros(N_COUNTERS))
         self.theta = self.problem.join(coef, intercept)
@@ -160,6 +157,18 @@ class SecondOrder(Run):
                 self._return(place)
         self.problem.split(self.theta, self.state.coef, self.state.intercept)
         return Progress(np.array(rows).reshape(-1, len(HISTORY_COLUMNS)), reason)
+
+    @property
+    def algorithm(self):
+        return self.method
+
+    @property
+    def sample_size(self):
+        return self._sample or None
+
+    @property
+    def passes(self):
+        return self.problem.passes + self.objective.passes
 
     def value(self):
         """Objective at the weights as they are."""
@@ -240,8 +249,6 @@ class SecondOrder(Run):
     def _place(self, theta):
         """Evaluate where a run begins; features that overflow get units of their own."""
         self._evaluate(theta)
-        if self._doubt is not None and not math.isfinite(self._largest):
-            self._doubt()
         large = LARGE[self.objective.dtype.itemsize]
         if not np.abs(self._gradient).max(initial=0) < large and self.problem.rescale():
             self.theta = self.problem.join(self.state.coef, self.state.intercept)

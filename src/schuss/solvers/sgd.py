@@ -57,8 +57,9 @@ class SGD(Run):
     tol : float or None
     n_iter_no_change : int
     scores : list of callable, or None
-        For each neuron ``f(coef, intercept)``, which early stopping looks at in place of the
-        objective; the larger the better.
+        For each neuron ``f(coef, intercept)``, the larger the better.
+    early_stopping : bool
+        Whether the scores, in place of the objective, tell when to stop.
     held_out : ndarray of shape (n,), uint8, or None
         Rows that only the scores use.
     n_threads : int
@@ -66,10 +67,12 @@ class SGD(Run):
         Elements of X.
     """
 
+    unrecorded = ("gradient_norm",)
+
     def __init__(
         self, backend, data, starts, class_weight, *, loss, penalty, learning_rate, epsilon,
         alpha, l1_ratio, eta0, power_t, fit_intercept, shuffle, decay, average, t, tol,
-        n_iter_no_change, scores=None, held_out=None, n_threads=1, size=0,
+        n_iter_no_change, scores=None, early_stopping=False, held_out=None, n_threads=1, size=0,
     ):  # fmt: skip
         coef = np.array([start.coef for start in starts])
         k, d = coef.shape
@@ -84,9 +87,9 @@ class SGD(Run):
         self._class_weight, self._held_out = class_weight, held_out
         self._name = learning_rate
         self._seeds = np.array([s.seed for s in starts], np.uint32) if shuffle else None
-        self._scores = scores
+        self._scores, self._early_stopping = scores, early_stopping
         self._plateaus = None
-        if scores is not None and tol is not None:
+        if early_stopping and tol is not None:
             self._plateaus = [Plateau(tol, n_iter_no_change) for _ in starts]
         self._n_threads = max(1, min(k, threads.useful(n_threads, size * k)))
         self._work = size * k
@@ -94,7 +97,7 @@ class SGD(Run):
             loss_.code, threshold,
             Schedule[learning_rate.upper()], float(eta0), float(power_t), float(alpha), 0.0,
             strength * (1 - l1_ratio), strength * l1_ratio, bool(fit_intercept), float(decay),
-            int(average), -math.inf if tol is None or scores is not None else float(tol),
+            int(average), -math.inf if tol is None or early_stopping else float(tol),
             int(n_iter_no_change), LEAST_SCALE[coef.dtype],
         )  # fmt: skip
         self._averaged = average > 0
@@ -121,6 +124,15 @@ class SGD(Run):
         marks[:, SweepMark.STEP] = self._first_step()
         self._last = np.full((k, len(SWEEP_COLUMNS)), math.nan)
         self.n_iter = np.zeros(k, int)
+
+    def info(self):
+        return {
+            "algorithm": "sgd",
+            "threads": self._n_threads,
+            "sample_size": None,
+            "passes": int(self.n_iter.sum()),  # of each neuron its own
+            "hessians": 0,
+        }
 
     @property
     def seconds_estimate(self):
@@ -191,8 +203,12 @@ class SGD(Run):
         if self._scores is not None and reason is None:
             self._judge()
         if reason is None and (marks[:, SweepMark.STATUS] == Status.CONVERGED).all():
-            reason = "converged" if self._scores is None else "early_stopping"
+            reason = "early_stopping" if self._early_stopping else "converged"
         return Progress(rows, reason)
+
+    @property
+    def last_loss(self):
+        return self._last[:, 0].sum()
 
     def value(self):
         """Sum of the neurons' objectives in their last epochs, as far as it is finite.
