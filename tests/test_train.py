@@ -481,3 +481,19 @@ def test_targets_that_are_no_arrays_are_named(rows):
 @pytest.mark.parametrize("y", [np.zeros(203, bool), np.zeros(203, np.uint8), [0] * 203])
 def test_whole_numbers_are_targets(rows, y):
     assert train(rows[0], y, epochs=2).coef.dtype == np.float64
+
+
+@pytest.mark.parametrize("solver", ["gd", "momentum", "nesterov", "adam"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_x_is_read_once_an_epoch_and_once_at_the_end(solver, dtype):
+    X = np.random.default_rng(0).standard_normal((500, 6)).astype(dtype)
+    y = (X[:, 0] > 0).astype(float)
+    result = train(X, y, solver=solver, learning_rate=0.01, epochs=4, batch_size=500)
+    assert result.n_iter == 4
+    assert result.fit_info["passes"] == 5
+
+
+def test_features_whose_squares_overflow_are_named_by_adam():
+    X = np.random.default_rng(0).standard_normal((50, 3)) * 1e200
+    with pytest.raises(ValueError, match="features as large as .*e.200"):
+        train(X, (X[:, 0] > 0).astype(float), solver="adam", loss="log_loss", epochs=5)

@@ -283,6 +283,7 @@ class Objective:
             if batch_size is None or batch_size >= self.n_rows:
                 curvature = bound * self._largest_eigenvalue() + self.l2
             else:
+                self.passes += 1
                 n, b = self.n_rows, batch_size
                 row = data.largest_row(self._X, self.data.sample_weight, int(self.fit_intercept))
                 row = bound * row * n * self.data.scale + self.l2

@@ -141,8 +141,6 @@ class FirstOrder(Run):
         self._batch_size = batch_size if self.stochastic else None
         self.automatic = learning_rate == "auto"
         self._seen_curvature = memory.curvature if memory else 0.0
-        if self.method.rule == Solver.ADAM:
-            objective.check_squares()
         if self.automatic:
             learning_rate = self.method.learning_rate or 1 / self._curvature()
         elif not self.method.fixed_step:
@@ -216,6 +214,11 @@ class FirstOrder(Run):
                 self._order(done)
             return Progress(history[:done], "interrupted")
         self.objective.passes += done + (status == Status.CONVERGED)
+        if self.method.rule == Solver.ADAM and done:
+            # Its averages are of squares, which would be infinite, and all steps 0.
+            norms = history[:done, HISTORY_COLUMNS.index("gradient_norm")]
+            if not norms.max() <= math.sqrt(np.finfo(self.objective.dtype).max):
+                self.objective.check_squares()
         if done:
             self._last_norm = float(history[done - 1, HISTORY_COLUMNS.index("gradient_norm")])
         if status == Status.CONVERGED:
@@ -308,6 +311,10 @@ class FirstOrder(Run):
         step = self.rule.learning_rate
         scaler = "for example with sklearn.preprocessing.StandardScaler"
         if self.method.learning_rate is not None:
+            try:
+                self.objective.check_squares()
+            except ValueError as error:
+                return DivergenceError(str(error), step, None)
             text = (
                 f"Gradient descent diverged: learning_rate={step:.6g} does not suit this data. "
                 f"Scale the features, {scaler}, or give a smaller learning_rate."
