@@ -15,13 +15,15 @@ ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_network.p
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
 	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
 
-.PHONY: help demo test bench check-perf renew-floors renew-counts docs asan lint clean
+.PHONY: help demo test bench results docs-tables check-perf renew-floors renew-counts docs asan lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    train a sigmoid neuron on real data and print the result'
 	@echo 'make test    run all tests, with each backend'
 	@echo 'make bench   time the kernels against the NumPy loop'
+	@echo 'make results      measure all studies (STUDIES=... for some), and write the tables'
+	@echo 'make docs-tables  write the tables of README and docs from the recorded results'
 	@echo 'make docs    build the pages with the gallery of examples into docs/_build/html'
 	@echo 'make check-perf    fail where something has become slower (GATE=... for its options)'
 	@echo 'make renew-floors REASON=...    record floors measured here, and commit them'
@@ -41,7 +43,14 @@ test: $(VENV)/test.stamp
 
 bench: $(VENV)/bench.stamp
 	$(PY) -m schuss.bench.run
-	$(PY) -m pytest -q bench/test_kernels.py --benchmark-columns=min,median,iqr,rounds
+
+# Hours: every study of bench/, recorded in bench/results. STUDIES="epochs sgd" for some.
+results: $(VENV)/bench.stamp
+	$(PY) -m bench $(STUDIES)
+	$(PY) -m bench tables
+
+docs-tables: $(VENV)/bench.stamp
+	$(PY) -m bench tables
 
 docs: $(VENV)/docs.stamp
 	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -1,50 +1,41 @@
-"""Errors of the scalar formulas, in units in the last place: ``python -m bench.accuracy``.
+"""Errors of the scalar formulas, in units in the last place: ``python -m bench accuracy``.
 
 What is measured is what the kernels compute, reached through the contract: sigma and its
 logarithm are predictions of one feature with weight 1, log(1 + e^z) and its derivative are
-the log-loss of the label 0. sigma' is the derivative of the squared cost where the residual is a
+the log-loss of the label 0. sigma' is the derivative of the squared loss where the residual is a
 power of two; `flaws` sees that with the label 0, too, it is made of that very number.
 
 The truth for float32 is float64 arithmetic (relative error below 1e-14, which is 1e-7 of a
 float32 unit), for float64 it is mpmath.
 """
 
-import argparse
 import itertools
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import mpmath
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
-from schuss import threads
 from schuss.constants import Activation, Loss
 
 LIMIT = 2.5
 
 SIGMA = "σ(z)"
-SIGMA_SLOPE = "σ'(z)"
+SIGMA_DERIVATIVE = "σ'(z)"
 LOG_SIGMA = "log σ(z)"
-COST = "log(1 + e^z)"
-COST_SLOPE = "d/dz log(1 + e^z)"
+LOSS = "log(1 + e^z)"
+LOSS_DERIVATIVE = "d/dz log(1 + e^z)"
 
 # What must come out without any error. At 0 and at infinity, and where e^-|z| is so small
 # that the nearest number is 0 or 1.
 EXACT = {
     SIGMA: ((0.0, 0.5), (-0.0, 0.5), (1e3, 1), (-1e3, 0), (np.inf, 1), (-np.inf, 0)),
-    SIGMA_SLOPE: ((0.0, 0.25), (-0.0, 0.25), (1e3, 0), (-1e3, 0), (np.inf, 0), (-np.inf, 0)),
+    SIGMA_DERIVATIVE: ((0.0, 0.25), (-0.0, 0.25), (1e3, 0), (-1e3, 0), (np.inf, 0), (-np.inf, 0)),
     LOG_SIGMA: ((1e3, 0), (-1e3, -1e3), (np.inf, 0), (-np.inf, -np.inf)),
-    COST: ((1e3, 1e3), (-1e3, 0), (np.inf, np.inf), (-np.inf, 0)),
-    COST_SLOPE: ((0.0, 0.5), (-0.0, 0.5), (1e3, 1), (-1e3, 0), (np.inf, 1), (-np.inf, 0)),
+    LOSS: ((1e3, 1e3), (-1e3, 0), (np.inf, np.inf), (-np.inf, 0)),
+    LOSS_DERIVATIVE: ((0.0, 0.5), (-0.0, 0.5), (1e3, 1), (-1e3, 0), (np.inf, 1), (-np.inf, 0)),
 }
 
 # All float32 numbers are 2^32 bit patterns, taken in chunks that fit in a cache.
@@ -82,14 +73,14 @@ def computed(backend, z: np.ndarray) -> dict[str, np.ndarray]:
     far = z.dtype.type(2.0**100)
     with np.errstate(all="raise", under="ignore"):
         sigma = _predicted(backend, z, Activation.LOGISTIC)
-        cost, slope = _pointwise(backend, z, Loss.LOG_LOSS)
+        loss, derivative = _pointwise(backend, z, Loss.LOG_LOSS)
         _, moved = _pointwise(backend, z, Loss.SQUARED_ERROR, -far)
         return {
             SIGMA: sigma,
-            SIGMA_SLOPE: moved / far,
+            SIGMA_DERIVATIVE: moved / far,
             LOG_SIGMA: _predicted(backend, z, Activation.LOG_LOGISTIC),
-            COST: cost,
-            COST_SLOPE: slope,
+            LOSS: loss,
+            LOSS_DERIVATIVE: derivative,
         }
 
 
@@ -101,9 +92,9 @@ def _predicted(backend, z, activation):
 
 
 def _pointwise(backend, z, loss, y=0):
-    cost, slope = np.empty_like(z), np.empty_like(z)
-    backend.pointwise(z, np.full_like(z, y), loss, cost, slope)
-    return cost, slope
+    value, derivative = np.empty_like(z), np.empty_like(z)
+    backend.pointwise(z, np.full_like(z, y), loss, value, derivative)
+    return value, derivative
 
 
 def expected(
@@ -119,10 +110,10 @@ def expected(
     rest = log1p(small)
     return {
         SIGMA: sigma,
-        SIGMA_SLOPE: large * little,
+        SIGMA_DERIVATIVE: large * little,
         LOG_SIGMA: np.minimum(z, 0) - rest,
-        COST: np.maximum(z, 0) + rest,
-        COST_SLOPE: sigma,
+        LOSS: np.maximum(z, 0) + rest,
+        LOSS_DERIVATIVE: sigma,
     }
 
 
@@ -178,13 +169,13 @@ def flaws(backend, z: np.ndarray) -> list[str]:
     for name, actual in computed(backend, np.full(67, np.nan, real)).items():
         if not np.isnan(actual).all():
             found.append(f"{real}: {name} of NaN is not NaN")
-    sigma, sigma_slope = map(computed(backend, z).get, (SIGMA, SIGMA_SLOPE))
-    _, slope = _pointwise(backend, z, Loss.SQUARED_ERROR)
+    sigma, sigma_derivative = map(computed(backend, z).get, (SIGMA, SIGMA_DERIVATIVE))
+    _, derivative = _pointwise(backend, z, Loss.SQUARED_ERROR)
     with np.errstate(under="ignore"):
-        other = slope != sigma * sigma_slope
+        other = derivative != sigma * sigma_derivative
     if other.any():
         found.append(
-            f"{real}: the squared cost's derivative at z = {z[other][0]} is not σ·σ', "
+            f"{real}: the squared loss's derivative at z = {z[other][0]} is not σ·σ', "
             "with σ' as it was measured"
         )
     return found
@@ -232,58 +223,3 @@ def total(parts: Iterable[dict[str, Worst]]) -> dict[str, Worst]:
         for name, row in part.items():
             worst.setdefault(name, Worst()).merge(row)
     return worst
-
-
-def table(results: dict[str, dict[str, Worst]]) -> Table:
-    """One line for each function and type, in Markdown."""
-    lines = Table("function", "type", "inputs", "max ULP", "at z", box=box.MARKDOWN)
-    for column in lines.columns[2:]:
-        column.justify = "right"
-    for dtype, worst in results.items():
-        for name, row in worst.items():
-            lines.add_row(name, dtype, f"{row.inputs:,}", f"{row.ulp:.3f}", f"{row.z:.17g}")
-    return lines
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__)
-    add = parser.add_argument
-    add("--all", action="store_true", help=f"all 2^32 floats, not every {STRIDE}th")
-    add("--isa", help="instruction set of the kernels, as SCHUSS_ISA takes it")
-    add("--points", type=int, default=POINTS, help="float64 scores that mpmath is asked about")
-    options = parser.parse_args(arguments)
-    if options.isa:
-        os.environ["SCHUSS_ISA"] = options.isa
-    try:
-        backend = import_module("schuss.backends.cython_")
-    except (ImportError, ValueError) as error:
-        parser.error(str(error))
-
-    stride = 1 if options.all else STRIDE
-    chunks = every_float(backend, stride, threads.available())
-    progress = track(
-        chunks,
-        description="float32",
-        total=-(-PATTERNS // (CHUNK * stride)),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
-    z = doubles(options.points)
-    results = {"float32": total(progress), "float64": errors(backend, z)}
-    wrong = flaws(backend, z) + flaws(backend, patterns(0, PATTERNS, 65_537))
-
-    print(f"instruction set: {backend.ISA}")
-    Console(width=120, highlight=False).print(table(results))
-    wrong += [
-        f"{dtype}: {name} errs by {row.ulp:.3f} ULP at z = {row.z!r}; at most {LIMIT} are allowed"
-        for dtype, worst in results.items()
-        for name, row in worst.items()
-        if not row.ulp <= LIMIT
-    ]
-    print("\n".join(wrong or ["special values are exact, NaN stays NaN"]))
-    return int(bool(wrong))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,66 +1,155 @@
-"""`schuss train` beside scikit-learn's LogisticRegression on the same table and split.
+"""The record of what was measured, and the tables that the documents show of it.
 
-    python -m bench.tables FILE TARGET [FILE TARGET ...]
-
-Both get the features that the command makes, and penalties of the same strength; shown
-are the scores on the rows held out and the seconds of the fit alone, the fits in turn.
+In a document a table stands between ``<!-- results: KIND STUDY -->`` and ``<!-- end -->``, where
+KIND is ``full`` (each library on each problem) or ``summary`` (schuss beside the fastest other
+library, and each that is ahead).
 """
 
-import sys
-from statistics import median
-from time import perf_counter
+import json
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
-from sklearn.model_selection import train_test_split
 
-from schuss import SigmoidClassifier
-from schuss.tables import TablePreprocessor, read_table, target_values
+from schuss.bench import report
+from schuss.bench.runner import Result, quartiles, steady
 
-ROUNDS = 5
-
-
-def compare(path: str, target: str) -> Table:
-    """Fit both to four fifths of the rows, in turn, and score them on the rest."""
-    table = read_table(path)
-    labels, rows = target_values(table, target, path)
-    table = table.take(rows).drop_columns([target])
-    places = np.arange(len(labels))
-    train, test = train_test_split(places, test_size=0.2, random_state=0, stratify=labels)
-    preprocessor = TablePreprocessor().fit(table.take(train))
-    X, X_test = (preprocessor.transform(table.take(part)) for part in (train, test))
-    models = {
-        "schuss train": SigmoidClassifier("log_loss", "nesterov", alpha=1 / len(train)),
-        "LogisticRegression": LogisticRegression(max_iter=1000),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(ROUNDS):
-        for name, model in models.items():
-            start = perf_counter()
-            model.fit(X, labels[train])
-            seconds[name].append(perf_counter() - start)
-    result = Table(title=f"{target}: {X.shape[0]:,} x {X.shape[1]}, {len(test):,} held out")
-    for column in ("", "accuracy", "log-loss", "ROC AUC", "iterations", "seconds"):
-        result.add_column(column, justify="right" if column else "left")
-    for name, model in models.items():
-        p = model.predict_proba(X_test)
-        result.add_row(
-            name,
-            f"{accuracy_score(labels[test], model.predict(X_test)):.5f}",
-            f"{log_loss(labels[test], p):.5f}",
-            f"{roc_auc_score(labels[test] == model.classes_[1], p[:, 1]):.5f}",
-            str(int(np.max(model.n_iter_))),
-            f"{median(seconds[name]):.3f}",
-        )
-    return result
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "bench" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
+_MARKED = re.compile(r"(<!-- results: (\w+) ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+# Names of what is ours; the first that takes part stands for schuss in a summary.
+OURS = ("train-cython", "schuss", "schuss.minimize", "schuss-cython", "schuss-numba",
+        "schuss-nesterov", "schuss, network")  # fmt: skip
+# Bounds and fragments, no competitors.
+_BOUNDS = ("products by BLAS", "numpy alone")
 
 
-if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if not arguments or len(arguments) % 2:
-        sys.exit(__doc__)
-    for path, target in zip(arguments[::2], arguments[1::2], strict=True):
-        Console(width=100).print(compare(path, target))
+def keep(study: str, key: str, entry: dict) -> None:
+    """Add a measurement to the record, in place of an earlier one of the same problem."""
+    path = RESULTS / f"{study}.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    lines = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in (found | {key: entry}).items()]
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    record.cache_clear()
+
+
+@cache
+def record(study: str) -> dict[str, dict]:
+    path = RESULTS / f"{study}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def write() -> int:
+    """Make the tables of all documents anew; return an exit code."""
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        if (new := rendered(text)) != text:
+            path.write_text(new, encoding="utf-8")
+            print(path.relative_to(ROOT))
+    return 0
+
+
+def rendered(text: str) -> str:
+    """A document with its tables as the record has them."""
+    return _MARKED.sub(lambda m: f"{m[1]}\n{section(m[2], m[3])}\n\n{m[4]}", text)
+
+
+def section(kind: str, study: str) -> str:
+    entries = record(study)
+    if not entries:
+        return f"Not measured yet: `python -m bench {study}`."
+    results = [Result.of(entry["result"]) for entry in entries.values()]
+    body = {"full": full, "summary": summary}[kind](results)
+    return f"{surroundings(study, entries)}\n\n{body}"
+
+
+def surroundings(study: str, entries: dict[str, dict]) -> str:
+    """Where, when and with what the entries were measured, and how quiet it was."""
+    last = max((entry["environment"] for entry in entries.values()), key=lambda e: e["date"])
+    versions = ", ".join(f"{name} {text}" for name, text in last["packages"].items() if text)
+    dates = sorted({entry["environment"]["date"][:10] for entry in entries.values()})
+    probes = [entry["result"]["probe_seconds"] for entry in entries.values()]
+    kept, rounds = sum(int(steady(p).sum()) for p in probes), sum(map(len, probes))
+    loads = [entry["environment"]["load"] for entry in entries.values()]
+    busy = (
+        f" Other programs were at work (load up to {max(loads):.0f}): times are too long, "
+        "ratios hold within their scatter."
+        if None not in loads and max(loads) > 2 * last["processors"]
+        else ""
+    )
+    others = sorted({e["environment"]["processor"] for e in entries.values()} - {last["processor"]})
+    elsewhere = f" Some on {', '.join(others)}." * bool(others)
+    return (
+        f"`python -m bench {study}`, {' to '.join(dates[:: max(1, len(dates) - 1)])}: "
+        f"{last['processors']} processors, {last['processor']}, {last['isa']}, Python "
+        f"{last['python']}; {versions}; BLAS {last['blas']}. In {kept} of {rounds} rounds fixed "
+        f"arithmetic took at most 15 % longer than in the problem's best round.{busy}{elsewhere}"
+    )
+
+
+def full(results: Iterable[Result]) -> str:
+    """Each library on each problem; the ratio is to the problem's first library."""
+    heads = ("problem", "library", "time", "quartiles", "×", "limit", "GFLOP/s", "memory",
+             "first run", "note")  # fmt: skip
+    rows = []
+    for result in results:
+        first = result.rows[0].library
+        for row in result.rows:
+            details = ", ".join(f"{k} {_told(v)}" for k, v in row.details.items())
+            rate = result.operations / quartiles(row.seconds)[1] / 1e9 if row.seconds else 0
+            rows.append((
+                result.task, row.library, *report.cells(result, row, first),
+                report.number(rate) if rate else "",
+                f"{row.memory / 1e6:.3g} MB" if row.memory else "",
+                report.duration(row.first) if row.first else "", row.note or details,
+            ))  # fmt: skip
+    return _without_empty_columns(heads, rows)
+
+
+def _told(value):
+    return f"{value:.2g}" if isinstance(value, float) and abs(value) < 0.01 else str(value)
+
+
+def _without_empty_columns(heads, rows):
+    used = [k for k in range(len(heads)) if any(row[k] for row in rows)]
+    chosen = [[row[k] for k in used] for row in rows]
+    return report.markdown([heads[k] for k in used], chosen, padded=False)
+
+
+def summary(results: Iterable[Result]) -> str:
+    """One line for each problem: schuss, the fastest other library, and who is ahead."""
+    heads = ("problem", "schuss", "fastest other", "library", "times slower", "ahead of schuss",
+             "limit")  # fmt: skip
+    rows = []
+    for result in results:
+        timed = {row.library: row for row in result.rows if row.seconds}
+        ours = next((timed[name] for name in OURS if name in timed), None)
+        others = {n: r for n, r in timed.items() if n not in OURS and n not in _BOUNDS}
+        if ours is None or not others:
+            continue
+        ratio = {
+            name: float(np.median(np.divide(row.seconds, ours.seconds)))
+            for name, row in others.items()
+        }
+        best = min(ratio, key=ratio.__getitem__)
+        ahead = [f"{name} ({1 / r:.2f} × as fast)" for name, r in ratio.items() if r < 1]
+        rows.append((
+            _kind(result), report.cells(result, ours)[0], report.cells(result, others[best])[0],
+            best, report.number(ratio[best]), ", ".join(ahead), report.cells(result, ours)[3],
+        ))  # fmt: skip
+    return _without_empty_columns(heads, rows)
+
+
+def _kind(result):
+    dtype = "" if result.dtype in result.task else f" {result.dtype}"
+    return f"{result.task}{dtype}" + (
+        f", {result.n_threads} threads" if result.n_threads > 1 else ""
+    )

@@ -6,7 +6,7 @@
  * the sizes of networks, and NumPy's OpenBLAS 0.3.31 96 to 104; at 32 x 64 x 32 the two reached
  * 109 and 77. On one Zen 5 core, of 285, they reached 260 to 274, and 220 to 260 where a step is
  * taken after each tile; tiles of 12 or 14 rows or three registers were not quicker
- * (`python -m bench.network` compares whole epochs with such products).
+ * (`python -m bench networks` compares whole epochs with such products).
  */
 #ifndef SCHUSS_PRODUCT_H
 #define SCHUSS_PRODUCT_H

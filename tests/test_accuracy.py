@@ -1,6 +1,6 @@
 """The accuracy of the kernels' formulas on a part of the inputs, and the measuring of it.
 
-``python -m bench.accuracy --all`` takes every float32 number and many more doubles.
+``python -m bench accuracy --only "every float32"`` takes every float32 number.
 """
 
 from types import SimpleNamespace
@@ -9,7 +9,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from bench import accuracy
+from bench import accuracy, tasks
+from schuss.bench.runner import measure
 from schuss.constants import Activation
 
 STRIDE = 16_381
@@ -98,18 +99,19 @@ def test_a_wrong_sigma_is_seen(kernels):
     z = accuracy.patterns(0, accuracy.PATTERNS, 65_537)
     worst = accuracy.errors(off_by(kernels, 4), z)
     assert worst[accuracy.SIGMA].ulp > accuracy.LIMIT
-    assert worst[accuracy.COST].ulp <= accuracy.LIMIT
+    assert worst[accuracy.LOSS].ulp <= accuracy.LIMIT
     flaws = "\n".join(accuracy.flaws(off_by(kernels, 1), z))
     assert "σ(z) at z = 0.0" in flaws and "is not σ·σ'" in flaws
 
 
-@pytest.mark.parametrize(("units", "status"), [(0, 0), (4, 1)])
-def test_command(kernels, monkeypatch, capsys, units, status):
-    broken = off_by(kernels, units)
-    monkeypatch.setattr(accuracy, "import_module", lambda name: broken)
-    monkeypatch.setattr(accuracy, "STRIDE", 1_000_003)
-    assert accuracy.main(["--points", "100"]) == status
-    out = capsys.readouterr().out
-    assert out.count("| float32 |") == out.count("| float64 |") == len(accuracy.EXACT)
-    assert ("at most 2.5 are allowed" in out) == bool(status)
-    assert ("special values are exact" in out) == (not status)
+@pytest.mark.parametrize(("units", "word"), [(0, ""), (1, "is not σ·σ'"), (4, "σ(z)")])
+def test_the_study_refuses_wrong_formulas(kernels, monkeypatch, units, word):
+    monkeypatch.setattr(tasks, "import_module", lambda name: off_by(kernels, units))
+
+    (row,) = measure(
+        tasks.formulas("float32", 1_000_003), tasks.FORMULAS, rounds=3, min_seconds=0.0
+    ).rows
+
+    assert word in row.note and bool(word) == row.note.startswith("refused")
+    if not word:
+        assert set(accuracy.EXACT) < set(row.details) and len(row.seconds) == 3

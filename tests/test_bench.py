@@ -13,7 +13,7 @@ from scipy.optimize import brentq, minimize
 from sklearn.metrics import log_loss
 
 from schuss.backends import numpy_
-from schuss.bench import libraries, memory, runner
+from schuss.bench import libraries, memory, report, runner
 from schuss.bench.problems import DENSE, PROBLEMS, Problem, _gaussian, _sparse
 from schuss.constants import REAL_TYPE
 from schuss.losses import LOSSES
@@ -93,14 +93,14 @@ def test_the_baseline_agrees_with_the_reference_backend(dtype, loss, order):
     task = SMALL.load(dtype, order, loss)
     reference = runner.Reference(task)
 
-    runner.verify(libraries.BASELINE.prepare(task, 1), task, reference)
+    runner.verify(libraries.BASELINE.prepare(task, 1), reference)
 
 
 def test_the_baseline_agrees_with_the_reference_backend_on_sparse_rows():
     problem = Problem("sparse", 50, 1000, 3, lambda n, d, seed: _sparse(n, d, seed, 6), True)
     task = problem.load("float64")
 
-    runner.verify(libraries.BASELINE.prepare(task, 1), task, runner.Reference(task))
+    runner.verify(libraries.BASELINE.prepare(task, 1), runner.Reference(task))
 
 
 def test_the_reference_is_float64_for_float32_features():
@@ -172,7 +172,10 @@ def wrong_after_the_check(task, n_threads):
 )
 def test_unequal_work_is_refused_rather_than_timed(prepare, word):
     result = runner.measure(
-        SMALL.load(), [libraries.Library("bad", prepare)], rounds=3, min_seconds=0.0
+        SMALL.load(),
+        [libraries.BASELINE, libraries.Library("bad", prepare)],
+        rounds=3,
+        min_seconds=0.0,
     )
     baseline, bad = result.rows
 
@@ -190,7 +193,7 @@ def test_one_epoch_less_is_seen_on_the_real_problems(name, dtype):
     reference = runner.Reference(task)
 
     with pytest.raises(runner.Refused, match="weights differ"):
-        runner.verify(one_epoch_less(task, 1), task, reference)
+        runner.verify(one_epoch_less(task, 1), reference)
 
 
 def test_a_library_that_is_missing_or_broken_is_named_and_the_others_are_timed():
@@ -200,6 +203,7 @@ def test_a_library_that_is_missing_or_broken_is_named_and_the_others_are_timed()
     result = runner.measure(
         SMALL.load(),
         [
+            libraries.BASELINE,
             libraries.Library("absent", honest, lambda: "absent is not installed"),
             libraries.Library("broken", broken),
             libraries.Library("twin", honest),
@@ -230,13 +234,15 @@ def test_ratios_are_taken_within_a_round():
 
     np.testing.assert_array_equal(result.ratio(result.rows[1]), [4.0, 4.0, 3.0])
     np.testing.assert_array_equal(result.ratio(result.rows[0]), [1.0, 1.0, 1.0])
-    np.testing.assert_array_equal(result.read_share(result.rows[1]), [0.5, 0.5, 0.25])
+    np.testing.assert_array_equal(result.share(result.rows[1]), [0.5, 0.5, 0.25])
 
 
 def test_no_share_of_the_read_rate_for_data_in_the_innermost_caches():
-    result = replace(result_of(numpy=[8.0, 16.0, 12.0]), nbytes=400_000)
+    large = Problem("large", 10_000, 30, 3, _gaussian).load()
 
-    assert len(result.read_share(result.rows[0])) == 0
+    assert runner.limit_of(SMALL.load(), 1) is None
+    assert runner.limit_of(SMALL.load_fit(), 1) is None
+    assert runner.limit_of(large, 1) is not None
 
 
 def test_quartiles():
@@ -323,12 +329,13 @@ def test_the_command_names_what_is_wrong(arguments, word, capsys):
 
 def test_the_objective_of_a_fit_and_its_gradient():
     task = SMALL.load_fit()
-    coef = np.random.default_rng(0).standard_normal(SMALL.d)
-    value, gradient = task.objective(coef)
-    p = 1 / (1 + np.exp(-(task.X @ coef)))
+    parameters = np.random.default_rng(0).standard_normal(SMALL.d + 1)
+    coef, intercept = parameters[:-1], parameters[-1]
+    value, gradient = task.objective(parameters)
+    p = 1 / (1 + np.exp(-(task.X @ coef + intercept)))
     expected = log_loss(task.codes, p) + coef @ coef / (2 * SMALL.n)
-    step = 1e-6 * np.eye(SMALL.d)
-    slopes = [task.objective(coef + s)[0] - task.objective(coef - s)[0] for s in step]
+    step = 1e-6 * np.eye(SMALL.d + 1)
+    slopes = [task.objective(parameters + s)[0] - task.objective(parameters - s)[0] for s in step]
 
     assert value == pytest.approx(expected, rel=1e-12)
     np.testing.assert_allclose(gradient, np.array(slopes) / 2e-6, rtol=1e-6, atol=1e-9)
@@ -350,11 +357,12 @@ def solved(gap):
 
     def prepare(task, n_threads, tol):
         best = runner.Optimum(task)
-        coef = minimize(best.task.objective, np.zeros(SMALL.d), jac=True, tol=1e-12).x
+        found = minimize(best.task.objective, np.zeros(SMALL.d + 1), jac=True, tol=1e-12).x
         far = gap * best.value
         # Along any direction the objective grows; find how far to go.
-        step = brentq(lambda s: task.objective(coef + s)[0] - best.value - far, 0, 10)
-        return lambda epochs: libraries.Outcome(coef + step, 0.0, np.empty(0))
+        step = brentq(lambda s: task.objective(found + s)[0] - best.value - far, 0, 10)
+        *coef, intercept = found + step
+        return lambda epochs: libraries.Outcome(np.array(coef), intercept, np.empty(0))
 
     return libraries.Library("made up", prepare, tolerances=(1e-2, 1e-4))
 
@@ -384,7 +392,7 @@ def test_the_loosest_tolerance_that_suffices_is_timed():
     assert tried == [1e-4, 1e-5, 5e-7]
 
 
-@pytest.mark.parametrize("name", ["sklearn-liblinear", "glum", "snapml", "liblinear"])
+@pytest.mark.parametrize("name", ["sklearn-liblinear", "glum", "skglm", "snapml", "liblinear"])
 def test_other_solvers_where_they_are_installed(name):
     library = libraries.SOLVERS[name]
     if reason := library.missing():
@@ -420,30 +428,93 @@ def test_small_data_begin_with_a_cache_line(order, dtype):
         np.testing.assert_array_equal(X, made)
 
 
-# ----- the page of all problems ---------------------------------------------------------
+# ----- rounds ---------------------------------------------------------------------------
 
 
-def test_the_page_is_written_in_place_and_problems_kept(tmp_path, monkeypatch):
-    peers = pytest.importorskip("bench.peers")
-    monkeypatch.setattr(peers, "EPOCHS", ("numpy", "schuss-numpy"))
-    monkeypatch.setattr(peers, "SOLVERS", {"one": libraries.SOLVERS["sklearn-liblinear"]})
-    page, numbers = tmp_path / "page.md", tmp_path / "build" / "peers.json"
-    page.write_text("# Title\n\n" + peers.TITLE + "\nold\n\n## Next\n\ntext\n")
-    options = ["--page", str(page), "--json", str(numbers), "--rounds", "3"]
+def test_rounds_are_dropped_for_their_arithmetic_and_never_too_many():
+    np.testing.assert_array_equal(runner.steady([1.0, 1.1, 1.5, 1.0]), [True, True, False, True])
+    # All but one were disturbed: the best three remain.
+    np.testing.assert_array_equal(
+        runner.steady([1.0, 5.0, 4.0, 3.0, 2.0]), [True, False, False, True, True]
+    )
+    assert len(runner.steady([])) == 0
 
-    for what in (["4x2", "breast-cancer"], ["100x2", "none"]):
-        assert peers.main(["--problems", what[0], "--fits", what[1], *options]) == 0
 
-    text = page.read_text()
-    assert text.startswith("# Title\n\n" + peers.TITLE) and "old" not in text
-    assert text.endswith("\n\n## Next\n\ntext\n")
-    rows = [line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| ")]
-    assert [row for row in rows if row[1] == "schuss-numpy"] == [
-        ["| 4x2", "schuss-numpy"],
-        ["| 100x2", "schuss-numpy"],
+def test_interleave_takes_turns_and_counts_units():
+    calls = []
+    works = {
+        "one": runner.Work(lambda: calls.append("one")),
+        "ten": runner.Work(lambda: calls.append("ten"), units=10),
+    }
+
+    timed = runner.interleave(works, rounds=4, min_seconds=0.0)
+
+    assert calls[2:] == ["one", "ten"] * 4
+    assert len(timed.probe_seconds) == 4
+    assert min(timed.probe_seconds) > 0
+    assert all(len(seconds) == 4 for seconds in timed.seconds.values())
+
+
+def test_interleave_refuses_what_fails_its_check_and_goes_on():
+    def check(outcome):
+        raise runner.Refused("not so")
+
+    works = {"bad": runner.Work(int, check=check), "good": runner.Work(int)}
+
+    timed = runner.interleave(works, rounds=3, min_seconds=0.0)
+
+    assert timed.refused == {"bad": "not so"}
+    assert timed.seconds["bad"] == []
+    assert len(timed.seconds["good"]) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_peak_sees_a_copy_of_the_features():
+    """In a process of its own, as the numbers are those of a whole process."""
+    with runner.fair_process() as call:
+        kept, copied = call(_peaks)
+
+    assert kept < 1e6
+    assert copied == pytest.approx(4e7, rel=0.1)
+
+
+def _peaks():
+    X, found = np.ones(5_000_000), []
+    for work in (lambda: X.sum(), lambda: X.copy().sum()):
+        with memory.peak() as peak:
+            work()
+        found.append(peak.bytes)
+    return found
+
+
+def test_worker_processes_let_blas_choose_its_kernels(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+
+    with runner.fair_process() as call:
+        found = call(os.getenv, "OPENBLAS_CORETYPE")
+
+    assert found is None
+    assert os.environ["OPENBLAS_CORETYPE"] == "Haswell"
+
+
+def test_a_library_with_a_number_of_threads_of_its_own():
+    told = []
+    library = libraries.Library("one", lambda task, n_threads: told.append(n_threads))
+
+    two = libraries.with_threads(library, 2)
+    two.prepare(None, 1)
+
+    assert two.name == "one, 2 threads" and told == [2]
+
+
+def test_tables_in_markdown():
+    text = report.markdown(("name", "n"), [("a|b", "1.5 ms"), ("c", "")])
+
+    assert text.splitlines() == [
+        "| name |      n |",
+        "| ---- | -----: |",
+        "| a\\|b | 1.5 ms |",
+        "| c    |        |",
     ]
-    assert ["| breast-cancer", "sklearn-liblinear"] in rows
-    assert "Measured elsewhere" not in text
-    content = json.loads(numbers.read_text())
-    content["kernels"]["4x2"]["environment"]["processor"] = "another"
-    assert "4x2 (" in peers.page(content) and "another)" in peers.page(content)
+    assert report.duration(9.996e-7) == "1 µs"
+    assert [report.duration(s) for s in (2e-9, 1.5e-3, 12.0)] == ["2 ns", "1.5 ms", "12 s"]

@@ -286,7 +286,7 @@ def test_a_kernel_that_does_less_is_refused_rather_than_timed(monkeypatch):
         libraries.LIBRARIES, floors.KERNEL, libraries.Library("short", one_epoch_less)
     )
 
-    found = floors.measure(["4x2 float32"])
+    found = floors.measured_here(["4x2 float32"])
 
     assert "weights differ" in found["4x2 float32"]["refused"]
 

@@ -4,6 +4,7 @@ import html.parser
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -140,7 +141,7 @@ def test_rows_in_which_a_peer_is_quicker_are_kept_and_say_so(report):
 
 
 def test_the_figures_are_those_of_the_timings(content):
-    ratio = next(suite.results(content, "kernels"))
+    ratio = suite.results(content, "kernels")[0]
     low, median, high = page.interval(ratio.ratio(ratio.rows[1]))
 
     text = Elements(page.page(content)).text
@@ -154,6 +155,7 @@ def test_a_tiny_run_measures_every_section(monkeypatch):
     # Peers take long to import and to compile.
     monkeypatch.setattr(suite, "LIBRARIES", {n: suite.LIBRARIES[n] for n in ("numpy", suite.OURS)})
     monkeypatch.setattr(suite, "SOLVERS", {n: suite.SOLVERS[n] for n in ("sklearn-lbfgs",)})
+    monkeypatch.setattr(suite, "fair_process", lambda: nullcontext(lambda f, *a: f(*a)))
     told = []
 
     found = suite.run(TINY, n_jobs=1, progress=lambda *piece: told.append(piece))

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-interrupts = pytest.importorskip("bench.interrupts", reason="no benchmarks beside the tests")
+interrupts = pytest.importorskip("tests.interrupts", reason="run from the root of the checkout")
 kernels = pytest.importorskip("schuss.backends.cython_", exc_type=ImportError)
 
 

@@ -891,8 +891,7 @@ def bench(
         _print_json(content)
     else:
         for table in suite.tables(content):
-            # Markdown is read by programs too: never break a line at the terminal's edge.
-            _console(width=200).print(table)
+            print(f"{table}\n")
         if report:
             _note("report", str(report), "bold green")
     failures = suite.failures(content)

@@ -29,19 +29,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schuss.bench.comparison import Verdict
-from schuss.bench.libraries import BASELINE, LIBRARIES
+from schuss.bench.libraries import BASELINE, LIBRARIES, Library
 from schuss.bench.problems import PROBLEMS
 from schuss.bench.report import processor
-from schuss.bench.runner import (
-    Reference,
-    Refused,
-    Work,
-    as_work,
-    interleave,
-    limit_threads,
-    steady,
-    verify,
-)
+from schuss.bench.runner import Refused, measure, steady
 
 FILE = Path(__file__).with_name("floors.json")
 ROOM = 0.12
@@ -102,36 +93,38 @@ def _run(arguments, isa):
     )
 
 
-def measure(works: Iterable[str] = ALL) -> Measured:
+def measured_here(works: Iterable[str] = ALL) -> Measured:
     """Some works, in this process."""
-    with limit_threads(1):
-        return {work: _one(PROBLEMS[work.split()[0]].load(work.split()[1])) for work in works}
+    return {work: _one(PROBLEMS[work.split()[0]].load(work.split()[1])) for work in works}
 
 
 def _one(task):
-    reference = Reference(task)
-    works = {}
-    try:
-        for name in (BASELINE.name, KERNEL):
-            run = LIBRARIES[name].prepare(task, 1)
-            verify(run, task, reference)
-            works[name] = as_work(run, task, reference)
-    except Refused as error:
-        return {"refused": f"{name}: {error}"}
-    # In the first cache, and as the kernels bound by multiplications.
-    matrix = np.ones((64, 64), np.float32)
-    product = np.empty_like(matrix)
-    works["arithmetic"] = Work(lambda: np.matmul(matrix, matrix, out=product))
+    libraries = [BASELINE, LIBRARIES[KERNEL], _ARITHMETIC]
     with _others() as others:
-        timed = interleave(works, rounds=ROUNDS, min_seconds=MIN_SECONDS)
-    if timed.refused:
-        return {"refused": "; ".join(f"{name}: {why}" for name, why in timed.refused.items())}
-    ratios = timed.ratio(KERNEL, to=BASELINE.name)[steady(timed.probe_seconds)]
+        result = measure(task, libraries, rounds=ROUNDS, min_seconds=MIN_SECONDS)
+    if notes := [f"{row.library}: {row.note}" for row in result.rows if row.note]:
+        return {"refused": "; ".join(notes)}
+    _, kernel, arithmetic = result.rows
     return {
-        "ratio": float(np.median(ratios)),
-        "arithmetic": float(np.median(timed.seconds["arithmetic"])),
+        "ratio": float(np.median(result.ratio(kernel)[steady(result.probe_seconds)])),
+        "arithmetic": float(np.median(arithmetic.seconds)),
         "others": others[0],
     }
+
+
+def _matrix_products(task, n_threads):
+    """In the L1 cache, and as the kernels bound by multiplications."""
+    matrix = np.ones((64, 64), np.float32)
+    product = np.empty_like(matrix)
+
+    def run(times):
+        for _ in range(times):
+            np.matmul(matrix, matrix, out=product)
+
+    return run
+
+
+_ARITHMETIC = Library("arithmetic", _matrix_products, verified=False)
 
 
 @contextmanager
@@ -282,4 +275,4 @@ def _kernels():
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1:])))
+    print(json.dumps(measured_here(sys.argv[1:])))

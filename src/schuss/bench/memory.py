@@ -1,16 +1,16 @@
-"""The sequential read rate: what a pass over the data costs at the least."""
+"""Memory: its sequential read rate, the least that a pass over the data takes, and its peak."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 
 # Data smaller than this stay in the innermost caches, where NumPy's read is bound by its
 # own instructions and says nothing about the machine.
 MIN_BYTES = 1 << 20
-# Read in one call of a sustained reader, or more where the data are larger.
-_SUSTAINED_BYTES = 1 << 27
 
 
 def reader(buffers: list[np.ndarray], n_threads: int) -> Callable[[], object]:
@@ -28,24 +28,29 @@ def reader(buffers: list[np.ndarray], n_threads: int) -> Callable[[], object]:
     return lambda: [read_once(buffer, n_threads) for buffer in words]
 
 
-def sustained_reader(buffers: list[np.ndarray], n_threads: int) -> tuple[Callable, int]:
-    """Return a function that reads the buffers again and again, and how many times it does.
+class Peak:
+    """Bytes by which a block raised the process's memory at the most; None if unknown."""
 
-    Each thread reads its own part of them, as in a run of many epochs: what it costs to
-    start threads is spread over many reads.
-    """
-    times = max(1, _SUSTAINED_BYTES // max(1, sum(buffer.nbytes for buffer in buffers)))
-    split = [np.array_split(_words(buffer), n_threads) for buffer in buffers]
-    readers = [reader(list(parts), 1) for parts in zip(*split, strict=True)]
+    bytes: int | None = None
 
-    def read(reads):
-        for _ in range(times):
-            reads()
 
-    if n_threads == 1:
-        return lambda: read(readers[0]), times
-    pool = ThreadPoolExecutor(n_threads)
-    return lambda: list(pool.map(read, readers)), times
+@contextmanager
+def peak() -> Iterator[Peak]:
+    """Watch the resident memory of this process during a block, where Linux tells it."""
+    found, before = Peak(), None
+    with suppress(OSError):
+        # Sets the peak back to what is in use now.
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+    yield found
+    if before is not None:
+        found.bytes = max(0, _status("VmHWM") - before)
+
+
+def _status(name):
+    """Bytes of an entry of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def _words(buffer):

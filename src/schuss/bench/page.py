@@ -96,10 +96,10 @@ def page(content: dict[str, Any]) -> str:
     # "</" would end the script element that holds the numbers.
     raw = json.dumps(content, allow_nan=False).replace("</", "<\\/")
     sections = [
-        ("speed-up", "Speed-up over NumPy", _speed_ups(list(results(content, "kernels")))),
-        ("fits", "Fits to the optimum", _fits(list(results(content, "fits")))),
+        ("speed-up", "Speed-up over NumPy", _speed_ups(results(content, "kernels"))),
+        ("fits", "Fits to the optimum", _fits(results(content, "fits"))),
         ("scaling", "Scaling", _scaling(content)),
-        ("read", "Share of the read rate", _read_shares(list(results(content, "kernels")))),
+        ("read", "Share of the read rate", _read_shares(results(content, "kernels"))),
         ("numbers", "All numbers", _numbers(content)),
         ("machine", "Machine and versions", _machine(content)),
     ]
@@ -259,7 +259,7 @@ def _read_shares(found: list[Result]) -> str:
     rows = ""
     for result in found:
         for row in result.rows:
-            shares = result.read_share(row)
+            shares = result.share(row)
             if row.library not in (OURS, BASELINE.name) or not len(shares):
                 continue
             low, median, high = quartiles(shares)
@@ -286,7 +286,7 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 360, 240, 46, 40
 def _scaling(content: dict[str, Any]) -> str:
     figures = ""
     for section, title, axis, of in _SCALING:
-        found = list(results(content, section))
+        found = results(content, section)
         lines = {
             name: [
                 (of(r), 1e9 * quartiles(row.seconds)[1] / (r.shape[0] * r.shape[1]))
@@ -369,7 +369,7 @@ def _short(x):
 def _numbers(content: dict[str, Any]) -> str:
     body = "<p>Medians and quartiles over the rounds; set-up and the first run are not in them.</p>"
     for section in ("kernels", "fits", "rows", "features", "threads"):
-        found = list(results(content, section))
+        found = results(content, section)
         unit = "ms a fit" if section == "fits" else "µs an epoch"
         factor = 1e3 if section == "fits" else 1e6
         heads = ("problem", "library", unit, "quartiles", "× NumPy", "set-up s", "first run s", "")

@@ -58,6 +58,14 @@ class Task:
         return REAL_TYPE[self.X.dtype]
 
     @property
+    def dtype(self) -> np.dtype:
+        return self.X.dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.X.shape
+
+    @property
     def buffers(self) -> list[np.ndarray]:
         """The memory that one pass has to read, as flat arrays."""
         if sp.issparse(self.X):
@@ -76,21 +84,21 @@ class Task:
 
 @dataclass(frozen=True)
 class Fit(Task):
-    """L2-penalised logistic regression without an intercept, to a relative gap of `GAP`.
+    """L2-penalised logistic regression, to a relative gap of `GAP`.
 
-    Minimised is mean log-loss + alpha/2 * ||w||^2. No intercept, because some libraries
-    penalise it and some do not; every library has its own tolerance, so that the objective
-    reached is what is held equal.
+    The objective is mean log-loss + alpha/2 * ||w||^2; the intercept is not penalised. Every
+    library has its own tolerance, so that the objective reached is what is held equal.
     """
 
     alpha: float = 0.0
 
-    def objective(self, coef: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient in float64, whatever computed the weights."""
-        z = self.X @ coef
+    def objective(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        """Value and gradient in float64, for the weights and then the intercept."""
+        coef, intercept = parameters[:-1], parameters[-1]
+        z = self.X @ coef + intercept
         value = np.logaddexp(0, z).mean() - z @ self.codes / len(z)
         residual = (expit(z) - self.codes) / len(z)
-        gradient = self.X.T @ residual + self.alpha * coef
+        gradient = np.append(self.X.T @ residual + self.alpha * coef, residual.sum())
         return float(value + self.alpha / 2 * (coef @ coef)), np.asarray(gradient, np.float64)
 
 

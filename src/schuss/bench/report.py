@@ -1,17 +1,17 @@
-"""What people and programs see of the results: a table, and JSON with the raw numbers."""
+"""What people and programs see of the results: Markdown, and JSON with the raw numbers."""
 
 import json
 import os
 import platform
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from threadpoolctl import threadpool_info
 
 import schuss
 from schuss.bench.libraries import BASELINE
@@ -19,46 +19,62 @@ from schuss.bench.runner import Result, quartiles
 
 _PACKAGES = (
     "numpy", "scipy", "scikit-learn", "numba", "torch", "jax", "scikit-learn-intelex",
-    "glum", "snapml", "liblinear-official",
+    "glum", "skglm", "celer", "snapml", "liblinear-official",
 )  # fmt: skip
 # Virtual machines often have but a family's name as the model name.
 _NUMBERS = ("cpu family", "model")
-_COLUMNS = ("problem", "library", "µs", "× NumPy", "quartiles", "read", "note")
 
 
-def table(results: list[Result]) -> Table:
-    """One line for each library on each problem, in Markdown; times are of an epoch or a fit.
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[Any]], padded: bool = True) -> str:
+    """A table; columns in which every cell begins like a number are aligned to the right."""
+    lines = [[str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    columns = list(zip(*lines, strict=True)) or [()] * len(heads)
+    right = [
+        any(column) and all(not cell or cell[0] in "-–0123456789" for cell in column)
+        for column in columns
+    ]
+    rule = ["---:" if it else "---" for it in right]
+    table = [list(heads), rule, *lines]
+    if padded:
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        table[1] = ["-" * (width - it) + ":" * it for width, it in zip(widths, right, strict=True)]
+        table = [
+            [
+                cell.rjust(width) if it else cell.ljust(width)
+                for cell, width, it in zip(row, widths, right, strict=True)
+            ]
+            for row in table
+        ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in table)
 
-    The ratio is the median over the rounds; "read" is the share of the sequential read
-    rate that one pass over X in that time amounts to.
+
+def table(results: Iterable[Result], padded: bool = True) -> str:
+    """One line for each library on each problem.
+
+    The ratio is the median over the rounds, to the NumPy loop where it takes part; "limit"
+    is the share of the machine's: its sequential read of X, or its FMA peak.
     """
-    lines = Table(*_COLUMNS, box=box.MARKDOWN)
-    for column in lines.columns[2:6]:
-        column.justify = "right"
-    for result in results:
-        for row in result.rows:
-            if not row.seconds:
-                lines.add_row(result.task, row.library, "", "", "", "", row.note)
-                continue
-            low, ratio, high = quartiles(result.ratio(row))
-            share = quartiles(result.read_share(row))[1]
-            # A fit has no baseline, and no read of X that it could be a share of.
-            epochs = ratio == ratio
-            lines.add_row(
-                result.task,
-                row.library,
-                number(quartiles(row.seconds)[1] * 1e6),
-                number(ratio) if epochs else "",
-                f"{number(low)}–{number(high)}" if epochs and row.library != BASELINE.name else "",
-                f"{share:.0%}" if epochs and share == share else "",
-                row.note,
-            )
-    return lines
+    heads = ("problem", "library", "time", "quartiles", "× NumPy", "limit", "note")
+    rows = [
+        (result.task, row.library, *cells(result, row), row.note)
+        for result in results
+        for row in result.rows
+    ]
+    return markdown(heads, rows, padded)
 
 
-def print_table(results: list[Result]) -> None:
-    # Markdown is read by programs too: never break a line at the terminal's edge.
-    Console(width=200, highlight=False).print(table(results))
+def cells(result: Result, row, to: str = BASELINE.name) -> tuple[str, str, str, str]:
+    """Median time of a unit, its quartiles, the ratio to a library, the share of the limit."""
+    if not row.seconds:
+        return "", "", "", ""
+    low, median, high = quartiles(row.seconds)
+    ratio, share = quartiles(result.ratio(row, to))[1], quartiles(result.share(row))[1]
+    return (
+        duration(median),
+        f"{duration(low)}–{duration(high)}",
+        number(ratio) if ratio == ratio else "",
+        f"{share:.0%}" if share == share else "",
+    )
 
 
 def number(value: float) -> str:
@@ -68,7 +84,15 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def environment() -> dict:
+def duration(seconds: float) -> str:
+    """A time with the unit in which it has one to three digits before the point."""
+    for unit, factor in (("ns", 1e9), ("µs", 1e6), ("ms", 1e3)):
+        if seconds * factor < 999.5:
+            return f"{number(seconds * factor)} {unit}"
+    return f"{number(seconds)} s"
+
+
+def environment() -> dict[str, Any]:
     """The machine and the versions that the numbers belong to."""
     versions: dict[str, str | None] = {}
     for package in _PACKAGES:
@@ -84,8 +108,19 @@ def environment() -> dict:
         "processors": os.cpu_count(),
         "load": load(),
         "isa": _isa(),
+        "blas": blas(),
         "packages": {"schuss": schuss.__version__, **versions},
     }
+
+
+def blas() -> str:
+    """The BLAS of each package in this process, and the kernels that it chose."""
+    found = {
+        f"{pool['internal_api']} {pool['version']} ({pool.get('architecture', 'one kernel')})"
+        for pool in threadpool_info()
+        if pool["user_api"] == "blas"
+    }
+    return ", ".join(sorted(found))
 
 
 def load() -> float | None:
@@ -114,6 +149,12 @@ def _isa():
     return getattr(cython_, "ISA", None)
 
 
-def write_json(results: list[Result], path: str | Path) -> None:
-    content = {"environment": environment(), "results": [asdict(result) for result in results]}
-    Path(path).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+def write_json(content: Any, path: str | Path) -> None:
+    Path(path).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """A result with its numbers rounded to five digits, which is more than they hold."""
+    return json.loads(
+        json.dumps(asdict(result)), parse_float=lambda text: float(f"{float(text):.5g}")
+    )

@@ -13,11 +13,12 @@ round: where it took much longer than elsewhere, the processor was not all ours.
 
 import gc
 import math
+import multiprocessing
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,10 +44,26 @@ MIN_ROUNDS = 3
 # A round whose arithmetic took longer than this, relative to the quickest round, says more
 # about the neighbours than about the libraries.
 MAX_SLOWDOWN = 1.15
-
+# OpenBLAS's threads spin this long after a product, and take the next library's processor.
+PAUSE = 0.1
 
 # A tolerance is not tightened further where a fit has taken as long as this.
 MAX_SECONDS_A_FIT = 10.0
+
+
+# They make OpenBLAS use the kernels of another processor, which halves a peer's speed.
+UNFAIR = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+
+
+@contextmanager
+def fair_process() -> Iterator[Callable[..., Any]]:
+    """Yield a caller of functions in a fresh process, whose BLAS chooses its own kernels."""
+    kept = {name: os.environ.pop(name) for name in UNFAIR if name in os.environ}
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            yield lambda function, *arguments: pool.submit(function, *arguments).result()
+    finally:
+        os.environ.update(kept)
 
 
 class Refused(Exception):
@@ -64,12 +81,18 @@ class Row:
     setup, first : float
         Seconds that `prepare` took, and the first run of all epochs (with whatever the
         library compiles for it).
+    memory : int
+        Bytes by which set-up and first run raised the process's peak (Linux only).
+    details : dict
+        What else the outcome reports, as the tolerance that was enough.
     """
 
     library: str
     seconds: list[float] = field(default_factory=list)
     setup: float | None = None
     first: float | None = None
+    memory: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
     note: str = ""
 
     @property
@@ -80,31 +103,47 @@ class Row:
 
 @dataclass
 class Result:
-    """One problem: the rows of all libraries, and the read rate in the same rounds."""
+    """One problem: the rows of all libraries, and the machine's limit in the same rounds.
+
+    Attributes
+    ----------
+    limit_seconds : list of float
+        What a unit takes at the machine's limit: a sequential read of X, or an epoch's
+        multiplications at the FMA peak. Empty where there is none.
+    operations : int
+        Floating-point operations of a unit's matrix products, where they are counted.
+    """
 
     task: str
     loss: str
     dtype: str
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     nbytes: int
     epochs: int
     n_threads: int
     rows: list[Row]
-    read_seconds: list[float]
+    limit_seconds: list[float]
     probe_seconds: list[float] = field(default_factory=list)
+    operations: int = 0
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "Result":
+        """The result that JSON has kept."""
+        rows = [Row(**row) for row in entry["rows"]]
+        return cls(**{**entry, "shape": tuple(entry["shape"]), "rows": rows})
 
     def ratio(self, row: Row, to: str = BASELINE.name) -> np.ndarray:
-        """How many times quicker the row was than the library `to`, round by round."""
+        """How many times faster the row was than the library `to`, round by round."""
         base = next((other for other in self.rows if other.library == to), Row(to))
         if not base.seconds or not row.seconds:
             return np.empty(0)
         return np.divide(base.seconds, row.seconds)
 
-    def read_share(self, row: Row) -> np.ndarray:
-        """Share of the read rate that one read of X an epoch would amount to."""
-        if not row.seconds or self.nbytes < memory.MIN_BYTES:
+    def share(self, row: Row) -> np.ndarray:
+        """Share of the machine's limit, round by round."""
+        if not row.seconds or not self.limit_seconds:
             return np.empty(0)
-        return np.divide(self.read_seconds, row.seconds)
+        return np.divide(self.limit_seconds, row.seconds)
 
 
 def quartiles(values) -> tuple[float, float, float]:
@@ -119,7 +158,7 @@ class Work(NamedTuple):
     """A call that takes its turn in every round."""
 
     call: Callable[[], Any]
-    units: int = 1  # a timing is that of one of so many
+    units: float = 1  # a timing is that of one of so many
     check: Callable[[Any], None] | None = None  # of what the call returns; raises Refused
 
 
@@ -168,6 +207,9 @@ def interleave(
             for name, work in works.items():
                 if name in result.refused:
                     continue
+                if n_threads > 1:
+                    time.sleep(PAUSE)
+                    work.call() if repeats[name] > 1 else None
                 seconds, outcome = _seconds(work.call, repeats[name])
                 result.seconds[name].append(seconds / work.units)
                 try:
@@ -238,7 +280,7 @@ class Optimum:
 
     def __init__(self, task: Fit):
         self.task, self.lengths = task, (1,)
-        start = np.zeros(task.X.shape[1])
+        start = np.zeros(task.X.shape[1] + 1)
         tight = {"maxiter": 10_000, "maxfun": 20_000, "ftol": 1e-15, "gtol": 1e-10}
         # float64 features, or the gradient would be of float32 products.
         wide = replace(task, X=task.X.astype(np.float64, copy=False))
@@ -247,10 +289,10 @@ class Optimum:
 
     def check(self, outcome: Outcome, epochs: int) -> None:
         """Raise `Refused` unless the weights are as good as the optimum, but for `GAP`."""
-        coef = np.asarray(outcome.coef, dtype=np.float64)
-        if coef.shape != (self.task.X.shape[1],) or outcome.intercept != 0:
-            raise Refused(f"weights of shape {coef.shape} and an intercept {outcome.intercept}")
-        gap = self._wide.objective(coef)[0] / self.value - 1
+        found = _parameters(outcome)
+        if found.shape != (self.task.X.shape[1] + 1,):
+            raise Refused(f"weights of shape {np.shape(outcome.coef)}")
+        gap = self._wide.objective(found)[0] / self.value - 1
         if not gap <= GAP:
             raise Refused(f"the objective is {gap:.1e} above the optimum, more than {GAP:.0e}")
 
@@ -259,18 +301,42 @@ def _parameters(outcome):
     return np.append(np.asarray(outcome.coef, dtype=np.float64), outcome.intercept)
 
 
-def verify(run: Run, task: Task, reference: Reference | Optimum) -> float:
-    """Check a run, short and in full; return the seconds of the first full one."""
-    for epochs in reference.lengths:
+def verify(run: Run, reference, length: int | None = None) -> tuple[float, dict[str, Any]]:
+    """Check a run, short and in full.
+
+    Returns
+    -------
+    seconds : float
+        Of the first full run.
+    details : dict
+        What the check has to tell.
+    """
+    for epochs in sorted({*reference.lengths, length or reference.lengths[-1]}):
         start = time.perf_counter()
         outcome = run(epochs)
         seconds = time.perf_counter() - start
-        reference.check(outcome, epochs)
-    return seconds
+        details = reference.check(outcome, epochs)
+    return seconds, details or {}
+
+
+def reference_of(task):
+    """What checks the outcomes of a task: an object with `lengths` and `check`."""
+    if isinstance(task, Fit):
+        return Optimum(task)
+    return Reference(task) if isinstance(task, Task) else task.reference()
+
+
+def limit_of(task, n_threads: int) -> Work | None:
+    """The machine's limit for a unit of the task, where there is one."""
+    if not isinstance(task, Task):
+        return task.limit(n_threads)
+    if isinstance(task, Fit) or task.nbytes < memory.MIN_BYTES:
+        return None
+    return Work(memory.reader(task.buffers, n_threads))
 
 
 def measure(
-    task: Task,
+    task,
     libraries: Iterable[Library],
     *,
     n_threads: int = 1,
@@ -278,10 +344,12 @@ def measure(
     min_seconds: float = 0.02,
     budget: float = 60.0,
 ) -> Result:
-    """Verify and time the libraries on one problem; a descent has the NumPy loop among them.
+    """Verify and time the libraries on one problem.
 
     Parameters
     ----------
+    task : Task, Fit, or an object with the attributes that `Result` keeps, and with
+        `reference()` and `limit(n_threads)`
     rounds : int
         Timings of each library.
     min_seconds : float
@@ -289,23 +357,19 @@ def measure(
     budget : float
         Seconds after which no further round is begun, `MIN_ROUNDS` apart.
     """
-    libraries = [library for library in libraries if library is not BASELINE]
-    reference: Reference | Optimum
-    if isinstance(task, Fit):
-        reference = Optimum(task)
-    else:
-        reference = Reference(task)
-        libraries.insert(0, BASELINE)
-    rows = {library.name: Row(library.name) for library in libraries}
-    timed: dict[str, Run] = {}
-
+    rows: list[Row] = []
+    works: dict[str, Work] = {}
     with limit_threads(n_threads), warnings.catch_warnings():
         # Runs end after a fixed number of epochs, on purpose.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        reference = reference_of(task)
+        if limit := limit_of(task, n_threads):
+            works[_LIMIT] = limit
         for library in libraries:
-            row = rows[library.name]
+            row = Row(library.name)
+            rows.append(row)
             try:
-                timed[library.name] = _set_up(library, task, n_threads, reference, row)
+                works[row.library] = _set_up(library, task, n_threads, reference, row)
             except Unsupported as error:
                 row.note = f"skipped: {error}"
             except Refused as error:
@@ -313,38 +377,22 @@ def measure(
             except Exception as error:  # one broken library must not cost the others' rows
                 row.note = f"failed: {type(error).__name__}: {_first_line(error)}"
         measured = interleave(
-            {_READ: Work(memory.reader(task.buffers, n_threads))}
-            | {name: as_work(run, task, reference) for name, run in timed.items()},
-            n_threads=n_threads, rounds=rounds, min_seconds=min_seconds, budget=budget,
-        )  # fmt: skip
-    for name in timed:
-        rows[name].seconds = measured.seconds[name]
-        if name in measured.refused:
-            rows[name].note = f"refused: {measured.refused[name]}"
-
+            works, n_threads=n_threads, rounds=rounds, min_seconds=min_seconds, budget=budget
+        )
+    for row in rows:
+        row.seconds = measured.seconds.get(row.library, [])
+        if row.library in measured.refused:
+            row.note = f"refused: {measured.refused[row.library]}"
     return Result(
-        task=task.name,
-        loss=task.loss,
-        dtype=task.X.dtype.name,
-        shape=task.X.shape,
-        nbytes=task.nbytes,
-        epochs=task.epochs,
-        n_threads=n_threads,
-        rows=list(rows.values()),
-        read_seconds=measured.seconds[_READ],
-        probe_seconds=measured.probe_seconds,
-    )
+        task=task.name, loss=task.loss, dtype=np.dtype(task.dtype).name, shape=task.shape,
+        nbytes=task.nbytes, epochs=task.epochs, n_threads=n_threads, rows=rows,
+        limit_seconds=measured.seconds.get(_LIMIT, []), probe_seconds=measured.probe_seconds,
+        operations=getattr(task, "operations", 0),
+    )  # fmt: skip
 
 
 # Not a library's name.
-_READ = "sequential read"
-
-
-def as_work(run: Run, task: Task, reference: Reference | Optimum) -> Work:
-    """All epochs of a run, an epoch the unit, each result held to the reference."""
-    return Work(
-        partial(run, task.epochs), task.epochs, partial(reference.check, epochs=task.epochs)
-    )
+_LIMIT = "limit"
 
 
 @contextmanager
@@ -367,22 +415,29 @@ def limit_threads(n_threads: int) -> Iterator[None]:
             os.sched_setaffinity(0, allowed)
 
 
-def _set_up(library, task, n_threads, reference, row):
-    reason = library.missing()
-    if reason:
+def _set_up(library, task, n_threads, reference, row) -> Work:
+    """Prepare and verify a library, at the loosest of its tolerances that suffices."""
+    if reason := library.missing():
         raise Unsupported(reason)
+    epochs = task.epochs * library.longer
     choices = [(tol,) for tol in library.tolerances] or [()]
     for choice in choices:
         start = time.perf_counter()
-        run = library.prepare(task, n_threads, *choice)
-        row.setup = time.perf_counter() - start
-        try:
-            row.first = verify(run, task, reference)
-            return run
-        except Refused:
-            # Too loose: the next one, while there is one and it does not take all day.
-            if choice == choices[-1] or time.perf_counter() - start > MAX_SECONDS_A_FIT:
-                raise
+        with memory.peak() as peak:
+            run = library.prepare(task, n_threads, *choice)
+            row.setup = time.perf_counter() - start
+            if not library.verified:
+                return Work(partial(run, epochs), epochs)
+            try:
+                row.first, details = verify(run, reference, epochs)
+            except Refused:
+                # Too loose: the next one, while there is one and it does not take all day.
+                if choice == choices[-1] or time.perf_counter() - start > MAX_SECONDS_A_FIT:
+                    raise
+                continue
+        row.memory = peak.bytes
+        row.details = ({"tol": choice[0]} if choice else {}) | details
+        return Work(partial(run, epochs), epochs, partial(reference.check, epochs=epochs))
     raise AssertionError("unreachable")
 
 

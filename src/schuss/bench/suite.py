@@ -5,19 +5,16 @@ how an epoch's time grows with rows, features and threads.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
-
-from rich import box
-from rich.table import Table
 
 from schuss import threads
 from schuss.bench import report
-from schuss.bench.libraries import BASELINE, LIBRARIES, SOLVERS, Library
-from schuss.bench.problems import FITS, PROBLEMS, Problem, Task
-from schuss.bench.runner import Result, Row, measure, quartiles
+from schuss.bench.libraries import BASELINE, LIBRARIES, SOLVERS
+from schuss.bench.problems import FITS, PROBLEMS, Problem
+from schuss.bench.run import one
+from schuss.bench.runner import Result, fair_process
 
 # The product, and what it is set against where only one is.
 OURS = "schuss-cython"
@@ -58,39 +55,37 @@ PLANS = {
 
 @dataclass(frozen=True)
 class Piece:
-    """One measurement: a section of the report, a task, and who takes part."""
+    """One measurement: a section of the report, a problem, and who takes part."""
 
     section: str
-    load: Callable[[], Task]
-    name: str
-    libraries: tuple[Library, ...]
+    problem: Problem
+    libraries: tuple[str, ...]
+    load: dict[str, Any] = field(default_factory=dict)
     n_threads: int = 1
 
 
 def pieces(plan: Plan, n_threads: int) -> list[Piece]:
     """All measurements of a plan, in the order of the report."""
-    # The reference backend is there to be compared with, not to be quick.
-    everybody = tuple(lib for name, lib in LIBRARIES.items() if not name.endswith("-numpy"))
-    two = (BASELINE, LIBRARIES[OURS])
-    made = PROBLEMS["20000x100"].make
-    found = [Piece("kernels", PROBLEMS[name].load, name, everybody) for name in plan.problems]
-    solvers = tuple(SOLVERS.values())
+    # The reference backend is there to be compared with, not to be fast.
+    everybody = tuple(name for name in LIBRARIES if not name.endswith("-numpy"))
+    two = (BASELINE.name, OURS)
+    found = [Piece("kernels", PROBLEMS[name], everybody) for name in plan.problems]
     for name in plan.fits:
-        load = partial(PROBLEMS[name].load_fit, FITS[name])
+        problem = PROBLEMS[name]
         # Waking threads for little work would cost the peers' BLAS more than the work.
-        useful = threads.useful(n_threads, PROBLEMS[name].n * PROBLEMS[name].d)
-        found.append(Piece("fits", load, name, solvers, useful))
+        useful = threads.useful(n_threads, problem.n * problem.d)
+        found.append(Piece("fits", problem, tuple(SOLVERS), {"dtype": FITS[name]}, useful))
     for section, shapes in (
         ("rows", [(n, plan.width) for n in plan.rows]),
         ("features", [(plan.size // d, d) for d in plan.features]),
     ):
         for n, d in shapes:
             epochs = max(3, min(5000, _ELEMENTS // (n * d)))
-            problem = Problem(f"{n}x{d}", n, d, epochs, made)
-            found.append(Piece(section, problem.load, problem.name, two))
+            problem = Problem(f"{n}x{d}", n, d, epochs, PROBLEMS["20000x100"].make)
+            found.append(Piece(section, problem, two))
     counts = [1 << k for k in range(n_threads.bit_length()) if 1 << k <= n_threads]
     for count in sorted({*counts, n_threads}):
-        found.append(Piece("threads", PROBLEMS[plan.shared].load, plan.shared, two, count))
+        found.append(Piece("threads", PROBLEMS[plan.shared], two, n_threads=count))
     return found
 
 
@@ -109,7 +104,7 @@ def run(
     seconds : float
         Rounds are left out towards the end where it takes longer.
     progress : callable
-        Called before each piece, with the number done, that of all, and what comes.
+        Called before each piece, with the number done, that of all, and its name.
 
     Returns
     -------
@@ -118,48 +113,28 @@ def run(
     """
     todo = pieces(plan, threads.available(n_jobs))
     started = time.perf_counter()
-    sections: dict[str, list[Result]] = {piece.section: [] for piece in todo}
-    for done, piece in enumerate(todo):
-        progress(done, len(todo), f"{piece.section}, {piece.name}")
-        left = max(0.0, seconds - (time.perf_counter() - started)) / (len(todo) - done)
-        sections[piece.section].append(
-            measure(
-                piece.load(),
-                piece.libraries,
-                n_threads=piece.n_threads,
-                rounds=plan.rounds,
-                budget=left,
-            )
-        )
-    return {
-        "environment": report.environment(),
-        "seconds": round(time.perf_counter() - started, 1),
-        **{name: [asdict(result) for result in results] for name, results in sections.items()},
-    }
+    content: dict[str, Any] = {piece.section: [] for piece in todo}
+    with fair_process() as call:
+        for done, piece in enumerate(todo):
+            progress(done, len(todo), f"{piece.section}, {piece.problem.name}")
+            left = max(0.0, seconds - (time.perf_counter() - started)) / (len(todo) - done)
+            timing = {"n_threads": piece.n_threads, "rounds": plan.rounds, "budget": left}
+            fit = piece.section == "fits"
+            result = call(one, piece.problem, piece.libraries, piece.load, timing, fit)
+            content[piece.section].append(report.as_json(result))
+        environment = call(report.environment)
+    taken = round(time.perf_counter() - started, 1)
+    return {"environment": environment, "seconds": taken, **content}
 
 
-def results(content: dict[str, Any], section: str) -> Iterator[Result]:
+def results(content: dict[str, Any], section: str) -> list[Result]:
     """The results of a section, from what `run` returned or JSON has kept of it."""
-    for entry in content[section]:
-        rows = [Row(**row) for row in entry["rows"]]
-        yield Result(**{**entry, "shape": tuple(entry["shape"]), "rows": rows})
+    return [Result.of(entry) for entry in content.get(section, ())]
 
 
-def tables(content: dict[str, Any]) -> list[Table]:
+def tables(content: dict[str, Any]) -> list[str]:
     """For the terminal: the epochs, and the fits."""
-    epochs, fits = (list(results(content, section)) for section in ("kernels", "fits"))
-    return [report.table(epochs), fits_table(fits)]
-
-
-def fits_table(found: list[Result]) -> Table:
-    """One line for each solver on each problem, in Markdown."""
-    lines = Table("fit", "library", "ms", "quartiles", "note", box=box.MARKDOWN)
-    for result in found:
-        for row in result.rows:
-            low, median, high = (1e3 * value for value in quartiles(row.seconds))
-            shown = ("", "") if median != median else (f"{median:.3g}", f"{low:.3g}–{high:.3g}")
-            lines.add_row(result.task, row.library, *shown, row.note)
-    return lines
+    return [report.table(results(content, section)) for section in ("kernels", "fits")]
 
 
 def failures(content: dict[str, Any]) -> list[tuple[str, str, str]]:

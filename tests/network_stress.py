@@ -1,7 +1,7 @@
 """Many short fits of networks on several threads, most of which diverge: does one hang?
 
-    python -m bench.stress                     # 2,000 fits
-    python -m bench.stress --fits 100000
+    python tests/network_stress.py                     # 2,000 fits
+    python tests/network_stress.py --fits 100000
 
 Each process does some thousands of fits, with learning rates from 1 to 1e39, 2 to 8 threads and
 every optimiser. It ends itself, and tells where, if one takes longer than `--timeout`.
@@ -71,7 +71,7 @@ def main(arguments=None):
     for first in range(options.first, options.first + options.fits, options.process):
         count = min(options.process, options.first + options.fits - first)
         command = [
-            sys.executable, "-m", "bench.stress", "--inside", f"--first={first}",
+            sys.executable, __file__, "--inside", f"--first={first}",
             f"--fits={count}", f"--timeout={options.timeout}",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True)

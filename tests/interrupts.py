@@ -1,7 +1,7 @@
 """How long calls go on after Ctrl-C.
 
-    python -m bench.interrupts                 # all phases, each in a process of its own
-    python -m bench.interrupts --phases newton,sgd --after 2 --threads 1
+    python tests/interrupts.py                 # all phases, each in a process of its own
+    python tests/interrupts.py --phases newton,sgd --after 2 --threads 1
 
 Each call would take a minute and more; the signal comes some time after it has begun.
 """
@@ -113,7 +113,7 @@ def latency(name, after=1.5, n_threads=2, timeout=60.0):
     that is killed.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.interrupts", "--inside", name], stdout=subprocess.PIPE,
+        [sys.executable, __file__, "--inside", name], stdout=subprocess.PIPE,
         text=True, env=os.environ | {"SCHUSS_NUM_THREADS": str(n_threads)},
     )  # fmt: skip
     watchdog = threading.Timer(timeout, process.kill)
