@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     callbacks: tuple = ()  # its own, as for `verbose`
 
 
-def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, mend=""):
+def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, mend=str):
     """Make a plan and run it to its end.
 
     Parameters
@@ -57,8 +57,8 @@ def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, me
     callbacks : tuple
     checkpoint : callable or None
         Of the plan; returns a `Checkpoint`.
-    mend : str
-        What may help a run that diverges, besides what its solver can say.
+    mend : callable
+        Called where the run diverges; returns what may help, besides what its solver can say.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, me
         )  # fmt: skip
         if outcome.stop_reason == "diverged":
             error = plan.run.divergence_error()
-            error.args = (f"{error} {mend}".rstrip(),)
+            error.args = (f"{error} {mend()}".rstrip(),)
             error.outcome, error.history = outcome, outcome.history
             raise error
     except ValueError:
@@ -115,7 +115,7 @@ class Trained:
             plan, outcome, info = carry_out(
                 lambda: work._plan(rows, eval_rows, more, **options), X, estimator=work,
                 callbacks=callbacks, checkpoint=None if checkpoint is None else new_checkpoint,
-                mend=work._mend(rows),
+                mend=lambda: work._mend(rows),
             )  # fmt: skip
             store_result(work, outcome, append=more, missing=plan.run.unrecorded)
             work.fit_info_ = info
@@ -213,7 +213,10 @@ def hold_out(rows, fraction, random_state, *, stratify):
         ) from None
     if rows.sample_weight is not None:
         validation.check_held_out(rows.sample_weight[learnt], rows.sample_weight[kept])
-    return learnt, take(rows, kept)
+    held_out = take(rows, kept)
+    # Their loss alone tells nothing: early stopping takes NaN for no improvement.
+    data.check_features(held_out.X)
+    return learnt, held_out
 
 
 def take(rows, places):
