@@ -6,6 +6,7 @@ Where they cannot be built the package is installed without them, unless
 ``SCHUSS_REQUIRE_EXT=1`` asks for an error.
 """
 
+import ast
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from setuptools.modified import newer_group
 
 PACKAGE = "schuss._ext"
 MODULES = ("single", "double")
+# Modules whose integer enums the kernels know as <ENUM>_<MEMBER>.
+CODES = ("constants.py", "losses.py", "methods.py")
 
 # Never -ffast-math or -Ofast, here or for the linker: NaN and infinities must be seen, and
 # some compilers then switch the whole process to flush-to-zero.
@@ -80,6 +83,7 @@ class BuildKernels(build_ext):
             self.extensions = [e for e in self.extensions if _isa(e) == "baseline"]
 
     def build_extensions(self):
+        self.write_codes()
         try:
             # Its first use is not safe in the threads of a parallel build.
             if self.compiler.compiler_type == "msvc" and not self.compiler.initialized:
@@ -106,7 +110,8 @@ class BuildKernels(build_ext):
     def build_extension(self, ext):
         path = Path(self.get_ext_fullpath(ext.name))
         ext.extra_compile_args = self.flags(_isa(ext))
-        if not (self.force or newer_group([*ext.sources, *ext.depends], str(path))):
+        sources = [*ext.sources, *ext.depends, str(self.codes_file)]
+        if not (self.force or newer_group(sources, str(path))):
             return
         try:
             self.translate(ext)
@@ -124,6 +129,7 @@ class BuildKernels(build_ext):
         target = Path(self.build_temp, "cython", _isa(ext), Path(source).stem + ".c")
         target.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "cython", "--module-name", ext.name, "-o", str(target)]
+        command += ["-I", str(self.codes_file.parent)]
         for name, value in DIRECTIVES.items():
             command += ["-X", f"{name}={value}"]
         result = subprocess.run([*command, source], capture_output=True, text=True)
@@ -132,6 +138,30 @@ class BuildKernels(build_ext):
             raise errors.CompileError(f"Cython could not translate {source}")
         ext.sources = [str(target)]
         ext.include_dirs = [*ext.include_dirs, "ext"]
+
+    @property
+    def codes_file(self):
+        return Path(self.build_temp, "cython", "codes.pxi")
+
+    def write_codes(self):
+        """Leave the integer codes of the package where Cython includes them.
+
+        From its source, as what it imports need not be there yet; untouched where they are the
+        same, so that nothing is compiled again.
+        """
+        lines = ["cdef enum:"]
+        for module in CODES:
+            for node in ast.parse(Path("src/schuss", module).read_text("utf-8")).body:
+                if isinstance(node, ast.ClassDef) and "IntEnum" in map(ast.unparse, node.bases):
+                    for code in node.body:
+                        if isinstance(code, ast.Assign):
+                            name, value = map(ast.unparse, (*code.targets, code.value))
+                            lines.append(f"    {node.name}_{name} = {value}".upper())
+        text = "\n".join(lines) + "\n"
+        path = self.codes_file
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
 
     def flags(self, isa):
         family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"

@@ -18,7 +18,8 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from schuss.constants import Activation, Loss
+from schuss.constants import Activation
+from schuss.losses import Loss
 
 LIMIT = 2.5
 

@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression  # noqa: E402
 
 import schuss  # noqa: E402
 from schuss.losses import LOSSES  # noqa: E402
-from schuss.solvers import SOLVERS  # noqa: E402
+from schuss.methods import SOLVERS  # noqa: E402
 
 
 def rows_of(text):

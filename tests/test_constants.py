@@ -1,33 +1,42 @@
-"""The codes in ext/codes.pxi are those of constants.py."""
+"""Codes, and that each has its entry."""
 
+import ast
+import os
 import re
+from enum import IntEnum
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from schuss import constants, losses
+from schuss import constants, losses, methods
 
-CODES = Path(__file__).resolve().parents[1] / "ext" / "codes.pxi"
-ENUMS = (
-    constants.Loss,
-    constants.Solver,
-    constants.Activation,
-    constants.Hidden,
-    constants.Output,
-    constants.Status,
-    constants.Counter,
-    constants.Mark,
-    constants.RowLoss,
-    constants.Schedule,
-    constants.SweepMark,
+ROOT = Path(__file__).resolve().parents[1]
+ENUMS = tuple(
+    value
+    for module in (constants, losses, methods)
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, IntEnum) and value is not IntEnum
 )
 
 
-@pytest.mark.skipif(not CODES.exists(), reason="no Cython sources beside the tests")
-def test_cython_codes_equal_the_constants():
-    found = re.findall(r"^\s*([A-Z][A-Z0-9_]*)\s*=\s*(\d+)", CODES.read_text(), re.MULTILINE)
-    # A prefix is an enum's name, so that LOSS_… and the rest cannot be mixed up.
+def test_setup_writes_the_codes_of_all_enums(tmp_path):
+    """By its own function, which reads the sources of the package without importing it."""
+    tree = ast.parse((ROOT / "setup.py").read_text("utf-8"))
+    scope = {"ast": ast, "Path": Path}
+    for node in ast.walk(tree):
+        wanted = isinstance(node, ast.FunctionDef) and node.name == "write_codes"
+        if wanted or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CODES"):
+            exec(compile(ast.Module([node], []), "setup.py", "exec"), scope)
+    path = tmp_path / "folder" / "codes.pxi"
+    here = os.getcwd()
+    os.chdir(ROOT)
+    try:
+        scope["write_codes"](SimpleNamespace(codes_file=path))
+    finally:
+        os.chdir(here)
+    found = re.findall(r"^    (\w+) = (\d+)$", path.read_text("utf-8"), re.MULTILINE)
     expected = {f"{e.__name__}_{m.name}".upper(): m.value for e in ENUMS for m in e}
     assert {name: int(code) for name, code in found} == expected
     assert len(found) == len(expected), "a code is written twice"
@@ -39,10 +48,12 @@ def test_codes_count_from_zero(enum):
 
 
 def test_each_solver_and_loss_is_complete():
-    assert set(constants.N_SLOTS) == set(constants.Solver)
-    assert set(losses.BY_CODE) == set(constants.Loss)
-    assert {loss.code for loss in losses.ROW_LOSSES.values()} == set(constants.RowLoss)
-    assert set(losses.NETWORK_OUTPUTS.values()) == set(constants.Output)
+    assert set(methods.N_SLOTS) == set(methods.Solver)
+    for method in methods.SOLVERS.values():
+        assert method.n_slots == methods.N_SLOTS.get(method.rule, 0)
+    assert set(losses.BY_CODE) == set(losses.Loss)
+    assert {loss.code for loss in losses.ROW_LOSSES.values()} == set(losses.RowLoss)
+    assert set(losses.NETWORK_OUTPUTS.values()) == set(losses.Output)
     assert len(constants.Counter) == constants.N_COUNTERS
     assert len(constants.Mark) == constants.N_MARKS
     assert len(constants.SweepMark) == constants.N_SWEEP_MARKS

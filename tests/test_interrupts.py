@@ -58,7 +58,7 @@ def test_memory_that_is_not_to_be_had_is_told():
 def test_partial_gradients_of_many_large_neurons_are_few():
     """The same bits as with one thread, where their memory bounds the number of chunks."""
     from schuss.backends.contract import Data
-    from schuss.constants import Loss
+    from schuss.losses import Loss
 
     rng = np.random.default_rng(0)
     n, d, k = 300, 40_000, 40

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from schuss.backends.contract import Data, NetworkRule
-from schuss.constants import Solver
+from schuss.methods import Solver
 from schuss.solvers.first_order import FirstOrder
 from schuss.solvers.network import MiniBatches
 from schuss.solvers.run import check_orders

@@ -19,8 +19,10 @@ from threadpoolctl import threadpool_limits
 
 from schuss import backends, threads, train
 from schuss.backends.contract import Data, Rule, State
-from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter, Loss, Solver
+from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter
 from schuss.linear import SGDClassifier
+from schuss.losses import Loss
+from schuss.methods import Solver
 from schuss.network import MLPClassifier
 from schuss.neuron import SigmoidClassifier
 

@@ -18,6 +18,8 @@ import typer
 
 from schuss.cli import OUTPUT_CLOSED
 from schuss.files import STDIN, STDOUT, descriptor
+from schuss.losses import LOSSES
+from schuss.methods import SOLVERS
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
 BAD_INPUT = 2
@@ -141,9 +143,28 @@ _NEURON = "The neuron and its training"
 _DESCENT = "Method"
 _OUTPUT = "Output"
 
+# Where none is given.
+_BATCH_SIZES = ", ".join(
+    f"{method.batch_size} for {name}" for name, method in SOLVERS.items() if method.batch_size
+)
+
 
 def _option(panel, help, *names, **settings):
     return typer.Option(*names, help=help, rich_help_panel=panel, **settings)
+
+
+def _listed(entries):
+    """What a help text says of the choices of an option."""
+    return "; ".join(f"[bold]{name}[/]: {entry.summary}" for name, entry in entries.items()) + "."
+
+
+def _one_of(choices):
+    def check(name):
+        if name not in choices:
+            raise typer.BadParameter(f"{name!r}; expected one of {', '.join(choices)}")
+        return name
+
+    return check
 
 
 def _print_version(value):
@@ -236,15 +257,16 @@ def train(
         _option(_DATA, "Of the random split, and of shuffling.", metavar="N", min=0, max=2**32 - 1),
     ] = 0,
     loss: Annotated[
-        str, _option(_NEURON, "Loss: log_loss or squared_error.", metavar="LOSS")
+        str,
+        _option(_NEURON, _listed(LOSSES), metavar="LOSS", callback=_one_of(LOSSES)),
     ] = "log_loss",
     solver: Annotated[
         str,
         _option(
             _NEURON,
-            "gd, momentum, nesterov or adaptive (all rows a step); sgd or adam (batches); "
-            "lbfgs or newton (to the optimum in a few passes).",
+            _listed(SOLVERS),
             metavar="NAME",
+            callback=_one_of(SOLVERS),
         ),
     ] = "nesterov",
     learning_rate: Annotated[
@@ -282,7 +304,7 @@ def train(
         int | None,
         _option(
             _NEURON,
-            "Rows a step. [dim]\\[default: all; 32 for sgd and adam][/]",
+            f"Batch size. [dim]\\[default: all rows; {_BATCH_SIZES}][/]",
             metavar="N",
             show_default=False,
             min=1,
@@ -978,9 +1000,7 @@ def _circumstances(estimator, X, y):
     import numpy as np
 
     from schuss import backends, data, show_config, threads, validation
-    from schuss.losses import LOSSES
     from schuss.objective import Objective
-    from schuss.solvers.first_order import METHODS
 
     y = validation.check_labels(y, len(y))[1] if hasattr(estimator, "classes_") else y
     coef = np.zeros_like(np.atleast_2d(estimator.coef_))
@@ -994,8 +1014,7 @@ def _circumstances(estimator, X, y):
         n_threads=threads.available(estimator.n_jobs),
     )
     config = show_config()
-    method = METHODS.get(estimator.solver)
-    batch_size = estimator.batch_size or (method.batch_size if method else None)
+    batch_size = estimator.batch_size or SOLVERS[estimator.solver].batch_size
     return {
         "cost_before": float(objective.value(coef, coef[:, 0].copy())),
         "threads": objective.n_threads(batch_size),

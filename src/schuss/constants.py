@@ -1,34 +1,12 @@
 """Names and codes that more than one module needs, each written once.
 
-The integer codes cross into compiled code; ``ext/codes.pxi`` repeats them there
-and ``tests/test_constants.py`` holds the two lists equal.
+The integer codes cross into compiled code, as do those of `losses` and `methods`: ``setup.py``
+writes them down for Cython.
 """
 
 from enum import IntEnum
 
 import numpy as np
-
-
-class Loss(IntEnum):
-    """Costs a kernel can differentiate with respect to the score z."""
-
-    SQUARED_ERROR = 0
-    LOG_LOSS = 1
-    # c(z) = z**2 / 2. Its gradient is X^T S X w, the product of power iteration.
-    QUADRATIC = 2
-    # Cross-entropy of softmax over the K scores of a row, which it couples; targets of a
-    # row sum to 1. Only `gradient` knows it.
-    MULTINOMIAL = 3
-
-
-class Solver(IntEnum):
-    """First-order rules that turn a gradient into a step."""
-
-    GD = 0
-    MOMENTUM = 1
-    NESTEROV = 2
-    ADAM = 3
-    ADAPTIVE = 4
 
 
 class Activation(IntEnum):
@@ -46,16 +24,6 @@ class Hidden(IntEnum):
     LOGISTIC = 1
     TANH = 2
     RELU = 3
-
-
-class Output(IntEnum):
-    """Activations of a network's last layer, each with its cost."""
-
-    SOFTMAX = 0  # cross-entropy
-    LOGISTIC = 1  # log-loss, of each output
-    LOGISTIC_SQUARED = 2  # squared error, of each output
-    IDENTITY = 3  # squared error
-    EXPONENTIAL = 4  # half the Poisson deviance
 
 
 class Status(IntEnum):
@@ -94,19 +62,6 @@ N_COUNTERS = len(Counter)
 N_MARKS = len(Mark)
 
 
-class RowLoss(IntEnum):
-    """Costs that `sweep` knows, of one row; scikit-learn's."""
-
-    HINGE = 0
-    SQUARED_HINGE = 1
-    MODIFIED_HUBER = 2
-    LOG_LOSS = 3
-    SQUARED_ERROR = 4
-    HUBER = 5
-    EPSILON_INSENSITIVE = 6
-    SQUARED_EPSILON_INSENSITIVE = 7
-
-
 class Schedule(IntEnum):
     """How the step of `sweep` changes from row to row; scikit-learn's."""
 
@@ -140,15 +95,6 @@ class SweepMark(IntEnum):
 
 
 N_SWEEP_MARKS = len(SweepMark)
-
-# Optimiser arrays, each shaped like the parameters, that a rule keeps between steps.
-N_SLOTS = {
-    Solver.GD: 0,
-    Solver.MOMENTUM: 1,
-    Solver.NESTEROV: 1,
-    Solver.ADAM: 2,
-    Solver.ADAPTIVE: 2,
-}
 
 MOMENTUM = 0.9
 # Kingma & Ba, arXiv 1412.6980, section 2.

@@ -1,17 +1,56 @@
 """The losses, each in one entry.
 
-A new loss is an entry here, its code in `constants`, and its formula in each backend.
-Parameter constraints, choices of the command line, bounds of the curvature and what the
-solvers know of a loss come from the entry.
+A new loss is a code and an entry here, and its formula in each backend. Parameter constraints,
+choices of the command line, lists in the documentation, bounds of the curvature, probabilities and
+what the solvers know of a loss come from the entry. Importing this takes no time: NumPy and SciPy
+are left to the functions.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from schuss.constants import Loss, Output, RowLoss
+
+class Loss(IntEnum):
+    """Costs a kernel can differentiate with respect to the score z."""
+
+    SQUARED_ERROR = 0
+    LOG_LOSS = 1
+    # c(z) = z**2 / 2. Its gradient is X^T S X w, the product of power iteration.
+    QUADRATIC = 2
+    # Cross-entropy of softmax over the K scores of a row, which it couples; targets of a
+    # row sum to 1. Only `gradient` knows it.
+    MULTINOMIAL = 3
+
+
+class RowLoss(IntEnum):
+    """Costs that `sweep` knows, of one row; scikit-learn's."""
+
+    HINGE = 0
+    SQUARED_HINGE = 1
+    MODIFIED_HUBER = 2
+    LOG_LOSS = 3
+    SQUARED_ERROR = 4
+    HUBER = 5
+    EPSILON_INSENSITIVE = 6
+    SQUARED_EPSILON_INSENSITIVE = 7
+
+
+class Output(IntEnum):
+    """Activations of a network's last layer, each with its cost."""
+
+    SOFTMAX = 0  # cross-entropy
+    LOGISTIC = 1  # log-loss, of each output
+    LOGISTIC_SQUARED = 2  # squared error, of each output
+    IDENTITY = 3  # squared error
+    EXPONENTIAL = 4  # half the Poisson deviance
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +99,12 @@ def _logistic_derivative(z):
     return p
 
 
+def _ones(z):
+    import numpy as np
+
+    return np.ones_like(z)
+
+
 def _softmax(z):
     from scipy.special import softmax
 
@@ -95,7 +140,7 @@ QUADRATIC = LossFunction(
     Loss.QUADRATIC,
     "1/(2N) sum z^2",
     curvature_bound=1.0,
-    second_derivative=np.ones_like,
+    second_derivative=_ones,
     at_zero=lambda n_outputs: 0.0,
 )
 

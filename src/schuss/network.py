@@ -22,9 +22,10 @@ from sklearn.utils.validation import _check_y, column_or_1d
 
 from schuss import backends, data, threads, validation
 from schuss.backends.contract import Network, NetworkRule
-from schuss.constants import Hidden, Solver
+from schuss.constants import Hidden
 from schuss.errors import warn
 from schuss.losses import NETWORK_OUTPUTS
+from schuss.methods import Solver
 from schuss.objective import NetworkObjective
 from schuss.solvers.network import MiniBatches, QuasiNewton
 from schuss.solvers.run import Plateau

@@ -22,6 +22,7 @@ from schuss.checkpoint import Checkpoint
 from schuss.constants import Activation
 from schuss.errors import DivergenceError
 from schuss.losses import LOSSES
+from schuss.methods import SOLVERS
 from schuss.objective import Objective, predict
 from schuss.solvers.run import Plateau
 from schuss.training import (
@@ -38,7 +39,7 @@ from schuss.training import (
 
 _SHARED_CONSTRAINTS = {
     "loss": [StrOptions(set(LOSSES))],
-    "solver": [StrOptions(set(solvers.SOLVERS))],
+    "solver": [StrOptions(set(SOLVERS))],
     "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     "alpha": [Interval(Real, 0, None, closed="left")],
     "l1_ratio": [Interval(Real, 0, 1, closed="both")],
@@ -181,7 +182,7 @@ default="gd"
     for name, value in {**parameters, "epochs": epochs}.items():
         check = _check_option if type(value) in _PLAIN else _check_option.__wrapped__
         check(name, value)
-    if checkpoint is not None and solver in solvers.SECOND_ORDER:
+    if checkpoint is not None and not SOLVERS[solver].resumable:
         raise ValueError(
             f"checkpoint={str(checkpoint)!r} with solver={solver!r}: this solver ends within a "
             "few dozen passes and keeps no state to go on from. Leave checkpoint=None, or "
@@ -387,7 +388,7 @@ class _SigmoidNeuron(BaseEstimator):
             warn_unless_converged(run, outcome, self.max_iter)
 
     def _check_resumable(self):
-        if self.solver in solvers.SECOND_ORDER:
+        if not SOLVERS[self.solver].resumable:
             raise ValueError(
                 f"solver={self.solver!r} does not support partial_fit: its steps need all rows "
                 "at once. Choose another solver, such as 'sgd', or call fit."

@@ -12,16 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from schuss.backends.contract import Data, Rule, State
-from schuss.constants import (
-    HISTORY_COLUMNS,
-    N_COUNTERS,
-    N_SLOTS,
-    REAL_TYPE,
-    Activation,
-    Loss,
-    Solver,
-)
-from schuss.losses import BY_CODE
+from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, REAL_TYPE, Activation
+from schuss.losses import BY_CODE, Loss
+from schuss.methods import N_SLOTS, Solver
 
 ROWS = (1, 2, 5, 63, 64, 65, 200, 1000)
 FEATURES = (1, 2, 3, 7, 8, 17, 31, 33, 64, 65, 100, 257)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from schuss.backends import contract
-from schuss.constants import Activation, Loss
+from schuss.constants import Activation
+from schuss.losses import Loss
 
 from . import cases
 

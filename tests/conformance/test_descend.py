@@ -5,7 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from schuss.constants import Counter, Loss, Solver, Status
+from schuss.constants import Counter, Status
+from schuss.losses import Loss
+from schuss.methods import Solver
 
 from . import cases
 

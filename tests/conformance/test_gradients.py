@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from schuss.constants import Loss
+from schuss.losses import Loss
 
 from . import cases
 

@@ -8,7 +8,9 @@ import pytest
 import scipy.sparse as sp
 
 from schuss.backends.contract import Network, NewtonRule
-from schuss.constants import HISTORY_COLUMNS, Activation, Hidden, Loss, Output, Solver
+from schuss.constants import HISTORY_COLUMNS, Activation, Hidden
+from schuss.losses import Loss, Output
+from schuss.methods import Solver
 
 from . import cases
 

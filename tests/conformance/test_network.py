@@ -9,7 +9,9 @@ from scipy.special import expit
 from sklearn.utils import shuffle
 
 from schuss.backends.contract import Data, Network, NetworkRule, NetworkState
-from schuss.constants import N_COUNTERS, REAL_TYPE, Counter, Hidden, Output, Solver, Status
+from schuss.constants import N_COUNTERS, REAL_TYPE, Counter, Hidden, Status
+from schuss.losses import Output
+from schuss.methods import Solver
 
 from . import cases
 

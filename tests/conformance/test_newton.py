@@ -5,7 +5,8 @@ import pytest
 
 from schuss.backends import numpy_
 from schuss.backends.contract import NewtonRule
-from schuss.constants import HISTORY_COLUMNS, Loss
+from schuss.constants import HISTORY_COLUMNS
+from schuss.losses import Loss
 
 from . import cases
 

@@ -8,7 +8,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from schuss.constants import Activation, Loss
+from schuss.constants import Activation
+from schuss.losses import Loss
 
 EXTREMES = (
     0.0, 5e-324, 1e-310, 2.3e-308, 1e-300, 1e-45, 1e-38, 1e-20, 1e-8, 0.1, 0.5, 1.0, 1.0986,

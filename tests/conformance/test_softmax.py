@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from schuss.constants import Loss
+from schuss.losses import Loss
 
 from . import cases
 from .test_gradients import complex_step, richardson

@@ -12,12 +12,11 @@ from schuss.constants import (
     ADAPTIVE_DIVISOR,
     LEAST_SCALE,
     N_SWEEP_MARKS,
-    Loss,
-    RowLoss,
     Schedule,
     Status,
     SweepMark,
 )
+from schuss.losses import Loss, RowLoss
 
 from . import cases
 

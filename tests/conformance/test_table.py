@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from schuss.constants import Activation, Loss
+from schuss.constants import Activation
+from schuss.losses import Loss
 
 from . import cases
 

@@ -8,7 +8,8 @@ from numpy.polynomial import Polynomial
 
 from schuss import constants
 from schuss.backends.contract import Function, Limits, Rule, State, Trail
-from schuss.constants import N_COUNTERS, N_MARKS, N_SLOTS, Counter, Mark, Solver, Status
+from schuss.constants import N_COUNTERS, N_MARKS, Counter, Mark, Status
+from schuss.methods import N_SLOTS, Solver
 
 QUADRATIC = Polynomial([6.0, -4.0, 1.0])
 QUARTIC = Polynomial([1.0, -0.5, -2.0, 0.25, 1.0])

@@ -63,15 +63,15 @@ class State(NamedTuple):
 
     coef: np.ndarray  # (K, d)
     intercept: np.ndarray  # (K,)
-    slots: np.ndarray  # (constants.N_SLOTS[solver], K, d + 1), intercept last
+    slots: np.ndarray  # (methods.N_SLOTS[solver], K, d + 1), intercept last
     counters: np.ndarray  # (constants.N_COUNTERS,) float64
 
 
 class Rule(NamedTuple):
     """How a gradient becomes a step."""
 
-    loss: int  # constants.Loss
-    solver: int  # constants.Solver
+    loss: int  # losses.Loss
+    solver: int  # methods.Solver
     learning_rate: float
     momentum: float
     beta_1: float
@@ -87,7 +87,7 @@ class Rule(NamedTuple):
 class NewtonRule(NamedTuple):
     """Which steps of Newton's method are taken."""
 
-    loss: int  # constants.Loss.LOG_LOSS or SQUARED_ERROR
+    loss: int  # losses.Loss.LOG_LOSS or SQUARED_ERROR
     l2: np.ndarray  # (r,) float64: l2[j] / 2 * theta[j]^2
     tol: float  # stop at max |gradient| <= tol
     rate: float  # a factor serves on where a step brought max |gradient| down to this share
@@ -147,7 +147,7 @@ class Network(NamedTuple):
 
     units: tuple[int, ...]  # neurons in each layer, the features first
     hidden: int  # constants.Hidden
-    output: int  # constants.Output
+    output: int  # losses.Output
 
     @property
     def shapes(self):
@@ -171,7 +171,7 @@ class NetworkState(NamedTuple):
     """What training a network changes."""
 
     theta: np.ndarray  # (P,)
-    slots: np.ndarray  # (constants.N_SLOTS[solver], P)
+    slots: np.ndarray  # (methods.N_SLOTS[solver], P)
     counters: np.ndarray  # (constants.N_COUNTERS,) float64
 
 
@@ -189,7 +189,7 @@ class NetworkRule(NamedTuple):
         As in `Rule`, but epsilon is added before the correction of the second moment.
     """
 
-    solver: int  # constants.Solver.MOMENTUM, NESTEROV or ADAM
+    solver: int  # methods.Solver.MOMENTUM, NESTEROV or ADAM
     momentum: float
     beta_1: float
     beta_2: float
@@ -211,7 +211,7 @@ class SweepState(NamedTuple):
 class Pace(NamedTuple):
     """How a row becomes a step."""
 
-    loss: int  # constants.RowLoss
+    loss: int  # losses.RowLoss
     parameter: float  # threshold of the hinges, epsilon of the others
     schedule: int  # constants.Schedule
     eta0: float
@@ -248,7 +248,7 @@ def pointwise(z, y, loss, value, derivative):
     Parameters
     ----------
     z, y : real arrays of one shape (m,)
-    loss : constants.Loss
+    loss : losses.Loss
     value, derivative : real arrays of shape (m,), OUT
     """
 
@@ -259,7 +259,7 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     Parameters
     ----------
     data : Data
-    loss : constants.Loss
+    loss : losses.Loss
     coef, intercept : IN
     coef_grad, intercept_grad : OUT
         Gradient of the mean cost, without penalties; shapes of coef and intercept.

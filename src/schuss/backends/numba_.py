@@ -23,7 +23,8 @@ from schuss.backends.numba_kernels.compiling import of_its_types
 from schuss.backends.numba_kernels.matrix import arguments, kind
 from schuss.backends.numba_kernels.neuron import learnt, scratch
 from schuss.backends.numba_kernels.walk import walk as walk_polynomial
-from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Solver, Status
+from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Status
+from schuss.methods import Solver
 
 NAME = "numba"
 

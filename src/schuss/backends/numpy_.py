@@ -16,15 +16,13 @@ from schuss.constants import (
     Activation,
     Counter,
     Hidden,
-    Loss,
     Mark,
-    Output,
-    RowLoss,
     Schedule,
-    Solver,
     Status,
     SweepMark,
 )
+from schuss.losses import Loss, Output, RowLoss
+from schuss.methods import Solver
 
 NAME = "numpy"
 

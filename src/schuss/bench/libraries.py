@@ -18,16 +18,9 @@ import scipy.sparse as sp
 from schuss.backends.contract import Data, Rule, State
 from schuss.bench import baseline
 from schuss.bench.problems import Task
-from schuss.constants import (
-    ADAM_BETA_1,
-    ADAM_BETA_2,
-    ADAM_EPSILON,
-    MOMENTUM,
-    N_COUNTERS,
-    N_SLOTS,
-    Solver,
-)
+from schuss.constants import ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON, MOMENTUM, N_COUNTERS
 from schuss.losses import LOSSES
+from schuss.methods import N_SLOTS, Solver
 
 BACKENDS = ("cython", "numba", "numpy")
 

@@ -16,16 +16,16 @@ from schuss.constants import (
     WALK_REVERSALS,
     WALK_ROUNDING,
     Counter,
-    Loss,
     Mark,
-    Solver,
     Status,
 )
 from schuss.driver import next_chunk
+from schuss.losses import Loss
+from schuss.methods import SOLVERS, Solver
 from schuss.minimizer.inputs import scheduled_rates
 from schuss.minimizer.problem import PROBE, noting
 from schuss.minimizer.run import Run, warn_of_interrupt
-from schuss.solvers.first_order import METHODS, new_rule, new_state
+from schuss.solvers.first_order import new_rule, new_state
 
 _STOP_REASONS = {
     Status.CONVERGED: "converged",
@@ -42,7 +42,7 @@ class FirstOrder(Run):
 
     def __init__(self, problem, settings, callback):
         super().__init__(problem, settings, callback)
-        self.method = METHODS[settings.method]
+        self.method = SOLVERS[settings.method]
         self.solver = self.method.rule
         # Learning rates, one or more, or a function of the iteration; whether they come from
         # the largest curvature met.

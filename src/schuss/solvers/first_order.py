@@ -17,12 +17,11 @@ from schuss.constants import (
     HISTORY_COLUMNS,
     MOMENTUM,
     N_COUNTERS,
-    N_SLOTS,
     Counter,
-    Solver,
     Status,
 )
 from schuss.errors import DivergenceError
+from schuss.methods import N_SLOTS, SOLVERS, Solver
 from schuss.solvers.run import ORDER_TYPE, Progress, Run, Snapshot, check_orders
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
@@ -40,40 +39,6 @@ _FAR = 100
 # Rows at the end of a run that tell whether its cost oscillates, and what counts as a rise.
 _TAIL = 20
 _RISE = 1e-6
-
-
-class Method(NamedTuple):
-    """A solver as users know it."""
-
-    rule: Solver
-    batch_size: int | None = None  # where none is given; None: all rows
-    takes_batches: bool = True
-    # What learning_rate="auto" means; None: the inverse of the curvature's bound.
-    learning_rate: float | None = None
-    # Whether the step stays what it was at the start. Otherwise a given one is where to
-    # begin, no further than 1 / L, and nothing but L is kept between calls: gradients of
-    # different rows say nothing about a step.
-    fixed_step: bool = True
-    # Steps converge below this, times the inverse of the curvature's bound.
-    stable: float = 2.0
-
-    def explain_bound(self, curvature, where):
-        """Say which steps converge, given a bound of the curvature."""
-        return (
-            f"the curvature {where} is up to {curvature:.6g}, and the largest safe step is "
-            f"{self.stable:.3g}/curvature = {self.stable / curvature:.6g}"
-        )
-
-
-METHODS = {
-    "gd": Method(Solver.GD),
-    "momentum": Method(Solver.MOMENTUM),
-    # At the momentum of its late steps: 2 (1 + beta) / (1 + 2 beta), beta = 1.
-    "nesterov": Method(Solver.NESTEROV, stable=4 / 3),
-    "adaptive": Method(Solver.ADAPTIVE, takes_batches=False, fixed_step=False),
-    "adam": Method(Solver.ADAM, batch_size=32, learning_rate=0.01),
-    "sgd": Method(Solver.GD, batch_size=32),
-}
 
 
 class Memory(NamedTuple):
@@ -105,7 +70,7 @@ class FirstOrder(Run):
 
     Parameters
     ----------
-    name : key of `METHODS`
+    name : key of `methods.SOLVERS`, of a first-order rule
     objective : Objective
     coef, intercept : ndarrays, changed in place
     learning_rate : float or "auto"
@@ -124,7 +89,7 @@ class FirstOrder(Run):
         learning_rate="auto", batch_size=None, shuffle=True, tol=0.0, random_state=None,
         memory=None,
     ):  # fmt: skip
-        self.method = METHODS[name]
+        self.method = SOLVERS[name]
         self.algorithm = name
         self.objective = objective
         if batch_size is None:
@@ -214,7 +179,7 @@ class FirstOrder(Run):
                 self._order(done)
             return Progress(history[:done], "interrupted")
         self.objective.passes += done + (status == Status.CONVERGED)
-        if self.method.rule == Solver.ADAM and done:
+        if self.method.squares and done:
             # Its averages are of squares, which would be infinite, and all steps 0.
             norms = history[:done, HISTORY_COLUMNS.index("gradient_norm")]
             if not norms.max() <= math.sqrt(np.finfo(self.objective.dtype).max):
@@ -353,7 +318,7 @@ class FirstOrder(Run):
             reached = "the mean cost of an epoch still improved by more than"
         else:
             reached = f"the largest entry of the gradient is {self._last_norm:.3g}, above"
-        faster = "" if self.rule.solver == Solver.NESTEROV else ", or choose solver='nesterov'"
+        faster = "" if self.algorithm == "nesterov" else ", or choose solver='nesterov'"
         text = f"{reached} tol={self.rule.tol:.3g} (step {self.learning_rate:.3g}). "
         if self.method.learning_rate is None and self.is_unstable():
             text += f"Mind that {self._beyond()}. "

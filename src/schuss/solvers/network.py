@@ -7,8 +7,9 @@ import numpy as np
 from scipy.optimize._dcsrch import DCSRCH
 
 from schuss.backends.contract import NetworkState
-from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, N_SLOTS, Counter, Solver, Status
+from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter, Status
 from schuss.errors import DivergenceError
+from schuss.methods import N_SLOTS, Solver
 from schuss.solvers.run import ORDER_TYPE, Progress, Run, check_orders
 from schuss.vectors import dot, norm
 

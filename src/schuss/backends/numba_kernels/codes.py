@@ -1,18 +1,8 @@
 """The choices of `schuss.constants` as plain numbers: compiled code keeps their values."""
 
-from schuss.constants import (
-    Activation,
-    Counter,
-    Hidden,
-    Loss,
-    Mark,
-    Output,
-    RowLoss,
-    Schedule,
-    Solver,
-    Status,
-    SweepMark,
-)
+from schuss.constants import Activation, Counter, Hidden, Mark, Schedule, Status, SweepMark
+from schuss.losses import Loss, Output, RowLoss
+from schuss.methods import Solver
 
 SQUARED_ERROR, LOG_LOSS = int(Loss.SQUARED_ERROR), int(Loss.LOG_LOSS)
 MULTINOMIAL = int(Loss.MULTINOMIAL)
