@@ -54,14 +54,18 @@ def test_labels_by_table_and_by_sort_agree():
 
 def test_weights_are_scaled_without_losing_a_digit():
     X = np.zeros((3, 1))
+
+    def scaled(weights, dtype=np.float64):
+        return validation.scale_weights(validation.check_weights(weights, X), dtype)
+
     weights = np.array([3.0, 0.0, 0.7])
-    scaled = validation.check_weights(weights, X, np.float64)
-    assert 1 <= scaled.max() < 2
-    np.testing.assert_array_equal(scaled * 2, weights)
-    assert validation.check_weights(None, X, np.float64) is None
-    assert 1 <= validation.check_weights(weights * 1e300, X, np.float32).max() < 2
-    assert validation.check_weights([5e-324, 0, 0], X, np.float32).max() == 1
-    np.testing.assert_array_equal(validation.check_weights(np.ones(3), X, np.float64), 1)
+    found, exponent = scaled(weights)
+    assert 1 <= found.max() < 2
+    np.testing.assert_array_equal(np.ldexp(found, -exponent), weights)
+    assert scaled(None) == (None, 0)
+    assert 1 <= scaled(weights * 1e300, np.float32)[0].max() < 2
+    assert scaled([5e-324, 0, 0], np.float32)[0].max() == 1
+    np.testing.assert_array_equal(scaled(np.ones(3))[0], 1)
 
 
 def test_environment_names_the_variable(monkeypatch):
