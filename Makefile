@@ -56,7 +56,7 @@ docs: $(VENV)/docs.stamp
 	$(PY) -m sphinx -W --keep-going -b html docs docs/_build/html
 
 check-perf: $(VENV)/test.stamp
-	$(PY) -m schuss.bench.gate --seconds 330 $(GATE)
+	$(PY) -m schuss.bench.gate --seconds 280 $(GATE)
 
 renew-floors renew-counts: $(VENV)/test.stamp
 	$(PY) -m schuss.bench.gate $(@:renew-%=%) --renew "$(REASON)"

@@ -1,27 +1,29 @@
-"""What may be said of two series of timings that were taken in pairs.
+"""What may be said of timings taken in pairs, however soon one looks at them.
 
-A pair is two timings made one right after the other, so that a machine that slows down
-slows both. Everything here is computed from the logarithms of the pairs' ratios: their
-median, and a bootstrap interval of it. A program is called slower only where the whole
-interval lies above the limit, the loss is one that somebody could notice, and a second
-series says the same; where the same program against itself comes out as unequal, nothing
-is said at all.
+A pair is timings made side by side by fresh processes of two builds, and by a second one of
+the head. Only the sign of a pair's log ratio, less a threshold, is used: where the median ratio
+does not exceed the threshold, signs are no better than coins, whatever the noise. A mixture
+over coins (a beta-binomial martingale) bounds the chance that this is ever contradicted, so
+that each series ends as soon as its data allow.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import betainc, betaln
+from scipy.stats import binom
 
-# Slower by more than this fails.
-LIMIT = 0.10
-# Fewer pairs make an interval of a median that is no wider than chance.
-MIN_PAIRS = 15
-CONFIDENCE = 0.95
-RESAMPLES = 2000
+# A slowdown that is to be found, and the share of it below which there is no alarm.
+LIMIT, TOLERATED = 0.05, 0.4
+# The chance, of a whole run, that something is called slower by more than is tolerated and is
+# not; and that of one benchmark whose slowdown of `LIMIT` passes.
+ALARM_ERROR, PASS_ERROR = 0.01, 0.05
 # Seconds a call that nobody notices, whatever their share.
 MIN_SECONDS = 5e-6
+MAX_PAIRS = 200
 
 
 class Verdict(StrEnum):
@@ -45,79 +47,103 @@ class Ratio(NamedTuple):
     high: float
 
 
-def interval(ratios, confidence=CONFIDENCE, resamples=RESAMPLES, seed=0) -> Ratio:
-    """Median of positive ratios, with its percentile bootstrap interval.
+def interval(ratios, confidence=0.95) -> Ratio:
+    """Median of positive ratios and its exact interval, for a number of them fixed before.
 
     Examples
     --------
     >>> interval([1.0, 1.0, 1.0])
     Ratio(low=1.0, median=1.0, high=1.0)
     """
-    logs = np.log(np.asarray(ratios, dtype=np.float64))
-    draws = np.random.default_rng(seed).integers(0, len(logs), (resamples, len(logs)))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.median(logs[draws], axis=1), (tail, 1 - tail))
-    return Ratio(*(float(np.exp(value)) for value in (low, np.median(logs), high)))
+    found = np.sort(np.asarray(ratios, dtype=np.float64))
+    n = len(found)
+    # The last order statistic below which the median lies too rarely; the first, if none.
+    rank = max(0, int(binom.ppf((1 - confidence) / 2, n, 0.5)) - 1)
+    return Ratio(float(found[rank]), float(np.median(found)), float(found[n - 1 - rank]))
 
 
-@dataclass(frozen=True)
+def evidence(positive: int, n: int) -> float:
+    """How much more likely so many positive signs are for unfair coins than for fair ones.
+
+    Where the true share is at most a half it ever exceeds 1/a with a chance of at most a.
+    """
+    if not n:
+        return 1.0
+    a, b = positive + 1, n - positive + 1
+    upper = betainc(b, a, 0.5)
+    if upper <= 0:
+        return 0.0
+    return math.exp(min((n + 1) * math.log(2) + betaln(a, b) + math.log(upper), 700))
+
+
+def surely_above(logs: np.ndarray, threshold: float, error: float) -> bool:
+    """Whether the median of the log ratios exceeds the threshold, at this error rate."""
+    return evidence(int((logs > threshold).sum()), len(logs)) >= 1 / error
+
+
+@dataclass
 class Pairs:
-    """Seconds a call of one piece of work, by two programs in turn."""
+    """Seconds a call of one benchmark: of the base, the head, and the head once more."""
 
-    base: list[float]
-    head: list[float]
+    base: list[float] = field(default_factory=list)
+    head: list[float] = field(default_factory=list)
+    again: list[float] = field(default_factory=list)
+
+    @property
+    def logs(self) -> np.ndarray:
+        """Log ratios of head to base."""
+        return np.log(np.divide(self.head, self.base))
+
+    @property
+    def same(self) -> np.ndarray:
+        """Log ratios of the head to itself."""
+        return np.log(np.divide(self.again, self.head))
 
     @property
     def ratio(self) -> Ratio:
-        """Time of the head, with that of the base as 1."""
-        return interval(np.divide(self.head, self.base))
-
-    def slower(self, limit: float = LIMIT, min_seconds: float = MIN_SECONDS) -> bool:
-        """Whether the head surely takes longer, by more than the limit and noticeably."""
-        lost = np.median(np.subtract(self.head, self.base))
-        return bool(self.ratio.low > 1 + limit and lost > min_seconds)
-
-    def unclear(self, limit: float = LIMIT, min_seconds: float = MIN_SECONDS) -> bool:
-        """Whether the interval holds the limit, so that it may be slower or not."""
-        low, _, high = self.ratio
-        lost = np.median(np.subtract(self.head, self.base))
-        return bool(low <= 1 + limit < high and lost > min_seconds)
-
-    def unsteady(self, limit: float = LIMIT) -> bool:
-        """Of one program against itself: whether half the limit could be chance."""
-        low, _, high = self.ratio
-        return max(high, 1 / low) > 1 + limit / 2
+        """Median time of the head, that of the base being 1, and its 95 % interval at any time."""
+        logs = np.sort(self.logs)
+        n = len(logs)
+        inside = [
+            value
+            for k, value in enumerate(logs)
+            if max(evidence(k + 1, n), evidence(n - k, n)) < 2 / 0.05
+        ]
+        low, high = (inside[0], inside[-1]) if inside and n > 8 else (-math.inf, math.inf)
+        return Ratio(
+            math.exp(low), math.exp(np.median(logs)), math.exp(high) if high < 700 else math.inf
+        )
 
 
-def verdict(
-    same: Pairs,
-    first: Pairs,
-    again: Pairs | None = None,
-    *,
+def judge(
+    pairs: Pairs,
     limit: float = LIMIT,
     min_seconds: float = MIN_SECONDS,
+    n_benchmarks: int = 1,
 ) -> tuple[Verdict, str]:
-    """Judge the head of `first`, and of its repetition.
+    """The verdict that the pairs allow so far; inconclusive where they allow none yet.
 
     Parameters
     ----------
-    same : Pairs
-        The head against itself.
-    first, again : Pairs
-        The base against the head; `again` is needed only where `first` is slower.
-
-    Returns
-    -------
-    verdict : Verdict
-    note : str
+    limit : float
+        A slowdown by this share is to be found; `TOLERATED` of it is no alarm.
+    min_seconds : float
+        A call that takes longer by less than this passes.
+    n_benchmarks : int
+        Of the run, which share its error rate.
     """
-    low, _, high = same.ratio
-    if same.unsteady(limit):
-        return Verdict.inconclusive, f"against itself {low:.3f}–{high:.3f}: too noisy here"
-    for pairs in (first, *([again] if again else [])):
-        if pairs.unclear(limit, min_seconds):
-            return Verdict.inconclusive, "too noisy here to tell on which side of the limit"
-        if not pairs.slower(limit, min_seconds):
-            note = "" if pairs is first else f"slower once, then {pairs.ratio.median:.3f}"
-            return Verdict.passed, note
-    return Verdict.failed, f"slower by more than {limit:.0%}" + (", twice" if again else "")
+    if not pairs.base:
+        return Verdict.inconclusive, "not timed"
+    logs, same = pairs.logs, pairs.same
+    tolerated, most = math.log1p(TOLERATED * limit), math.log1p(limit)
+    if surely_above(-logs, -most, PASS_ERROR):
+        return Verdict.passed, ""
+    if not surely_above(logs, tolerated, ALARM_ERROR / n_benchmarks):
+        return Verdict.inconclusive, f"no verdict after {len(logs)} pairs"
+    if any(surely_above(sign * same, tolerated, PASS_ERROR) for sign in (1, -1)):
+        change = math.expm1(np.median(same))
+        return Verdict.inconclusive, f"head against itself {change:+.1%}: too noisy here"
+    lost = float(np.median(np.subtract(pairs.head, pairs.base)))
+    if lost <= min_seconds:
+        return Verdict.passed, f"slower, but by {lost * 1e6:.2g} µs a call"
+    return Verdict.failed, f"slower by more than {TOLERATED * limit:.1%} in {len(logs)} pairs"

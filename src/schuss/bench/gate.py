@@ -25,21 +25,19 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from schuss.bench import builds, floors, instructions, report
 from schuss.bench.comparison import (
+    ALARM_ERROR,
     BAD,
     LIMIT,
-    MIN_PAIRS,
+    MAX_PAIRS,
     MIN_SECONDS,
-    Pairs,
+    TOLERATED,
     Verdict,
-    verdict,
+    judge,
 )
 from schuss.bench.race import WORKLOADS, Build, RaceError, race
+from schuss.bench.run import at_least_one
 
 # In this order, and none later than at this share of the time that is given: what is left
 # over goes to the next.
@@ -47,6 +45,8 @@ PARTS = {"counts": 0.5, "floors": 0.75, "compare": 1.0}
 # Counts may grow by this much: layout and the code of a library move them a little.
 COUNTS_LIMIT = 0.02
 COUNTS_FILE = floors.FILE.with_name("counts.json")
+# Seconds of the longest race, and of counting the instructions of what became slower.
+MAX_RACE, MAX_EXPLAINING = 600.0, 120.0
 
 
 @dataclass
@@ -65,11 +65,15 @@ def check_floors(file: Path = floors.FILE, deadline: float = math.inf) -> Iterat
     if reason := _no_kernels():
         yield Check("floors", "", Verdict.skipped, note=reason)
         return
-    found = floors.check(_load(file), floors.isas(), deadline=deadline)
+    which, ran = floors.isas(), set()
+    found = floors.check(_load(file), which, deadline=deadline)
     for isa, work, ratio, least, result, note in found:
+        ran.add((isa, work))
         allowed = "" if least is None else f"≥ {least:.3g}"
         shown = "" if math.isnan(ratio) else f"{ratio:.3g} × NumPy"
         yield Check("floors", f"{isa}, {work}", result, shown, allowed, note)
+    for isa, work in sorted({(isa, work) for isa in which for work in floors.ALL} - ran):
+        yield Check("floors", f"{isa}, {work}", Verdict.refused, note="it did not run")
 
 
 def check_counts(
@@ -89,6 +93,9 @@ def check_counts(
         yield Check("counts", "", Verdict.inconclusive, note=note)
         return
     for isa, counts in found.items():
+        unknown = set(recorded["counts"].get(isa, {})) - set(instructions.KERNELS)
+        for kernel in sorted((unknown | set(kernels)) - set(counts)):
+            yield Check("counts", f"{isa}, {kernel}", Verdict.refused, note="it did not run")
         for kernel, count in counts.items():
             before = recorded["counts"].get(isa, {}).get(kernel)
             check = Check("counts", f"{isa}, {kernel}", Verdict.passed, f"{count:.4g} an element")
@@ -145,14 +152,15 @@ def check_builds(
     *,
     workloads: Path = WORKLOADS,
     only: list[str] | None = None,
-    n_pairs: int = MIN_PAIRS,
+    max_pairs: int = MAX_PAIRS,
     limit: float = LIMIT,
     min_seconds: float = MIN_SECONDS,
     cache: Path = Path("build", "gate"),
     timings: dict | None = None,
     deadline: float = math.inf,
 ) -> Iterator[Check]:
-    """Race the head against itself, then the base against it, and again what was slower."""
+    """Race the base against the head, which runs twice, until each benchmark has a verdict."""
+    deadline = min(deadline, time.monotonic() + MAX_RACE)
     try:
         old = builds.find(base, cache=cache, timeout=_left(deadline))
         new = Build("this installation")
@@ -162,70 +170,45 @@ def check_builds(
         yield Check("compare", "", Verdict.skipped, note=str(error))
         return
 
-    def run(what, base, only):
-        return race(
-            base, new, workloads=workloads, only=only, n_pairs=n_pairs,
-            progress=_progress(what, n_pairs), deadline=deadline,
-        )  # fmt: skip
+    def judged(pairs, n_benchmarks):
+        return judge(pairs, limit, min_seconds, n_benchmarks)
 
     try:
-        same = run("head against head", new, only)
+        found = race(
+            old, new, workloads=workloads, only=only, max_pairs=max_pairs, progress=_progress,
+            decided=lambda pairs, n: judged(pairs, n)[0] != Verdict.inconclusive,
+            deadline=deadline,
+        )  # fmt: skip
     except RaceError as error:
-        yield Check("compare", "", Verdict.refused, note=str(error))
-        return
-    try:
-        first = run("base against head", old, only)
-        slower = [
-            name
-            for name, pairs in first.pairs.items()
-            if pairs.slower(limit, min_seconds)
-            and name in same.pairs
-            and not same.pairs[name].unsteady(limit)
-        ]
-        again = run("again", old, slower) if slower else None
-    except RaceError as error:
-        yield Check("compare", "", Verdict.skipped, note=str(error))
+        verdict = Verdict.refused if error.build is new else Verdict.skipped
+        yield Check("compare", "", verdict, note=str(error))
         return
     if timings is not None:
-        races = {"same": same, "first": first} | ({"again": again} if again else {})
-        timings |= {name: {k: asdict(p) for k, p in r.pairs.items()} for name, r in races.items()}
-    for name in first.absent:
+        timings |= {name: asdict(pairs) for name, pairs in found.pairs.items()}
+    for name in found.absent:
         yield Check("compare", name, Verdict.skipped, note=f"not in {old.name}")
-    refused = {**same.refused, **first.refused, **(again.refused if again else {})}
-    for name, reason in refused.items():
+    for name, reason in found.refused.items():
         yield Check("compare", name, Verdict.refused, note=reason)
-    if not first.pairs and not refused:
-        note = "there was no time for the base against the head"
+    if not found.pairs and not found.refused:
+        note = "there was no time for a pair"
         yield Check("compare", "", Verdict.inconclusive, note=note)
-    for name, pairs in first.pairs.items():
-        if name in refused:
+    for name, pairs in found.pairs.items():
+        if name in found.refused:
             continue
-        nothing = Pairs([], [])
-        repeated = again.pairs.get(name, nothing) if again and name in slower else None
-        series = [same.pairs.get(name, nothing), pairs, *([repeated] if repeated else [])]
-        done = min(len(one.base) for one in series)
-        if done < n_pairs:
-            judged, note = Verdict.inconclusive, f"{done} of {n_pairs} pairs in the time given"
-        else:
-            judged, note = verdict(*series, limit=limit, min_seconds=min_seconds)
-        low, median, high = pairs.ratio
-        yield Check(
-            "compare",
-            name,
-            judged,
-            f"{median:.3f} ({low:.3f}–{high:.3f})",
-            f"≤ {1 + limit:g}",
-            note,
-        )
+        verdict, note = judged(pairs, len(found.pairs))
+        if verdict == Verdict.failed:
+            left = min(MAX_EXPLAINING, _left(deadline) or MAX_EXPLAINING)
+            note += f"; {instructions.explain(old, new, workloads, name, left)}"
+        low, median, high = pairs.ratio if pairs.base else (math.nan,) * 3
+        ends = f" ({low:.3f}–{high:.3f})" if 0 < low < high < math.inf else ""
+        shown = f"{median:.3f}{ends}"
+        yield Check("compare", name, verdict, shown, f"< {1 + limit:g}", note)
 
 
-def _progress(what, n_pairs):
-    def progress(done):
-        if sys.stderr.isatty():
-            end = "\n" if done == n_pairs else ""
-            print(f"\r{what}: pair {done} of {n_pairs}", end=end, file=sys.stderr, flush=True)
-
-    return progress
+def _progress(pairs, left):
+    if sys.stderr.isatty():
+        end = "\n" if not left else ""
+        print(f"\rpair {pairs}, {left} undecided ", end=end, file=sys.stderr, flush=True)
 
 
 def _no_kernels():
@@ -278,13 +261,22 @@ def _without(content, *keys):
     return {key: value for key, value in content.items() if key not in keys}
 
 
-def table(checks: list[Check]) -> Table:
-    lines = Table("part", "work", "measured", "allowed", "verdict", "note", box=box.MARKDOWN)
-    for check in checks:
-        lines.add_row(
-            check.part, check.work, check.measured, check.allowed, check.verdict, check.note
-        )
-    return lines
+def table(checks: list[Check], padded: bool = True) -> str:
+    heads = ("part", "work", "measured", "allowed", "verdict", "note")
+    rows = [(c.part, c.work, c.measured, c.allowed, c.verdict, c.note) for c in checks]
+    return report.markdown(heads, rows, padded)
+
+
+def comment(checks: list[Check], told: str) -> str:
+    """Markdown for a pull request: what is wrong first, the rest folded."""
+    bad = [check for check in checks if check.verdict in BAD]
+    title = "Something became slower, or is wrong" if bad else "No slowdown found"
+    shown = f"{table(bad, padded=False)}\n\n" if bad else ""
+    return (
+        f"### {title}\n\n{shown}{told}. Chance that an unchanged benchmark is called slower: at "
+        f"most {ALARM_ERROR:.0%} a run.\n\n<details><summary>All checks</summary>\n\n"
+        f"{table(checks, padded=False)}\n\n</details>\n"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -300,7 +292,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.head,
             workloads=options.workloads,
             only=options.only,
-            n_pairs=options.pairs,
+            max_pairs=options.pairs,
             limit=options.limit,
             min_seconds=options.min_seconds,
             cache=options.cache,
@@ -316,11 +308,13 @@ def main(arguments: list[str] | None = None) -> int:
         share = 1.0 if part == chosen[-1] else PARTS[part]
         checks += list(parts[part](begun + share * options.seconds))
         seconds[part] = round(time.monotonic() - start, 1)
-    # Markdown is read by programs too: never break a line at the terminal's edge.
-    Console(width=250, highlight=False).print(table(checks))
+    print(table(checks))
     found = {v: sum(check.verdict == v for check in checks) for v in Verdict}
     told = ", ".join(f"{number} {v}" for v, number in found.items() if number)
-    print(f"gate: {told} ({', '.join(f'{part} {s} s' for part, s in seconds.items())})")
+    told += f" ({', '.join(f'{part} {s} s' for part, s in seconds.items())})"
+    print(f"gate: {told}")
+    if options.markdown:
+        options.markdown.write_text(comment(checks, told), encoding="utf-8")
     if options.json:
         content = {
             "environment": report.environment(),
@@ -364,9 +358,9 @@ def _parser():
     add("--only", type=lambda text: text.split(","), metavar="NAMES", help="some workloads: a,b,c")
     add("--kernels", type=lambda text: tuple(text.split(",")), metavar="NAMES",
         default=tuple(instructions.KERNELS), help="some kernels to count: a,b,c")  # fmt: skip
-    add("--pairs", type=_pairs, default=MIN_PAIRS, help=f"of processes, at least {MIN_PAIRS}")
+    add("--pairs", type=at_least_one, default=MAX_PAIRS, help=f"at the most [{MAX_PAIRS}]")
     add("--limit", type=_share, default=LIMIT, metavar="SHARE",
-        help=f"slower by more than this fails [{LIMIT}]")  # fmt: skip
+        help=f"a slowdown to be found [{LIMIT}]; {TOLERATED:.0%} of it is no alarm")  # fmt: skip
     add("--seconds", type=float, default=math.inf, metavar="S",
         help="what is not done after so long is inconclusive [no limit]")  # fmt: skip
     add("--min-seconds", type=float, default=MIN_SECONDS, metavar="S",
@@ -378,6 +372,7 @@ def _parser():
     add("--renew", metavar="REASON",
         help="record what is measured now, of the part named, and commit it")  # fmt: skip
     add("--json", type=Path, metavar="FILE", help="write checks and timings as well")
+    add("--markdown", type=Path, metavar="FILE", help="write a comment for a pull request")
     return parser
 
 
@@ -397,12 +392,6 @@ def _file(text):
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text}: there is no such file")
     return Path(text).resolve()
-
-
-def _pairs(text):
-    if not text.isdigit() or int(text) < MIN_PAIRS:
-        raise argparse.ArgumentTypeError(f"{text} given, at least {MIN_PAIRS} expected")
-    return int(text)
 
 
 def _share(text):

@@ -21,19 +21,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from schuss.backends.contract import Data
 from schuss.bench.libraries import kernel_run
-from schuss.bench.problems import PROBLEMS, Problem, Task
+from schuss.bench.problems import ORDERS, PROBLEMS, Problem, Task
+from schuss.bench.race import Build, RaceError, Worker
+from schuss.bench.report import markdown
+from schuss.bench.run import names_of
 from schuss.constants import Activation
 from schuss.losses import LOSSES
 
@@ -106,29 +108,16 @@ def _predict(backend, task: Task):
     return lambda: backend.predict(X, coef, intercept, Activation.LOGISTIC, out, 1)
 
 
+_DTYPES = [("float32", "CF"), ("float64", "CF"), ("uint8", "CF"), ("int8", "C"), ("float16", "C")]
 KERNELS = {
     kernel.name: kernel
     for kernel in (
-        Kernel("descend"),
-        Kernel("descend", dtype="float64"),
-        Kernel("descend", order="F"),
-        Kernel("descend", dtype="float64", order="F"),
-        Kernel("descend", dtype="uint8"),
-        Kernel("descend", dtype="uint8", order="F"),
-        Kernel("descend", dtype="int8"),
-        Kernel("descend", dtype="float16"),
+        *(Kernel("descend", _DENSE, dtype, order) for dtype, orders in _DTYPES for order in orders),
         Kernel("descend", _SPARSE),
-        Kernel("descend", PROBLEMS["4x2"]),
-        Kernel("descend", PROBLEMS["100x2"]),
-        Kernel("descend", PROBLEMS["breast-cancer"]),
-        Kernel("descend", PROBLEMS["digits"]),
-        Kernel("gradient"),
-        Kernel("gradient", order="F"),
-        Kernel("gradient", _SPARSE),
-        Kernel("predict"),
-        Kernel("predict", order="F"),
+        *(Kernel("descend", PROBLEMS[n]) for n in ("4x2", "100x2", "breast-cancer", "digits")),
+        *(Kernel(f, _DENSE, order=order) for f in ("gradient", "predict") for order in ORDERS),
         Kernel("predict", dtype="uint8"),
-        Kernel("predict", _SPARSE),
+        *(Kernel(function, _SPARSE) for function in ("gradient", "predict")),
     )
 }
 
@@ -146,11 +135,6 @@ def missing() -> str | None:
     return None
 
 
-def count(kernel: str, isa: str) -> float:
-    """Instructions for an element of X; `kernel` is a key of `KERNELS`."""
-    return counts(isa, [kernel])[kernel]
-
-
 def counts(
     isa: str, kernels: Iterable[str] = tuple(KERNELS), timeout: float | None = None
 ) -> dict[str, float]:
@@ -165,10 +149,8 @@ def counts(
         folder = Path(name)
         _compile_switch(folder)
         command = [
-            "valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no",
-            f"--callgrind-out-file={folder / 'counts'}",
-            sys.executable, "-m", "schuss.bench.instructions", "--worker", name,
-            "--kernels", ",".join(kernels),
+            *_callgrind(folder), sys.executable, "-m", "schuss.bench.instructions",
+            "--worker", name, "--kernels", ",".join(kernels),
         ]  # fmt: skip
         # Threads and hashes would make Python's own part of the two runs differ.
         alone = {"SCHUSS_ISA": isa, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
@@ -183,6 +165,11 @@ def counts(
         kernel: (measured[f"{kernel}: 2k"] - measured[f"{kernel}: k"]) / (_repeats(size) * size)
         for kernel, size in sizes.items()
     }
+
+
+def _callgrind(folder):
+    out = f"--callgrind-out-file={folder / 'counts'}"
+    return ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", out]
 
 
 def _repeats(size):
@@ -227,14 +214,59 @@ def _work(folder: Path, kernels: Iterable[str]) -> None:
     print(json.dumps({kernel: size for kernel, (_, size) in prepared.items()}))
 
 
-def table(results: dict[str, dict[str, float]]) -> Table:
-    """One line for each kernel, one column for each instruction set, in Markdown."""
-    lines = Table("instructions an element", *results, box=box.MARKDOWN)
-    for column in lines.columns[1:]:
-        column.justify = "right"
-    for kernel in next(iter(results.values())):
-        lines.add_row(kernel, *(f"{found[kernel]:.4g}" for found in results.values()))
-    return lines
+def by_function(build: Build, workloads: Path, name: str, timeout: float) -> Counter[str]:
+    """Instructions of each function in one call of a benchmark, its callees apart.
+
+    callgrind does not know AVX-512, so the kernels of schuss are those for AVX2.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _compile_switch(Path(folder))
+        command = _callgrind(Path(folder))
+        switch = {"SCHUSS_SWITCH": str(Path(folder, "switch.so")), "SCHUSS_ISA": "x86-64-v3"}
+        with Worker(build, workloads, command, **switch) as worker:
+            alarm = threading.Timer(timeout, worker.process.kill)
+            alarm.start()
+            try:
+                worker.greet()
+                worker.time(name, 0)
+            finally:
+                alarm.cancel()
+        return _functions(Path(folder))
+
+
+def _functions(folder):
+    """What callgrind wrote: names are told once, and then by number."""
+    names: dict[str, str] = {}
+    totals: Counter[str] = Counter()
+    for path in folder.glob("counts.*"):
+        current, of_callee = "", False
+        for line in path.read_text().splitlines():
+            if found := re.match(r"c?fn=\((\d+)\)(?: (.*))?", line):
+                names.setdefault(found[1], found[2] or "")
+                if line[0] == "f":
+                    current = names[found[1]]
+            elif line.startswith("calls="):
+                of_callee = True
+            elif found := re.match(r"[+\-*\d]\S* (\d+)", line):
+                totals[current] += 0 if of_callee else int(found[1])
+                of_callee = False
+    return totals
+
+
+def explain(base: Build, head: Build, workloads: Path, name: str, timeout: float) -> str:
+    """Which function of the head executes more instructions, for a benchmark that is slower."""
+    if reason := missing():
+        return f"instructions not counted: {reason}"
+    try:
+        before, after = (by_function(b, workloads, name, timeout / 2) for b in (base, head))
+    except RaceError as error:
+        return f"instructions not counted: {error}"
+    total = sum(after.values()) / max(1, sum(before.values())) - 1
+    function = max(after, key=lambda f: after[f] - before[f])
+    if after[function] <= before[function] * 1.001:
+        return f"instructions {total:+.1%}: no function has more, so caches or layout"
+    was = f"{before[function]:,} to " if before[function] else "none to "
+    return f"instructions {total:+.1%}; {function}: {was}{after[function]:,}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -247,7 +279,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"no instructions counted: {reason}")
         return 0
     results = {isa: counts(isa, options.kernels) for isa in options.isa}
-    Console(width=120, highlight=False).print(table(results))
+    rows = [
+        (kernel, *(f"{found[kernel]:.4g}" for found in results.values()))
+        for kernel in options.kernels
+    ]
+    print(markdown(("instructions an element", *results), rows))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0
@@ -258,29 +294,12 @@ def _parser():
         prog="python -m schuss.bench.instructions", description=__doc__
     )
     add = parser.add_argument
-    add("--isa", type=_some_of(ISAS), default=ISAS, help=f"some of {', '.join(ISAS)}")
-    add(
-        "--kernels",
-        type=_some_of(KERNELS),
-        default=tuple(KERNELS),
-        help=f"some of: {', '.join(KERNELS)}",
-    )
+    add("--isa", type=names_of(ISAS), default=ISAS, help=f"some of {', '.join(ISAS)}")
+    add("--kernels", type=names_of(KERNELS), default=tuple(KERNELS),
+        help=f"some of: {', '.join(KERNELS)}")  # fmt: skip
     add("--json", type=Path, metavar="FILE", help="write the counts as well")
     add("--worker", type=Path, help=argparse.SUPPRESS)
     return parser
-
-
-def _some_of(known):
-    def parse(text):
-        names = tuple(text.split(","))
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise argparse.ArgumentTypeError(
-                f"{', '.join(unknown)} unknown, choose from {', '.join(known)}"
-            )
-        return names
-
-    return parse
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ script only switch colours and save the raw numbers; without them everything can
 import json
 import math
 from html import escape
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from schuss.bench.comparison import interval
 from schuss.bench.libraries import BASELINE
-from schuss.bench.report import number
-from schuss.bench.runner import Result, Row, quartiles
+from schuss.bench.report import cells, duration, number
+from schuss.bench.runner import Result, quartiles
 from schuss.bench.suite import OURS, results
 
 _SCALING = (
@@ -23,71 +22,8 @@ _SCALING = (
     ("features", "Features", "features, X of one size", lambda r: r.shape[1]),
     ("threads", "Threads", "threads", lambda r: r.n_threads),
 )
+_SECTIONS = ("kernels", "fits", "rows", "features", "threads")
 _NAMES = {OURS: "schuss, kernel", "train-cython": "schuss.train", BASELINE.name: "NumPy"}
-
-_STYLE = """
-:root { color-scheme: light; --page: #fcfcfb; --ink: #1c1b19; --quiet: #5d5b56;
-  --line: #dddbd5; --ours: #1f5fbf; --theirs: #8d8a83; --warn: #a04a00; --fill: #f1f0ec; }
-@media (prefers-color-scheme: dark) { :root:not([data-theme=light]) { color-scheme: dark;
-  --page: #191918; --ink: #ecebe7; --quiet: #aaa8a1; --line: #3d3c39; --ours: #6aa5f8;
-  --theirs: #8b8982; --warn: #f0a060; --fill: #252523; } }
-:root[data-theme=dark] { color-scheme: dark; --page: #191918; --ink: #ecebe7; --quiet: #aaa8a1;
-  --line: #3d3c39; --ours: #6aa5f8; --theirs: #8b8982; --warn: #f0a060; --fill: #252523; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; background: var(--page);
-  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.25rem; margin: 2.5rem 0 .3rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
-p { margin: .4rem 0; max-width: 44rem; } .quiet, caption { color: var(--quiet); }
-nav, .buttons { display: flex; flex-wrap: wrap; gap: .4rem 1rem; margin: .8rem 0; }
-a { color: var(--ours); }
-button { font: inherit; color: var(--ink); background: var(--fill); cursor: pointer;
-  border: 1px solid var(--line); border-radius: .4rem; padding: .25rem .7rem; }
-:is(a, button, summary):focus-visible { outline: 2px solid var(--ours); outline-offset: 2px; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; font-weight: normal; padding: .15rem .5rem .15rem 0;
-  vertical-align: middle; }
-.bars th { width: 9.5rem; } .bars td:last-child { width: 15rem; }
-.bars .mine th { font-weight: 600; } .warn { color: var(--warn); }
-.numbers td, .numbers thead th { border-bottom: 1px solid var(--line); font-size: .875rem; }
-.numbers .n { text-align: right; } .scroll { overflow-x: auto; }
-.bars svg { display: block; width: 100%; height: 1.3rem; background: var(--fill); }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1.5rem; }
-figure { margin: 0; } figure svg { width: 100%; height: auto; max-width: 26rem; }
-figcaption { font-size: .9rem; }
-svg text { fill: var(--quiet); font-size: 12px; paint-order: stroke; stroke: var(--page);
-  stroke-width: 4px; stroke-linejoin: round; }
-.bar-mine { fill: var(--ours); } .bar-other { fill: var(--theirs); }
-.whisker { stroke: var(--ink); stroke-width: 2; }
-.one { stroke: var(--ink); stroke-dasharray: 3 3; }
-.grid { stroke: var(--line); } .mine-line, .other-line { fill: none; stroke-width: 2; }
-.mine-line { stroke: var(--ours); } .other-line { stroke: var(--theirs); stroke-dasharray: 5 4; }
-svg text.mine { fill: var(--ours); font-weight: 600; }
-summary { cursor: pointer; } dl { display: grid; grid-template-columns: max-content 1fr;
-  gap: .1rem 1rem; margin: .5rem 0; } dd { margin: 0; } dt { color: var(--quiet); }
-@media (max-width: 40rem) { .bars tr { display: grid; grid-template-columns: 1fr; }
-  .bars th, .bars td:last-child { width: auto; } .bars tr { margin-bottom: .5rem; } }
-@media print { .buttons, nav { display: none; } body { max-width: none; padding: 0; }
-  section { break-inside: avoid-page; } * { print-color-adjust: exact; } }
-"""
-
-_SCRIPT = """
-const root = document.documentElement;
-document.getElementById("theme").addEventListener("click", () => {
-  const dark = root.dataset.theme ? root.dataset.theme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-});
-document.getElementById("save").addEventListener("click", () => {
-  const raw = new Blob([document.getElementById("raw").textContent], {type: "application/json"});
-  const link = Object.assign(document.createElement("a"),
-    {href: URL.createObjectURL(raw), download: "schuss-bench.json"});
-  link.click();
-  URL.revokeObjectURL(link.href);
-});
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(d => {
-  d.open = true; }));
-"""
 
 
 def page(content: dict[str, Any]) -> str:
@@ -95,11 +31,12 @@ def page(content: dict[str, Any]) -> str:
     environment = content["environment"]
     # "</" would end the script element that holds the numbers.
     raw = json.dumps(content, allow_nan=False).replace("</", "<\\/")
+    kernels, fits = results(content, "kernels"), results(content, "fits")
     sections = [
-        ("speed-up", "Speed-up over NumPy", _speed_ups(results(content, "kernels"))),
-        ("fits", "Fits to the optimum", _fits(results(content, "fits"))),
+        ("glance", "How much faster, than what", _glance(kernels, fits)),
+        ("speed-up", "Speed-up over NumPy", _speed_ups(kernels)),
+        ("fits", "Fits to the optimum", _fits(fits)),
         ("scaling", "Scaling", _scaling(content)),
-        ("read", "Share of the read rate", _read_shares(results(content, "kernels"))),
         ("numbers", "All numbers", _numbers(content)),
         ("machine", "Machine and versions", _machine(content)),
     ]
@@ -108,6 +45,10 @@ def page(content: dict[str, Any]) -> str:
         f'<section id="{key}"><h2>{escape(title)}</h2>{body}</section>'
         for key, title, body in sections
     )
+    style, script = (
+        Path(__file__).with_name(name).read_text(encoding="utf-8")
+        for name in ("page.css", "page.js")
+    )
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -115,23 +56,22 @@ def page(content: dict[str, Any]) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>schuss bench, {escape(environment["date"][:10])}</title>
 <link rel="icon" href="data:,">
-<style>{_STYLE}</style>
+<style>{style}</style>
 </head>
 <body>
 <header>
 <h1>schuss bench</h1>
 <p class="quiet">{escape(environment["processor"])}, {escape(environment["date"])},
 {content["seconds"]:.0f} seconds</p>
-<p>One epoch of one sigmoid neuron: cost, gradient and step over all rows. Every library did the
-same work, which was checked before it was timed and after; they took turns, and a ratio is taken
-within a turn.</p>
+<p>Every library did the same work, which was checked before it was timed and after; they took
+turns, and a ratio is taken within a turn.</p>
 <nav aria-label="Sections">{links}</nav>
 <div class="buttons"><button id="theme" type="button">Light or dark</button>
 <button id="save" type="button">Save the raw numbers</button></div>
 </header>
 <main>{bodies}</main>
 <script type="application/json" id="raw">{raw}</script>
-<script>{_SCRIPT}</script>
+<script>{script}</script>
 </body>
 </html>
 """
@@ -145,72 +85,6 @@ def _ours(library):
     return library.startswith(("schuss", "train-"))
 
 
-# ----- bars ---------------------------------------------------------------------------
-
-
-def _bar_row(name, mine, value, low, high, ends, told, alt, note, parity=False):
-    """A row of a table: name, bar on a logarithmic axis, figures; `parity` marks 1."""
-    start, stop = (math.log(end) for end in ends)
-
-    def at(x):
-        share = (math.log(x) - start) / (stop - start)
-        return f"{100 * min(1, max(0, share)):.2f}%"
-
-    one = f'<line class="one" x1="{at(1)}" x2="{at(1)}" y1="0" y2="100%"/>' * parity
-    return (
-        f'<tr class="{"mine" if mine else "peer"}"><th scope="row">{escape(name)}</th><td>'
-        f'<svg role="img" aria-label="{escape(alt)}"><title>{escape(alt)}</title>'
-        f'<rect class="bar-{"mine" if mine else "other"}" x="0" y="20%" height="60%" '
-        f'width="{at(value)}"/><line class="whisker" x1="{at(low)}" x2="{at(high)}" '
-        f'y1="50%" y2="50%"/>{one}</svg></td><td>{escape(told)}{note}</td></tr>'
-    )
-
-
-def _skipped(rows):
-    """What was not timed, and why."""
-    told = [f"{_name(row.library)}: {row.note}" for row in rows if row.note]
-    return f'<p class="quiet">Not timed: {escape("; ".join(told))}</p>' if told else ""
-
-
-def _speed_ups(found: list[Result]) -> str:
-    intro = (
-        "<p>How many times quicker than the NumPy loop, on a logarithmic axis; the dashed line is "
-        "NumPy itself. The short line is the 95 % interval of the median over the rounds. "
-        f"{'Fewer than seven rounds make it a rough one. ' * (_fewest(found) < 7)}"
-        "Rows in which a peer is quicker than the kernel of schuss say so.</p>"
-    )
-    return intro + "".join(map(_speed_up, found))
-
-
-def _fewest(found):
-    return min((len(row.seconds) for r in found for row in r.rows if row.seconds), default=0)
-
-
-def _speed_up(result):
-    ratios = {r.library: interval(result.ratio(r)) for r in result.rows if len(result.ratio(r))}
-    if not ratios:
-        return f"<h3>{escape(result.task)}</h3>{_skipped(result.rows)}"
-    ends = (min(0.5, *(r.low for r in ratios.values())), 1.1 * max(r.high for r in ratios.values()))
-    rows = ""
-    for row in result.rows:
-        if row.library not in ratios:
-            continue
-        low, median, high = ratios[row.library]
-        told = f"{number(median)} × ({number(low)}–{number(high)})"
-        quicker = not _ours(row.library) and OURS in ratios and median > ratios[OURS].median
-        note = ' <strong class="warn">quicker than schuss</strong>' * quicker
-        alt = (
-            f"{_name(row.library)}: {number(median)} times as quick as NumPy, "
-            f"interval {number(low)} to {number(high)}"
-        )
-        mine = _ours(row.library)
-        rows += _bar_row(_name(row.library), mine, median, low, high, ends, told, alt, note, True)
-    return (
-        f"<h3>{escape(_title(result))}</h3>"
-        f'<table class="bars"><tbody>{rows}</tbody></table>{_skipped(result.rows)}'
-    )
-
-
 def _title(result):
     n, d = result.shape
     shape = f"{n:,} × {d:,}"
@@ -220,62 +94,105 @@ def _title(result):
     return (kind if plain else f"{result.task}: {kind}") + threads
 
 
-def _fits(found: list[Result]) -> str:
+def _glance(kernels, fits):
+    """schuss beside the fastest other library, and beside NumPy, on each problem."""
+    lines = []
+    for result in (*kernels, *fits):
+        times = {row.library: quartiles(row.seconds)[1] for row in result.rows if row.seconds}
+        ours = [time for name, time in times.items() if _ours(name)]
+        others = {time: name for name, time in times.items() if not _ours(name)}
+        if not ours or not others:
+            continue
+        mine, best = min(ours), min(others)
+        work = "fit" if result in fits else "epoch"
+        lines.append(
+            f'<tr><th scope="row">{escape(_title(result))}, {work}</th>'
+            f"<td>{duration(mine)}</td><td>{duration(best)} ({escape(_name(others[best]))})</td>"
+            f"<td{' class=warn' * (best < mine)}>{number(best / mine)} ×</td></tr>"
+        )
+    heads = ("work", "schuss", "fastest other", "schuss is faster")
+    return _table(heads, "".join(lines), "numbers")
+
+
+def _table(heads, rows, kind):
+    shown = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    head = f"<thead><tr>{shown}</tr></thead>" * bool(heads)
+    return f'<table class="{kind}">{head}<tbody>{rows}</tbody></table>'
+
+
+# ----- bars ---------------------------------------------------------------------------
+
+
+def _bars(result, values, unit, faster, one):
+    """A chart of one problem, on a logarithmic axis of its own; `one` marks 1.
+
+    `values` are medians with their ends by library, `faster` which of them beat schuss.
+    """
+    least, most = min(v[0] for v in values.values()), max(v[2] for v in values.values())
+    start, stop = math.log(min(0.5, least) if one else 0.7 * least), math.log(1.1 * most)
+
+    def at(x):
+        return f"{100 * min(1, max(0, (math.log(x) - start) / (stop - start))):.2f}%"
+
+    rows = ""
+    for name, (low, median, high) in values.items():
+        kind = "mine" if _ours(name) else "other"
+        told = f"{number(median)} {unit} ({number(low)}–{number(high)})"
+        alt = escape(f"{_name(name)}: {told}")
+        mark = f'<line class="one" x1="{at(1)}" x2="{at(1)}" y1="0" y2="100%"/>' * one
+        note = ' <strong class="warn">faster than schuss</strong>' * (name in faster)
+        rows += (
+            f'<tr class="{kind}"><th scope="row">{escape(_name(name))}</th><td>'
+            f'<svg role="img" aria-label="{alt}"><title>{alt}</title>'
+            f'<rect class="bar-{kind}" x="0" y="20%" height="60%" width="{at(median)}"/>'
+            f'<line class="whisker" x1="{at(low)}" x2="{at(high)}" y1="50%" y2="50%"/>{mark}'
+            f"</svg></td><td>{escape(told)}{note}</td></tr>"
+        )
+    return f"<h3>{escape(_title(result))}</h3>{_table((), rows, 'bars')}"
+
+
+def _skipped(rows):
+    """What was not timed, and why."""
+    told = [f"{_name(row.library)}: {row.note}" for row in rows if row.note]
+    return f'<p class="quiet">Not timed: {escape("; ".join(told))}</p>' if told else ""
+
+
+def _speed_ups(found: list[Result]) -> str:
+    fewest = min((len(row.seconds) for r in found for row in r.rows if row.seconds), default=0)
     body = (
-        "<p>L2-penalised logistic regression without an intercept, from nothing to within a "
-        "millionth of the least value that the objective has. Each library ran with the loosest "
-        "of its own tolerances that gets there. Shorter is better.</p>"
+        "<p>One epoch of one sigmoid neuron: loss, gradient and step over all rows. How many times "
+        "faster than the NumPy loop, each problem on a logarithmic axis of its own; the dashed "
+        "line is NumPy itself. The short line is the 95 % interval of the median over the rounds. "
+        f"{'Fewer than seven rounds make it a rough one. ' * (fewest < 7)}"
+        "Libraries that are faster than the kernel of schuss say so.</p>"
     )
     for result in found:
-        timed = [row for row in result.rows if row.seconds]
-        if timed:
-            spread = {row.library: quartiles([1e3 * s for s in row.seconds]) for row in timed}
-            least, most = min(s[0] for s in spread.values()), max(s[2] for s in spread.values())
-            ends = (0.7 * least, 1.1 * most)
-            rows = ""
-            ours = min((s[1] for name, s in spread.items() if _ours(name)), default=math.inf)
-            for row in sorted(timed, key=lambda row: spread[row.library][1]):
-                low, median, high = spread[row.library]
-                told = f"{number(median)} ms ({number(low)}–{number(high)})"
-                alt = f"{_name(row.library)}: {number(median)} milliseconds"
-                quicker = not _ours(row.library) and median < ours < math.inf
-                note = ' <strong class="warn">quicker than schuss</strong>' * quicker
-                mine = _ours(row.library)
-                rows += _bar_row(_name(row.library), mine, median, low, high, ends, told, alt, note)
-            body += (
-                f"<h3>{escape(_title(result))}</h3>"
-                f'<table class="bars"><tbody>{rows}</tbody></table>'
-            )
+        values = {r.library: interval(q) for r in result.rows if len(q := result.ratio(r))}
+        if values:
+            ours = values[OURS].median if OURS in values else math.inf
+            faster = [n for n, v in values.items() if not _ours(n) and v.median > ours]
+            body += _bars(result, values, "×", faster, True)
         body += _skipped(result.rows)
     return body
 
 
-def _read_shares(found: list[Result]) -> str:
+def _fits(found: list[Result]) -> str:
     body = (
-        "<p>The rate at which the same thread reads the same memory, measured in the same rounds, "
-        "is the most that one pass over X an epoch can reach. NumPy's loop reads X twice. "
-        "Problems below a megabyte stay in the innermost caches and have no such limit.</p>"
+        "<p>L2-penalised logistic regression, from nothing to within a millionth of the least "
+        "value that the objective has. Each library ran with the loosest of its own "
+        "tolerances that gets there. Shorter is better.</p>"
     )
-    rows = ""
     for result in found:
-        for row in result.rows:
-            shares = result.share(row)
-            if row.library not in (OURS, BASELINE.name) or not len(shares):
-                continue
-            low, median, high = quartiles(shares)
-            alt = f"{_name(row.library)} on {result.task}: {median:.0%} of the read rate"
-            width = f"{100 * min(median, 1):.1f}%"
-            rows += (
-                f'<tr class="{"mine" if row.library == OURS else "peer"}"><th scope="row">'
-                f"{escape(result.task)}, {escape(_name(row.library))}</th><td>"
-                f'<svg role="img" aria-label="{escape(alt)}"><title>{escape(alt)}</title>'
-                f'<rect class="bar-{"mine" if row.library == OURS else "other"}" x="0" y="20%" '
-                f'height="60%" width="{width}"/></svg></td>'
-                f"<td>{median:.0%} ({low:.0%}–{high:.0%})</td></tr>"
-            )
-    if not rows:
-        return body + '<p class="quiet">No problem of this run is large enough.</p>'
-    return body + f'<table class="bars"><tbody>{rows}</tbody></table>'
+        values = {
+            r.library: quartiles([1e3 * s for s in r.seconds]) for r in result.rows if r.seconds
+        }
+        values = dict(sorted(values.items(), key=lambda item: item[1][1]))
+        if values:
+            ours = min((v[1] for n, v in values.items() if _ours(n)), default=0)
+            faster = [n for n, v in values.items() if not _ours(n) and v[1] < ours]
+            body += _bars(result, values, "ms", faster, False)
+        body += _skipped(result.rows)
+    return body
 
 
 # ----- lines --------------------------------------------------------------------------
@@ -367,35 +284,32 @@ def _short(x):
 
 
 def _numbers(content: dict[str, Any]) -> str:
-    body = "<p>Medians and quartiles over the rounds; set-up and the first run are not in them.</p>"
-    for section in ("kernels", "fits", "rows", "features", "threads"):
-        found = results(content, section)
-        unit = "ms a fit" if section == "fits" else "µs an epoch"
-        factor = 1e3 if section == "fits" else 1e6
-        heads = ("problem", "library", unit, "quartiles", "× NumPy", "set-up s", "first run s", "")
-        rows = "".join(_number_row(r, row, factor) for r in found for row in r.rows)
-        cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    body = (
+        "<p>Medians and quartiles over the rounds; set-up and the first run are not in them. The "
+        "limit is the rate at which the same threads read the same memory, in the same rounds: the "
+        "most that one pass over X an epoch can reach. NumPy's loop reads X twice. Problems below "
+        "a megabyte stay in the innermost caches and have no such limit.</p>"
+    )
+    heads = ("problem", "library", "time", "quartiles", "× NumPy", "of the limit", "set-up",
+             "first run", "memory", "")  # fmt: skip
+    for section in _SECTIONS:
+        rows = ""
+        for result in results(content, section):
+            for row in result.rows:
+                times = (duration(s) if s else "" for s in (row.setup, row.first))
+                memory = f"{row.memory / 1e6:.3g} MB" if row.memory else ""
+                inner = "".join(
+                    f'<td class="n">{cell}</td>' for cell in (*cells(result, row), *times, memory)
+                )
+                title, note = escape(_title(result)), escape(row.note)
+                rows += (
+                    f"<tr><td>{title}</td><td>{_name(row.library)}</td>{inner}<td>{note}</td></tr>"
+                )
         body += (
             f'<details><summary>{section}</summary><div class="scroll" tabindex="0" '
-            f'role="region" aria-label="{section}"><table class="numbers"><thead><tr>{cells}'
-            f"</tr></thead><tbody>{rows}</tbody></table></div></details>"
+            f'role="region" aria-label="{section}">{_table(heads, rows, "numbers")}</div></details>'
         )
     return body
-
-
-def _number_row(result: Result, row: Row, factor: float) -> str:
-    low, median, high = quartiles(np.multiply(row.seconds, factor))
-    ratio = quartiles(result.ratio(row))[1]
-    timed = bool(row.seconds)
-    cells = [
-        number(median) if timed else "",
-        f"{number(low)}–{number(high)}" if timed else "",
-        number(ratio) if ratio == ratio else "",
-        *("" if s is None else f"{s:.2g}" for s in (row.setup, row.first)),
-    ]
-    inner = "".join(f'<td class="n">{cell}</td>' for cell in cells)
-    title = escape(_title(result))
-    return f"<tr><td>{title}</td><td>{row.library}</td>{inner}<td>{escape(row.note)}</td></tr>"
 
 
 def _machine(content: dict[str, Any]) -> str:

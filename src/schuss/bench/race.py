@@ -1,8 +1,9 @@
 """Two builds in alternating fresh processes: the timings that `comparison` judges.
 
-Each pair is two new processes, so that where a build's code and data happen to lie is
-drawn anew. Within a pair the two are asked in turn for every workload, B H H B B H …, and
-the quickest timing of each counts: the neighbours only ever make one longer.
+Each pair is new processes, of the base, the head and the head once more, so that where a
+build's code and data happen to lie is drawn anew. Within a pair they are asked in turn for every
+benchmark that has no verdict yet, and the shortest timing of each counts: the neighbours only
+ever make one longer.
 """
 
 import json
@@ -16,19 +17,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schuss.bench.comparison import MIN_PAIRS, Pairs
+from schuss.bench.comparison import MAX_PAIRS, Pairs
+from schuss.bench.runner import UNFAIR
 
 WORKER = Path(__file__).with_name("worker.py")
 WORKLOADS = Path(__file__).with_name("workloads.py")
-# Timings of each workload in a pair, and how long one lasts.
+# Timings of each benchmark in a pair, and how long one lasts.
 TURNS = 12
 SECONDS = 0.005
 # Largest relative difference of equal results, for float32 and for the rest.
 TOLERANCE = (1e-4, 1e-8)
-
-
-class RaceError(Exception):
-    """A build cannot be raced; the message says which, and why."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +44,38 @@ class Build:
     folder: Path | None = None
 
     def environment(self) -> dict[str, str]:
-        path = os.environ.get("PYTHONPATH", "")
-        if self.folder:
-            path = str(self.folder)
-        # One thread each: the two share the machine's processors.
-        return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1",
+        kept = {name: value for name, value in os.environ.items() if name not in UNFAIR}
+        path = str(self.folder) if self.folder else os.environ.get("PYTHONPATH", "")
+        # One thread each: they share the machine's processors.
+        return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}  # fmt: skip
+
+
+class RaceError(Exception):
+    """A build cannot be raced; the message says which, and why."""
+
+    def __init__(self, build: Build, reason: str):
+        super().__init__(f"{build.name}: {reason}")
+        self.build = build
 
 
 @dataclass
 class Race:
-    """Timings by workload, and why some have none."""
+    """Timings by benchmark, and why some have none."""
 
     pairs: dict[str, Pairs] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     absent: list[str] = field(default_factory=list)
 
 
-class _Process:
-    def __init__(self, build: Build, workloads: Path):
+class Worker:
+    """A process that does the benchmarks of a file when it is told to."""
+
+    def __init__(self, build: Build, workloads: Path, command: Iterable[str] = (), **environment):
         self.build = build
         self.process = subprocess.Popen(
-            [build.python, str(WORKER), str(workloads)],
-            env=build.environment(),
+            [*command, build.python, str(WORKER), str(workloads)],
+            env=build.environment() | environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -83,7 +90,7 @@ class _Process:
         self.hello = self._answer()
         folder, path = self.build.folder, self.hello["build"].get("path")
         if folder and path and not Path(path).is_relative_to(folder.resolve()):
-            raise RaceError(f"{self.build.name}: imports {path}, which is not in {folder}")
+            raise RaceError(self.build, f"imports {path}, which is not in {folder}")
 
     def time(self, name: str, repeats: int):
         print(name, repeats, file=self.process.stdin, flush=True)
@@ -94,7 +101,7 @@ class _Process:
         if not line:
             _, error = self.process.communicate()
             last = error.strip().splitlines()[-1:] or ["no message"]
-            raise RaceError(f"{self.build.name}: the workloads do not run: {last[0]}")
+            raise RaceError(self.build, f"the benchmarks do not run: {last[0]}")
         return json.loads(line)
 
 
@@ -104,11 +111,12 @@ def race(
     *,
     workloads: Path = WORKLOADS,
     only: Iterable[str] | None = None,
-    n_pairs: int = MIN_PAIRS,
-    progress: Callable[[int], object] = lambda done: None,
+    decided: Callable[[Pairs, int], bool] = lambda pairs, n_benchmarks: False,
+    max_pairs: int = MAX_PAIRS,
+    progress: Callable[[int, int], object] = lambda pairs, left: None,
     deadline: float = math.inf,
 ) -> Race:
-    """Time the workloads in so many pairs of fresh processes.
+    """Time the benchmarks until each is decided.
 
     Parameters
     ----------
@@ -116,7 +124,9 @@ def race(
     workloads : Path
         A file with functions named ``bench_…``; what they return has to be the same.
     only : iterable of str, optional
-        Names of workloads, without the prefix.
+        Names of benchmarks, without the prefix.
+    decided : callable
+        Whether the pairs of one of so many benchmarks are enough.
     deadline : float
         On `time.monotonic`'s clock; no further pair is begun after it.
 
@@ -127,53 +137,66 @@ def race(
     """
     result = Race()
     repeats: dict[str, int] = {}
-    for pair in range(n_pairs):
+    names: list[str] = []
+    for pair in range(max_pairs):
         if time.monotonic() > deadline:
             break
         with ExitStack() as stack:
-            both = [stack.enter_context(_Process(build, workloads)) for build in (base, head)]
-            for process in both:
-                process.greet()
-            names = _common(both, only, result)
+            workers = [stack.enter_context(Worker(b, workloads)) for b in (base, head, head)]
+            for worker in workers:
+                worker.greet()
+            if not pair:
+                names = _common(workers, only, result)
+                result.pairs = {name: Pairs() for name in names}
             for turn, name in enumerate(names):
-                if name in result.refused:
-                    continue
-                seconds, briefs = _one_pair(both, name, repeats, first=(pair + turn) % 2)
-                if reason := _unequal(*briefs):
+                seconds, briefs = _one_pair(workers, name, repeats, first=pair + turn)
+                reason = _unequal(briefs[0], briefs[1]) or _unequal(briefs[1], briefs[2])
+                if reason:
                     result.refused[name] = reason
-                    result.pairs.pop(name, None)
                     continue
-                pairs = result.pairs.setdefault(name, Pairs([], []))
-                pairs.base.append(seconds[0])
-                pairs.head.append(seconds[1])
-        progress(pair + 1)
+                pairs = result.pairs[name]
+                for series, value in zip(
+                    (pairs.base, pairs.head, pairs.again), seconds, strict=True
+                ):
+                    series.append(value)
+        names = [
+            name
+            for name in names
+            if name not in result.refused and not decided(result.pairs[name], len(result.pairs))
+        ]
+        progress(pair + 1, len(names))
+        if not names:
+            break
     return result
 
 
-def _common(both, only, result):
-    """Names of the workloads that both have."""
-    kinds = [{k: v for k, v in p.hello["build"].items() if k != "path"} for p in both]
-    base, head = both
+def _common(workers, only, result):
+    """Names of the benchmarks; what the head has lost, or nobody has, is refused."""
+    base, head, _ = workers
+    kinds = [{k: v for k, v in w.hello["build"].items() if k != "path"} for w in (base, head)]
     if kinds[0] != kinds[1]:
-        raise RaceError(
-            f"not the same kind of build: {base.build.name} is {kinds[0]}, "
-            f"{head.build.name} is {kinds[1]}"
-        )
-    names = [n for n in head.hello["names"] if only is None or n in set(only)]
-    result.absent = [n for n in names if n not in base.hello["names"]]
-    return [n for n in names if n not in result.absent]
+        raise RaceError(base.build, f"not the same kind of build: {kinds[0]}, head {kinds[1]}")
+    names = head.hello["names"]
+    lost = [name for name in base.hello["names"] if name not in names]
+    result.refused |= dict.fromkeys(lost, "the base has it, the head does not")
+    if only is not None:
+        result.refused |= {name: "there is no such benchmark" for name in only if name not in names}
+        names = [name for name in names if name in only]
+    result.absent = [name for name in names if name not in base.hello["names"]]
+    return [name for name in names if name not in result.absent]
 
 
-def _one_pair(both, name, repeats, first):
+def _one_pair(workers, name, repeats, first):
     # The first calls find caches cold; the slower build's time sets the number of calls.
-    warm = [process.time(name, 1)[0] for process in both]
+    warm = [worker.time(name, 1)[0] for worker in workers]
     if name not in repeats:
-        warm = [process.time(name, 1)[0] for process in both]
+        warm = [worker.time(name, 1)[0] for worker in workers]
         repeats[name] = max(1, math.ceil(SECONDS / max(*warm, 1e-9)))
-    best, briefs = [math.inf, math.inf], [None, None]
+    best, briefs = [math.inf] * 3, [None] * 3
     for turn in range(TURNS):
-        for side in (0, 1) if (turn + first) % 2 else (1, 0):
-            seconds, briefs[side] = both[side].time(name, repeats[name])
+        order = [(k + turn + first) % 3 for k in range(3)]
+        for side in order if turn % 2 else order[::-1]:
+            seconds, briefs[side] = workers[side].time(name, repeats[name])
             best[side] = min(best[side], seconds)
     return best, briefs
 

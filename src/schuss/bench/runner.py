@@ -420,7 +420,7 @@ def _set_up(library, task, n_threads, reference, row) -> Work:
     if reason := library.missing():
         raise Unsupported(reason)
     epochs = task.epochs * library.longer
-    choices = [(tol,) for tol in library.tolerances] or [()]
+    choices: list[tuple[float, ...]] = [(tol,) for tol in library.tolerances] or [()]
     for choice in choices:
         start = time.perf_counter()
         with memory.peak() as peak:

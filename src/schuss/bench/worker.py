@@ -4,11 +4,14 @@
 
 Functions whose names begin with ``bench_`` are the workloads. Each line "NAME REPEATS" on
 the input is answered with the seconds of a call and what the last one returned, in brief.
+Under callgrind, "NAME 0" counts the instructions of one call.
 """
 
+import ctypes
 import gc
 import importlib.util
 import json
+import os
 import sys
 import time
 
@@ -69,6 +72,13 @@ def main(path):
     for line in sys.stdin:
         name, repeats = line.split()
         call, result = workloads[name], None
+        if repeats == "0":
+            switch = ctypes.CDLL(os.environ["SCHUSS_SWITCH"])
+            switch.start()
+            switch.begin()
+            call()
+            switch.end(name.encode())
+            repeats = 1
         start = time.perf_counter()
         for _ in range(int(repeats)):
             result = call()
