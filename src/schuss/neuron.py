@@ -8,13 +8,12 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
-from sklearn.utils import assert_all_finite, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import check_is_fitted
 
 from schuss import backends, data, solvers, threads, validation
 from schuss import callbacks as _callbacks
@@ -23,7 +22,8 @@ from schuss.constants import Activation
 from schuss.errors import DivergenceError
 from schuss.losses import LOSSES
 from schuss.methods import SOLVERS
-from schuss.objective import Objective, predict
+from schuss.objective import Objective
+from schuss.predictions import LinearClassifierPredictions, LinearPredictions
 from schuss.solvers.run import Plateau
 from schuss.training import (
     Plan,
@@ -376,7 +376,8 @@ class _SigmoidNeuron(BaseEstimator):
                 f"features), this data need {shape}. Fit data of the same shape, or set "
                 "warm_start=False."
             )
-        return self._weights(shape[1])
+        coef, intercept = validation.linear_weights(self, shape[1])
+        return coef.toarray() if sp.issparse(coef) else coef, intercept
 
     def _keep(self, plan, outcome, more):
         run = plan.run
@@ -394,37 +395,13 @@ class _SigmoidNeuron(BaseEstimator):
                 "at once. Choose another solver, such as 'sgd', or call fit."
             )
 
-    def _check_fitted(self):
-        if not hasattr(self, "coef_"):
-            check_is_fitted(self, "coef_")
-
-    def _weights(self, n_features):
-        coef, intercept = validation.linear_weights(self, n_features)
-        return coef.toarray() if sp.issparse(coef) else coef, intercept
-
-    def _answers(self, X, activation, mirrored=False):
-        """Activated scores of shape (n, K), of scores that are all finite."""
-        self._check_fitted()
-        X = data.check_features(X, estimator=self, reset=False, finite=True)
-        weights = self._weights(X.shape[1])
-        n_threads = threads.for_pass(self.n_jobs, data.size(X) * len(weights[0]))
-        answers, finite = predict(X, *weights, activation, n_threads, mirrored)
-        if not finite:
-            with np.errstate(over="ignore", invalid="ignore"):
-                assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
-            validation.check_finite_weights(coef_=weights[0], intercept_=weights[1])
-            z, _ = predict(X, *weights, Activation.IDENTITY, n_threads)
-            wrong = np.flatnonzero(~np.isfinite(z).all(axis=1))
-            raise ValueError(
-                f"X: features up to {data.largest(X):.3g}, times weights of coef_ up to "
-                f"{np.abs(weights[0]).max():.3g}, overflow in {z.dtype}, in {len(wrong)} of "
-                f"{len(z)} rows, first in row {wrong[0]}. Scale X as the rows that were fitted, "
-                "leave out rows that hold placeholders for missing values, or pass X as float64."
-            )
-        return answers
+    def _threads_wanted(self):
+        return self.n_jobs
 
 
-class SigmoidClassifier(ClassifierMixin, _SigmoidNeuron, TrainedClassifier):
+class SigmoidClassifier(
+    LinearClassifierPredictions, ClassifierMixin, _SigmoidNeuron, TrainedClassifier
+):
     """A sigmoid neuron that tells two classes apart; one neuron a class for several.
 
     Parameters
@@ -622,69 +599,10 @@ default="gd"
             work._train(X, y, sample_weight, more=True)
         return self
 
-    def decision_function(self, X):
-        """Scores z; a row is of the second class, or of the class of the largest score, at z > 0.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n,), or (n, n_classes) for several classes
-        """
-        z = self._answers(X, Activation.IDENTITY)
-        return z[:, 0] if z.shape[1] == 1 else z
-
-    def predict(self, X):
-        """Labels of the classes that are most probable.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n,)
-        """
-        z = self._answers(X, Activation.IDENTITY)
-        return np.take(
-            self.classes_, z.argmax(axis=1) if z.shape[1] > 1 else (z[:, 0] > 0).astype(int)
-        )
-
-    def predict_proba(self, X):
-        """Probabilities of the classes.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-            For several classes the answers of their neurons, divided by their sum.
-        """
-        self._check_fitted()
-        if self._n_outputs() == 1:
-            return self._answers(X, Activation.LOGISTIC, mirrored=True)
-        return np.exp(self.predict_log_proba(X))
-
-    def predict_log_proba(self, X):
-        """Logarithms of the probabilities, finite where the probabilities round to 0.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-        """
-        self._check_fitted()
-        if self._n_outputs() == 1:
-            return self._answers(X, Activation.LOG_LOGISTIC, mirrored=True)
+    def _probabilities(self, X, log):
         logs = self._answers(X, Activation.LOG_LOGISTIC)
-        return logs - logsumexp(logs, axis=1, keepdims=True)
+        logs = logs - logsumexp(logs, axis=1, keepdims=True)
+        return logs if log else np.exp(logs)
 
     def _n_outputs(self):
         return 1 if len(self.classes_) == 2 else len(self.classes_)
@@ -693,7 +611,7 @@ default="gd"
         self.coef_, self.intercept_ = coef, intercept
 
 
-class SigmoidRegressor(RegressorMixin, _SigmoidNeuron, Trained):
+class SigmoidRegressor(LinearPredictions, RegressorMixin, _SigmoidNeuron, Trained):
     """A sigmoid neuron for targets anywhere in [0, 1]: soft labels, rates, fractions.
 
     ``squared_error`` takes targets outside [0, 1], with a warning that the neuron cannot

@@ -14,15 +14,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as _LogisticRegression
 from sklearn.linear_model._logistic import _check_solver
 from sklearn.utils import metadata_routing
-from sklearn.utils.validation import check_is_fitted
 
 from schuss import backends, data, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.constants import Activation
 from schuss.errors import warn
-from schuss.linear.weights import scores
 from schuss.losses import LOSSES, MULTINOMIAL
-from schuss.objective import Objective, predict
+from schuss.objective import Objective
+from schuss.predictions import LinearClassifierPredictions
 from schuss.solvers.second_order import SecondOrder
 from schuss.training import Plan, TrainedClassifier
 
@@ -45,7 +44,7 @@ _TOL_SHARE = {"liblinear": 0.01, "sag": 0.01, "saga": 0.01}
 _UNCONVERGED["saga"] = _UNCONVERGED["sag"]
 
 
-class LogisticRegression(TrainedClassifier, _LogisticRegression):
+class LogisticRegression(LinearClassifierPredictions, TrainedClassifier, _LogisticRegression):
     """Logistic regression, with the optimum of scikit-learn's of the same name.
 
     It minimises ``C * sum_i s_i c_i + (1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1``,
@@ -250,75 +249,16 @@ default="lbfgs"
     def _validate_params(self):
         validation.check_parameters(self)
 
-    def decision_function(self, X):
-        """Scores: log-odds of the second class, or one score a class.
+    _drop_in = True
 
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n,), or (n, n_classes) for several classes
-        """
-        check_is_fitted(self)
-        if sp.issparse(self.coef_):
-            return scores(self, X)
-        z = self._apply(X, Activation.IDENTITY)
-        return z[:, 0] if z.shape[1] == 1 else z
-
-    def predict_proba(self, X):
-        """Probabilities of the classes.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-        """
-        check_is_fitted(self)
-        if sp.issparse(self.coef_):
-            return super().predict_proba(X)
-        if len(self.classes_) == 2:
-            return self._apply(X, Activation.LOGISTIC, mirrored=True)
-        return softmax(self._apply(X, Activation.IDENTITY), axis=1)
-
-    def predict_log_proba(self, X):
-        """Logarithms of the probabilities, finite where the probabilities round to 0.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-        """
-        check_is_fitted(self)
-        if sp.issparse(self.coef_):
-            return super().predict_log_proba(X)
-        if len(self.classes_) == 2:
-            return self._apply(X, Activation.LOG_LOGISTIC, mirrored=True)
-        return log_softmax(self._apply(X, Activation.IDENTITY), axis=1)
+    def _probabilities(self, X, log):
+        return (log_softmax if log else softmax)(self._answers(X, Activation.IDENTITY), axis=1)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         # The kernels read memory of this process only.
         tags.array_api_support = False
         return tags
-
-    def _apply(self, X, activation, mirrored=False):
-        rows = data.check_features(X, estimator=self, reset=False, finite=True)
-        coef, intercept = validation.linear_weights(self, rows.shape[1])
-        if rows.dtype == np.float32 and coef.dtype == np.float64:
-            rows = rows.astype(np.float64)
-        answers, finite = predict(rows, coef, intercept, activation, threads.available(), mirrored)
-        if not finite:
-            # Answers to rows that are finite stand, however large their scores.
-            data.check_features(X, estimator=self, reset=False)
-        return answers
 
     def _resolve_penalty(self):
         """Share of the L1 penalty, and whether there is a penalty; scikit-learn's warnings."""
