@@ -26,7 +26,8 @@ coef, intercept
 n_threads
     Threads that may be used, at least 1. It never changes a bit of the result.
 
-The caller checks all input and allocates every array; a backend only computes.
+The caller checks all input and allocates every array; a backend only computes. Codes it checks
+itself: one that it does not know is a ValueError.
 """
 
 from typing import Any, NamedTuple

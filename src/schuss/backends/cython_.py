@@ -12,10 +12,13 @@ from importlib import import_module
 import numpy as np
 import scipy.sparse as sp
 
+from schuss.backends.codes import Codes
 from schuss.errors import BackendUnavailableError
 from schuss.validation import environment_choice
 
 NAME = "cython"
+
+_CODES = Codes()
 
 # Folder of `schuss._ext` and the x86-64 level it needs, best first.
 _FOLDERS = {
@@ -72,10 +75,12 @@ def prepare(X):
 
 
 def pointwise(z, y, loss, value, derivative):
+    _CODES.check_pointwise(loss)
     _module(z.dtype).pointwise(z, y, loss, value, derivative)
 
 
 def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    _CODES.check_loss(loss)
     job = _module(coef.dtype).Gradient(
         data, loss, coef, intercept, coef_grad, intercept_grad, n_threads
     )
@@ -83,6 +88,7 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
 
 
 def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    _CODES.check_loss(loss)
     arrays = coef, intercept, coef_grad, intercept_grad
     if n_threads == 1:
         # There are no others to keep.
@@ -91,6 +97,7 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
 
 
 def newton(data, rule, theta, gradient, model, helper):
+    _CODES.check_newton(rule)
     module = _double if isinstance(data.X, _double.Matrix) else _single
     helper = helper if isinstance(helper, module.Evaluator) else None
     return module.Newton(data, rule, theta, gradient, model, helper)
@@ -101,11 +108,13 @@ def add_product(left, right, factor, out, upper):
 
 
 def descend(data, state, rule, order, history, n_threads):
+    _CODES.check_rule(rule)
     job = _module(state.coef.dtype).Descent(data, state, rule, order, history, n_threads)
     return job.run()
 
 
 def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    _CODES.check_pace(pace)
     job = _module(trail.coef.dtype).Sweep(
         data, trail, pace, class_weight, held_out, seeds, history, n_threads
     )
@@ -113,19 +122,24 @@ def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
+    _CODES.check_activation(activation)
     job = _module(coef.dtype).Prediction(X, coef, intercept, activation, out, n_threads)
     return job.run()
 
 
 def walk(function, state, rule, limits, trail, rates, path, values):
+    _CODES.check_walk(rule)
     return _double.walk(function, state, rule, limits, trail, rates, path, values)
 
 
 def network_gradient(data, network, theta, grad, n_threads):
+    _CODES.check_network(network)
     return _module(theta.dtype).NetworkGradient(data, network, theta, grad, n_threads).run()
 
 
 def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+    _CODES.check_network(network)
+    _CODES.check_network_rule(rule)
     job = _module(state.theta.dtype).NetworkDescent(
         data, network, state, rule, rates, order, history, n_threads
     )
@@ -133,6 +147,7 @@ def network_epochs(data, network, state, rule, rates, order, history, n_threads)
 
 
 def network_predict(X, network, theta, out, n_threads):
+    _CODES.check_network(network)
     _module(theta.dtype).NetworkPrediction(X, network, theta, out, n_threads).run()
 
 

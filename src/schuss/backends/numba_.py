@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from schuss.backends import numpy_
+from schuss.backends.codes import Codes
 from schuss.backends.contract import Data, NetworkRule, Rule, State
 from schuss.backends.numba_kernels import descent, formulas, matrix, neuron, sgd
 from schuss.backends.numba_kernels import network as networks
@@ -28,6 +29,8 @@ from schuss.methods import Solver
 
 NAME = "numba"
 
+_CODES = Codes()
+
 _ANY_GRADIENT = Rule(
     loss=0, solver=int(Solver.GD), learning_rate=0.0, momentum=0.0, beta_1=0.0, beta_2=0.0,
     epsilon=0.0, l2=0.0, l1=0.0, tol=math.inf, fit_intercept=True, batch_size=1,
@@ -39,10 +42,12 @@ def prepare(X):
 
 
 def pointwise(z, y, loss, value, derivative):
+    _CODES.check_pointwise(loss)
     formulas.pointwise(z.dtype)(z, y, int(loss), value, derivative)
 
 
 def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    _CODES.check_loss(loss)
     if data.X.shape[0] == 0:
         coef_grad[...] = intercept_grad[...] = 0
         return 0.0
@@ -61,11 +66,13 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
 
 
 def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    _CODES.check_loss(loss)
     arrays = coef, intercept, coef_grad, intercept_grad
     return functools.partial(gradient, data, loss, *arrays, n_threads)
 
 
 def newton(data, rule, theta, gradient, model, helper):
+    _CODES.check_newton(rule)
     # Nearly all of it is products of matrices, which NumPy leaves to BLAS.
     return numpy_.newton(
         data._replace(X=matrix.dense(data.X)), rule, theta, gradient, model, helper
@@ -77,11 +84,13 @@ def add_product(left, right, factor, out, upper):
 
 
 def descend(data, state, rule, order, history, n_threads):
+    _CODES.check_rule(rule)
     _, epochs, status = _run(data, state, rule, order, history)
     return epochs, Status(status)
 
 
 def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    _CODES.check_pace(pace)
     pace = of_its_types(pace)
     compiled = sgd.sweep(*kind(data.X))
     held_out = np.empty(0, np.uint8) if held_out is None else held_out
@@ -92,12 +101,14 @@ def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
+    _CODES.check_activation(activation)
     compiled = neuron.predict(*kind(X))
     room = scratch(X, len(coef))
     return compiled(*arguments(X), coef, intercept, int(activation), room, out) == 0
 
 
 def walk(function, state, rule, limits, trail, rates, path, values):
+    _CODES.check_walk(rule)
     if callable(function) or function.value:
         # Calls through an address need a compilation for each; Python makes them as well.
         return numpy_.walk(function, state, rule, limits, trail, rates, path, values)
@@ -110,6 +121,7 @@ def walk(function, state, rule, limits, trail, rates, path, values):
 
 
 def network_gradient(data, network, theta, grad, n_threads):
+    _CODES.check_network(network)
     job = networks.COST if grad is None else networks.GRADIENT
     total = np.empty(len(theta))
     value = _run_network(job, data, network, theta, grad=total)[1]
@@ -119,6 +131,8 @@ def network_gradient(data, network, theta, grad, n_threads):
 
 
 def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+    _CODES.check_network(network)
+    _CODES.check_network_rule(rule)
     rule = of_its_types(rule)
     epochs, status = _run_network(
         networks.EPOCHS_JOB, data, network, state.theta, slots=state.slots, counters=state.counters,
@@ -128,6 +142,7 @@ def network_epochs(data, network, state, rule, rates, order, history, n_threads)
 
 
 def network_predict(X, network, theta, out, n_threads):
+    _CODES.check_network(network)
     nothing = Data(X, np.empty(0, np.uint8), None, 1.0)
     _run_network(networks.ANSWERS, nothing, network, theta, out=out)
 

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from schuss.backends.calls import c_function
+from schuss.backends.codes import Codes, unknown_code
 from schuss.constants import (
     REAL_TYPE,
     Activation,
@@ -26,6 +27,8 @@ from schuss.methods import Solver
 
 NAME = "numpy"
 
+_CODES = Codes()
+
 # Rows converted at a time where X is not of the weights' type: bounds the copy.
 _BLOCK_ROWS = 4096
 # Rows that float32 sums up, at most: of more equal ones a sum would lose digits. Of sums of
@@ -38,20 +41,24 @@ def prepare(X):
 
 
 def pointwise(z, y, loss, value, derivative):
+    _CODES.check_pointwise(loss)
     value[...], derivative[...] = _cost(z, y, loss)
 
 
 def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    _CODES.check_loss(loss)
     n = data.X.shape[0]
     return _rows_gradient(data, loss, coef, intercept, None, 0, n, 1.0, coef_grad, intercept_grad)
 
 
 def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
+    _CODES.check_loss(loss)
     arrays = coef, intercept, coef_grad, intercept_grad
     return functools.partial(gradient, data, loss, *arrays, n_threads)
 
 
 def newton(data, rule, theta, gradient, model, helper):
+    _CODES.check_newton(rule)
     return _Newton(data, rule, theta, gradient, model)
 
 
@@ -156,6 +163,7 @@ def add_product(left, right, factor, out, upper):
 
 
 def descend(data, state, rule, order, history, n_threads):
+    _CODES.check_rule(rule)
     n = data.X.shape[0]
     state.counters[Counter.EPOCHS] = 0
     grad = np.empty_like(state.coef), np.empty_like(state.intercept)
@@ -188,6 +196,7 @@ def descend(data, state, rule, order, history, n_threads):
 
 
 def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    _CODES.check_pace(pace)
     n = data.X.shape[0]
     trail.marks[:, SweepMark.EPOCHS] = 0
     with np.errstate(all="ignore"):
@@ -206,6 +215,7 @@ def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
+    _CODES.check_activation(activation)
     finite = True
     for rows in _blocks(0, X.shape[0]):
         z = _read(X, rows) @ coef.T + intercept
@@ -214,11 +224,14 @@ def predict(X, coef, intercept, activation, out, n_threads):
             z = _logistic_pair(z)[0]
         elif activation == Activation.LOG_LOGISTIC:
             z = -_log1pexp(-z)
+        elif activation != Activation.IDENTITY:
+            raise unknown_code("activation", activation, Activation)
         out[rows] = z
     return finite
 
 
 def walk(function, state, rule, limits, trail, rates, path, values):
+    _CODES.check_walk(rule)
     evaluate = function if callable(function) else _evaluation(function, limits.difference)
     state.counters[Counter.EPOCHS] = 0
     for k in range(len(path)):
@@ -306,6 +319,7 @@ def _evaluation(function, difference):
 
 
 def network_gradient(data, network, theta, grad, n_threads):
+    _CODES.check_network(network)
     total = None if grad is None else np.zeros(grad.shape)
     value = 0.0
     for rows in _blocks(0, data.X.shape[0]):
@@ -316,6 +330,8 @@ def network_gradient(data, network, theta, grad, n_threads):
 
 
 def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+    _CODES.check_network(network)
+    _CODES.check_network_rule(rule)
     n = data.X.shape[0] if order is None or not order.size else order.shape[1]
     state.counters[Counter.EPOCHS] = 0
     grad = np.empty_like(state.theta)
@@ -351,6 +367,7 @@ def network_epochs(data, network, state, rule, rates, order, history, n_threads)
 
 
 def network_predict(X, network, theta, out, n_threads):
+    _CODES.check_network(network)
     for rows in _blocks(0, X.shape[0]):
         with np.errstate(over="ignore", invalid="ignore"):
             out[rows] = _answers(network.output, _forward(network, theta, _dense(X, rows))[-1])
@@ -385,6 +402,8 @@ def _cost(z, y, loss):
     residual = p * (1 - y) - q * y
     if loss == Loss.SQUARED_ERROR:
         return residual * residual / 2, residual * p * q
+    if loss != Loss.LOG_LOSS:
+        raise unknown_code("loss", loss, Loss)
     tail = np.log1p(np.exp(-np.abs(z)))
     share = np.where(z < 0, y, 1 - y)
     # 0 for the right label, of an infinite score too.
@@ -495,11 +514,19 @@ def _hessian(data, rule, theta):
     for rows in _blocks(0, data.X.shape[0]):
         lines, z, scale = _augmented(data, theta, rows)
         with np.errstate(over="ignore", invalid="ignore"):
-            p, q = _logistic_pair(z)
-            curvature = (p * q) ** (2 if rule.loss == Loss.SQUARED_ERROR else 1)
-            lines *= np.sqrt(scale * curvature)[:, None]
+            lines *= np.sqrt(scale * _curvature(z, rule.loss))[:, None]
             hessian += _sums(lines, lines, _MATRIX_SUM_ROWS)
     return hessian
+
+
+def _curvature(z, loss):
+    """Second derivative of the cost, or its Gauss-Newton part."""
+    p, q = _logistic_pair(z)
+    if loss == Loss.LOG_LOSS:
+        return p * q
+    if loss == Loss.SQUARED_ERROR:
+        return (p * q) ** 2
+    raise unknown_code("loss", loss, Loss)
 
 
 def _add_penalty(state, rule, coef_grad, intercept_grad):
@@ -563,10 +590,12 @@ def _step(state, rule, full, coef_grad, intercept_grad):
         )
         new = theta - rate * mean
         threshold = rule.l1 * correction_1 * rate[:, :-1]
-    else:
+    elif rule.solver == Solver.ADAPTIVE:
         step = _adaptive_step(state, rule, theta, grad)
         threshold = rule.l1 * step
         new = theta - real.type(step) * grad
+    else:
+        raise unknown_code("rule.solver", rule.solver, Solver)
 
     if rule.l1:
         new[:, :-1] = _shrink(new[:, :-1], np.asarray(threshold, dtype=real))
@@ -635,7 +664,11 @@ def _hidden(kind, z):
         return _logistic_pair(z)[0]
     if kind == Hidden.TANH:
         return np.tanh(z)
-    return np.maximum(z, 0) if kind == Hidden.RELU else z
+    if kind == Hidden.RELU:
+        return np.maximum(z, 0)
+    if kind == Hidden.IDENTITY:
+        return z
+    raise unknown_code("network.hidden", kind, Hidden)
 
 
 def _hidden_slope(kind, a):
@@ -644,7 +677,11 @@ def _hidden_slope(kind, a):
         return a * (1 - a)
     if kind == Hidden.TANH:
         return 1 - a * a
-    return a != 0 if kind == Hidden.RELU else 1
+    if kind == Hidden.RELU:
+        return a != 0
+    if kind == Hidden.IDENTITY:
+        return 1
+    raise unknown_code("network.hidden", kind, Hidden)
 
 
 def _forward(network, theta, a):
@@ -663,7 +700,11 @@ def _answers(output, z):
         return e / e.sum(axis=1, keepdims=True)
     if output in (Output.LOGISTIC, Output.LOGISTIC_SQUARED):
         return _logistic_pair(z)[0]
-    return np.exp(z) if output == Output.EXPONENTIAL else z
+    if output == Output.EXPONENTIAL:
+        return np.exp(z)
+    if output == Output.IDENTITY:
+        return z
+    raise unknown_code("network.output", output, Output)
 
 
 def _network_cost(output, z, y):
@@ -683,6 +724,8 @@ def _network_cost(output, z, y):
         return value.sum(axis=1), slope
     if output == Output.IDENTITY:
         return ((z - y) ** 2).mean(axis=1) / 2, z - y
+    if output != Output.EXPONENTIAL:
+        raise unknown_code("network.output", output, Output)
     mean = np.exp(z)
     logs = np.log(np.where(y > 0, y, 1))
     return (mean - y + y * (logs - z)).sum(axis=1), mean - y
@@ -721,6 +764,8 @@ def _network_step(state, rule, rate, grad, steps):
     velocity[...] = real(rule.momentum) * velocity - real(rate) * grad
     if rule.solver == Solver.NESTEROV:
         velocity = real(rule.momentum) * velocity - real(rate) * grad
+    elif rule.solver != Solver.MOMENTUM:
+        raise unknown_code("rule.solver", rule.solver, Solver)
     state.theta[...] += velocity
 
 
@@ -760,7 +805,9 @@ def _row_cost(loss, parameter, p, y):
         return 0.0, 0.0
     if loss == RowLoss.EPSILON_INSENSITIVE:
         return beyond, sign
-    return beyond * beyond, sign * 2 * beyond
+    if loss == RowLoss.SQUARED_EPSILON_INSENSITIVE:
+        return beyond * beyond, sign * 2 * beyond
+    raise unknown_code("pace.loss", loss, RowLoss)
 
 
 def _sweep_row(X, row, real):

@@ -5,9 +5,9 @@ from schuss.losses import Loss, Output, RowLoss
 from schuss.methods import Solver
 
 SQUARED_ERROR, LOG_LOSS = int(Loss.SQUARED_ERROR), int(Loss.LOG_LOSS)
-MULTINOMIAL = int(Loss.MULTINOMIAL)
-GD, MOMENTUM, NESTEROV, ADAM = (
-    int(s) for s in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV, Solver.ADAM)
+QUADRATIC, MULTINOMIAL = int(Loss.QUADRATIC), int(Loss.MULTINOMIAL)
+GD, MOMENTUM, NESTEROV, ADAM, ADAPTIVE = (
+    int(s) for s in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV, Solver.ADAM, Solver.ADAPTIVE)
 )
 LOGISTIC, LOG_LOGISTIC = int(Activation.LOGISTIC), int(Activation.LOG_LOGISTIC)
 HIDDEN_LOGISTIC, TANH, RELU = int(Hidden.LOGISTIC), int(Hidden.TANH), int(Hidden.RELU)

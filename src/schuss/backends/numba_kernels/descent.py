@@ -7,9 +7,9 @@ import numpy as np
 from schuss.backends.contract import Rule
 from schuss.backends.numba_kernels.codes import (
     ADAM,
+    ADAPTIVE,
     CONVERGED,
     EPOCHS,
-    GD,
     MOMENTUM,
     NESTEROV,
     NONFINITE,
@@ -119,7 +119,7 @@ def take_step(coef, intercept, slots, counters, rule, full, grad):
             for k in range(n_outputs):
                 for j in range(d + 1):
                     slots[0, k, j] = intercept[k] if j == d else coef[k, j]
-    elif rule.solver != GD and rule.solver != MOMENTUM:
+    elif rule.solver == ADAPTIVE:
         step = _adaptive_step(coef, intercept, slots, counters, rule, grad)
 
     # From here on `grad` becomes the next point.

@@ -11,6 +11,7 @@ from schuss.backends.numba_kernels.codes import (
     LOG_LOGISTIC,
     LOG_LOSS,
     LOGISTIC,
+    QUADRATIC,
     SQUARED_ERROR,
 )
 from schuss.backends.numba_kernels.compiling import (
@@ -220,5 +221,5 @@ def pointwise(z, y, loss, value, derivative):
         squared_errors(len(z), z, y, value, derivative)
     elif loss == LOG_LOSS:
         log_losses(len(z), z, y, value, derivative)
-    else:
+    elif loss == QUADRATIC:
         quadratics(len(z), z, value, derivative)

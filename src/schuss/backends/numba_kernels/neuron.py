@@ -11,6 +11,7 @@ from numba import types
 from schuss.backends.numba_kernels.codes import (
     LOG_LOSS,
     MULTINOMIAL,
+    QUADRATIC,
     SQUARED_ERROR,
 )
 from schuss.backends.numba_kernels.compiling import (
@@ -206,7 +207,7 @@ def whole_pass(
                     squared_errors(count, z, y, cost, slope)
                 elif loss == LOG_LOSS:
                     log_losses(count, z, y, cost, slope)
-                else:
+                elif loss == QUADRATIC:
                     quadratics(count, z, cost, slope)
             if weighted:
                 for r in range(m):
