@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import schuss
 from schuss import constants, losses, methods
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,3 +70,49 @@ def test_curvature_bounds_are_the_maxima():
     bound = {name: loss.curvature_bound for name, loss in losses.LOSSES.items()}
     assert squared <= bound["squared_error"] <= 1.001 * squared
     assert slope.max() <= bound["log_loss"] <= 1.000001 * slope.max()
+
+
+def test_docstrings_list_the_entries():
+    for documented in (schuss.train, schuss.SigmoidClassifier):
+        for entries in (losses.LOSSES, methods.SOLVERS):
+            names = ", ".join(f'"{name}"' for name in entries)
+            assert f"{{{names}}}, default=" in documented.__doc__
+            for name, entry in entries.items():
+                assert f'- "{name}": {entry.summary}\n' in documented.__doc__
+
+
+def test_a_loss_brings_its_own_probabilities(monkeypatch):
+    """Predictions, decisions and the best constant come from the entry of the loss."""
+    X = np.linspace(-2, 2, 40)[:, None]
+    y = (X[:, 0] > 0.3).astype(int)
+    model = schuss.SigmoidClassifier(loss="log_loss", solver="newton", alpha=0.1).fit(X, y)
+    logistic = model.predict_proba(X)
+    z = model.decision_function(X)
+
+    def cauchit(z, logs):
+        p = 0.5 + np.arctan(z - 1) / np.pi
+        return (np.log(1 - p), np.log(p)) if logs else (1 - p, p)
+
+    entry = replace(losses.LOSSES["log_loss"], probabilities=cauchit, even_score=1.0)
+    monkeypatch.setitem(losses.LOSSES, "log_loss", entry)
+    p = 0.5 + np.arctan(z - 1) / np.pi
+    np.testing.assert_allclose(model.predict_proba(X), np.column_stack([1 - p, p]))
+    np.testing.assert_allclose(model.predict_log_proba(X), np.log(model.predict_proba(X)))
+    np.testing.assert_array_equal(model.predict(X), (p > 0.5).astype(int))
+    np.testing.assert_allclose(model.decision_function(X), z - 1)
+    assert not np.allclose(model.predict_proba(X), logistic)
+    several = schuss.SigmoidClassifier(loss="log_loss", alpha=0.1).fit(X, y + (X[:, 0] > 1))
+    np.testing.assert_allclose(several.predict_proba(X).sum(axis=1), 1)
+    regressor = schuss.SigmoidRegressor(loss="log_loss", alpha=0.1).fit(X, y)
+    scores = X @ regressor.coef_ + regressor.intercept_
+    np.testing.assert_allclose(regressor.predict(X), 0.5 + np.arctan(scores - 1) / np.pi)
+
+
+def test_unbounded_curvature_names_what_helps(monkeypatch):
+    entry = replace(losses.LOSSES["log_loss"], curvature_bound=np.inf)
+    monkeypatch.setitem(losses.LOSSES, "log_loss", entry)
+    X, y = [[0.0], [1.0], [2.0]], [0, 1, 1]
+    with pytest.raises(ValueError, match="loss='log_loss' has no bound.*solver='lbfgs'"):
+        schuss.train(X, y, loss="log_loss")
+    for options in ({"solver": "lbfgs"}, {"solver": "adam"}, {"learning_rate": 0.1}):
+        assert schuss.train(X, y, loss="log_loss", alpha=0.1, **options).loss < np.log(2)

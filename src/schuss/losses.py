@@ -53,6 +53,13 @@ class Output(IntEnum):
     EXPONENTIAL = 4  # half the Poisson deviance
 
 
+def _logit(p):
+    import numpy as np
+
+    with np.errstate(divide="ignore"):
+        return np.log(p) - np.log1p(-p)
+
+
 @dataclass(frozen=True, eq=False)
 class LossFunction:
     """A loss c(z, y) of the scores z of a neuron, as everything above the backends knows it.
@@ -64,7 +71,8 @@ class LossFunction:
     summary : str
         One line for users.
     curvature_bound : float
-        Upper bound of ``|d2c/dz2|`` for targets in [0, 1].
+        Upper bound of ``|d2c/dz2|`` for targets in [0, 1]; infinity where there is none, and so
+        no learning rate that is safe.
     second_derivative : callable
         Of the scores, positive semidefinite: exact, or the Gauss-Newton part. For a loss
         that couples the scores of a row their probabilities p, with ``diag(p) - p p^T``.
@@ -78,6 +86,13 @@ class LossFunction:
         What a target outside [0, 1] adds to the bound, for each unit that it lies outside.
     bounded_targets : bool
         Whether targets outside [0, 1] are refused, not only out of reach.
+    probabilities : callable or None
+        Of the scores, and of whether logarithms are wanted: 1 - p and p, p being the probability
+        of the class that is learnt. None: p is the logistic function, which the backends know.
+    score : callable
+        Of probabilities p: the scores that stand for them.
+    even_score : float
+        That of p = 1/2.
     """
 
     code: Loss
@@ -89,6 +104,9 @@ class LossFunction:
     couples: bool = False
     curvature_outside: float = 0.0
     bounded_targets: bool = True
+    probabilities: Callable[[np.ndarray, bool], tuple[np.ndarray, np.ndarray]] | None = None
+    score: Callable[[np.ndarray], np.ndarray] = _logit
+    even_score: float = 0.0
 
 
 def _logistic_derivative(z):

@@ -19,6 +19,7 @@ from schuss import backends, data, solvers, threads, validation
 from schuss import callbacks as _callbacks
 from schuss.checkpoint import Checkpoint
 from schuss.constants import Activation
+from schuss.docstrings import listing
 from schuss.errors import DivergenceError
 from schuss.losses import LOSSES
 from schuss.methods import SOLVERS
@@ -89,6 +90,7 @@ class TrainResult:
     fit_info: dict[str, object] | None = field(repr=False)
 
 
+@listing(losses=LOSSES, solvers=SOLVERS)
 def train(
     X, y, *, loss="squared_error", solver="gd", learning_rate="auto", epochs=1000, alpha=0.0,
     l1_ratio=0.0, fit_intercept=True, sample_weight=None, coef_init=None, intercept_init=None,
@@ -105,13 +107,13 @@ def train(
         types and float32 train float32 weights.
     y : array-like of shape (n,) or (n, K)
         Labels 0 and 1 or soft labels between; K columns train K neurons at once.
-    loss : {"squared_error", "log_loss"}, default="squared_error"
-        ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``.
-    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd", "lbfgs", "newton"}, \
-default="gd"
-        The last two as in `SigmoidClassifier`. Mini-batches change all d weights in each
-        step, also where X is sparse: for wide CSR choose large batches, or a solver that
-        takes all rows at once.
+    loss : {losses}, default="squared_error"
+        {losses: summaries}
+    solver : {solvers}, default="gd"
+        {solvers: summaries}
+        See `SigmoidClassifier`. Mini-batches change all d weights in each step, also where
+        X is sparse: for wide CSR choose large batches, or a solver that takes all rows at
+        once.
     learning_rate : float or "auto", default="auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
         twice that of their expected cost); for "adam" 0.01. For "adaptive" a number is the
@@ -398,7 +400,11 @@ class _SigmoidNeuron(BaseEstimator):
     def _threads_wanted(self):
         return self.n_jobs
 
+    def _loss_function(self):
+        return LOSSES[self.loss]
 
+
+@listing(losses=LOSSES, solvers=SOLVERS)
 class SigmoidClassifier(
     LinearClassifierPredictions, ClassifierMixin, _SigmoidNeuron, TrainedClassifier
 ):
@@ -406,19 +412,17 @@ class SigmoidClassifier(
 
     Parameters
     ----------
-    loss : {"squared_error", "log_loss"}, default="squared_error"
-        ``1/(2N) sum (yhat - y)^2``, or ``1/N sum log(1 + exp(z)) - y z``; summed over
-        the neurons.
-    solver : {"gd", "momentum", "nesterov", "adaptive", "adam", "sgd", "lbfgs", "newton"}, \
-default="gd"
-        "adaptive" finds its step from successive gradients (Malitsky & Mishchenko, arXiv
-        1910.09529); "sgd" is "gd" on mini-batches. "lbfgs" and "newton" find the optimum in
-        a few passes; "newton" builds the (d + 1)^2 entries of the Hessian at each step,
-        "lbfgs" where that is cheap or from a sample of the rows. With the log-loss, which is
-        convex, they end at the optimum. The squared cost is not convex: its steps are
-        Gauss-Newton's or L-BFGS's, no step raises the cost, and the end is a point without
-        slope that is no worse than where the run began. Their history tells where each
-        step led.
+    loss : {losses}, default="squared_error"
+        {losses: summaries}
+        Summed over the neurons.
+    solver : {solvers}, default="gd"
+        {solvers: summaries}
+        "adaptive" is that of Malitsky & Mishchenko, arXiv 1910.09529. "newton" builds the
+        (d + 1)^2 entries of the Hessian at each step, "lbfgs" where that is cheap or from a
+        sample of the rows. With the log-loss, which is convex, they end at the optimum. The
+        squared cost is not convex: its steps are Gauss-Newton's or L-BFGS's, no step raises
+        the cost, and the end is a point without slope that is no worse than where the run
+        began. Their history tells where each step led.
     learning_rate : float or "auto", default="auto"
         "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
         twice that of their expected cost, Gower et al., arXiv 1901.09401); for "adam" 0.01.

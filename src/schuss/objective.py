@@ -105,10 +105,8 @@ class Objective:
         """Value of the best prediction that is the same for all rows."""
         intercept = np.zeros(self.n_outputs, dtype=self.dtype)
         if self.fit_intercept:
-            mean = self._mean_targets()
-            with np.errstate(divide="ignore"):
-                logit = np.log(mean) - np.log1p(-mean)
-            intercept[:] = np.clip(logit, -_SATURATED, _SATURATED)
+            score = self.loss.score(self._mean_targets())
+            intercept[:] = np.clip(score, -_SATURATED, _SATURATED)
         return self.value(np.zeros((self.n_outputs, self.n_features), self.dtype), intercept)
 
     def hessian(self, theta, units=None):
@@ -276,6 +274,12 @@ class Objective:
 
     def _compute_curvature(self, batch_size):
         bound = self.loss.curvature_bound
+        if math.isinf(bound):
+            raise ValueError(
+                f"The curvature of loss={self.loss.code.name.lower()!r} has no bound, from which "
+                "a safe learning rate would come. Give learning_rate a number, or choose "
+                "solver='lbfgs', 'newton' or 'adam'."
+            )
         if self.loss.curvature_outside and self.data.y.dtype.kind == "f":
             outside = max(-float(self.data.y.min()), float(self.data.y.max()) - 1, 0.0)
             bound += self.loss.curvature_outside * outside

@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from schuss import data, threads, validation
 from schuss.constants import Activation
+from schuss.losses import LOSSES
 from schuss.objective import predict
 
 
@@ -19,8 +20,16 @@ class LinearPredictions:
     def _threads_wanted(self):
         return None
 
+    def _loss_function(self):
+        return LOSSES["log_loss"]
+
     def _answers(self, X, activation, mirrored=False):
         """Activated scores of shape (n, K), or (n, 2) where `mirrored`."""
+        probabilities = self._loss_function().probabilities
+        if probabilities is not None and activation != Activation.IDENTITY:
+            z = self._answers(X, Activation.IDENTITY)
+            both = probabilities(z, activation == Activation.LOG_LOGISTIC)
+            return np.hstack(both) if mirrored else both[1]
         if not hasattr(self, "coef_"):
             check_is_fitted(self, "coef_")
         given, X = X, data.check_features(X, estimator=self, reset=False, finite=True)
@@ -56,9 +65,11 @@ class LinearClassifierPredictions(LinearPredictions):
     """
 
     def decision_function(self, X):
-        """Scores z: log-odds of the second class, or one score a class.
+        """Scores: log-odds of the second class, or one score a class.
 
-        A row is of the second class, or of the class of the largest score, at z > 0.
+        A row is of the second class where its score is above 0, or of the class of the largest
+        score. Of a loss with other probabilities than the logistic function's, the score is that
+        of the row less that of p = 1/2.
 
         Parameters
         ----------
@@ -69,6 +80,8 @@ class LinearClassifierPredictions(LinearPredictions):
         ndarray of shape (n,), or (n, n_classes) for several classes
         """
         z = self._answers(X, Activation.IDENTITY)
+        if even := self._loss_function().even_score:
+            z -= even
         return z[:, 0] if z.shape[1] == 1 else z
 
     def predict(self, X):
@@ -82,10 +95,8 @@ class LinearClassifierPredictions(LinearPredictions):
         -------
         ndarray of shape (n,)
         """
-        z = self._answers(X, Activation.IDENTITY)
-        return np.take(
-            self.classes_, z.argmax(axis=1) if z.shape[1] > 1 else (z[:, 0] > 0).astype(int)
-        )
+        z = self.decision_function(X)
+        return np.take(self.classes_, z.argmax(axis=1) if z.ndim > 1 else (z > 0).astype(int))
 
     def predict_proba(self, X):
         """Probabilities of the classes.

@@ -280,9 +280,10 @@ def check_unit_interval(y, loss, name="y"):
         return
     came = f"{name} holds values from {low:.6g} to {high:.6g}"
     if LOSSES[loss].bounded_targets:
+        others = [f"{key!r}" for key, other in LOSSES.items() if not other.bounded_targets]
         raise ValueError(
             f"{came}, but loss={loss!r} expects targets in [0, 1]. Scale {name} to [0, 1], "
-            "or use loss='squared_error'."
+            f"or use loss={' or '.join(others)}."
         )
     warn(
         f"{came}: a sigmoid neuron answers in (0, 1) and cannot reach targets outside [0, 1]. "
