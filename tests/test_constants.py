@@ -94,7 +94,8 @@ def test_a_loss_brings_its_own_probabilities(monkeypatch):
         return (np.log(1 - p), np.log(p)) if logs else (1 - p, p)
 
     entry = replace(losses.LOSSES["log_loss"], probabilities=cauchit, even_score=1.0)
-    monkeypatch.setitem(losses.LOSSES, "log_loss", entry)
+    monkeypatch.setitem(losses.LOSSES, "cauchit", entry)
+    model.set_params(loss="cauchit")
     p = 0.5 + np.arctan(z - 1) / np.pi
     np.testing.assert_allclose(model.predict_proba(X), np.column_stack([1 - p, p]))
     np.testing.assert_allclose(model.predict_log_proba(X), np.log(model.predict_proba(X)))
@@ -102,8 +103,13 @@ def test_a_loss_brings_its_own_probabilities(monkeypatch):
     np.testing.assert_allclose(model.decision_function(X), z - 1)
     assert not np.allclose(model.predict_proba(X), logistic)
     several = schuss.SigmoidClassifier(loss="log_loss", alpha=0.1).fit(X, y + (X[:, 0] > 1))
+    several.set_params(loss="cauchit")
+    ratio = several.predict_proba(X)[:, 0] / several.predict_proba(X)[:, 1]
+    p = 0.5 + np.arctan(several.decision_function(X)) / np.pi
+    np.testing.assert_allclose(ratio, p[:, 0] / p[:, 1])
     np.testing.assert_allclose(several.predict_proba(X).sum(axis=1), 1)
     regressor = schuss.SigmoidRegressor(loss="log_loss", alpha=0.1).fit(X, y)
+    regressor.set_params(loss="cauchit")
     scores = X @ regressor.coef_ + regressor.intercept_
     np.testing.assert_allclose(regressor.predict(X), 0.5 + np.arctan(scores - 1) / np.pi)
 

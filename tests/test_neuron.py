@@ -592,3 +592,15 @@ def test_weights_that_leave_one_class_are_refused():
     three = np.arange(8) % 3
     with pytest.warns(UserWarning, match="0 in every row of the classes 2"):
         SigmoidClassifier(max_iter=5, tol=0).fit(X, three, (three < 2) * 1.0)
+
+
+@pytest.mark.parametrize("make", (SigmoidClassifier, SigmoidRegressor))
+def test_predictions_take_n_jobs(make, monkeypatch):
+    X, y = np.arange(12.0).reshape(6, 2), np.array([0, 1, 0, 1, 0, 1])
+    model = make(n_jobs=3, max_iter=2, tol=0).fit(X, y)
+    wanted = []
+    monkeypatch.setattr(
+        "schuss.predictions.threads.for_pass", lambda n_jobs, size: wanted.append(n_jobs) or 1
+    )
+    model.predict(X)
+    assert wanted == [3]

@@ -298,7 +298,7 @@ def _plan(
     return Plan(rows, run, max_iter, plateau, validate, None, early_stopping, callbacks)
 
 
-class _SigmoidNeuron(BaseEstimator):
+class _SigmoidNeuron(LinearPredictions, BaseEstimator):
     """What the two estimators share: all but the meaning of y."""
 
     _parameter_constraints: dict = {
@@ -615,7 +615,7 @@ class SigmoidClassifier(
         self.coef_, self.intercept_ = coef, intercept
 
 
-class SigmoidRegressor(LinearPredictions, RegressorMixin, _SigmoidNeuron, Trained):
+class SigmoidRegressor(RegressorMixin, _SigmoidNeuron, Trained):
     """A sigmoid neuron for targets anywhere in [0, 1]: soft labels, rates, fractions.
 
     ``squared_error`` takes targets outside [0, 1], with a warning that the neuron cannot
