@@ -455,10 +455,10 @@ def test_a_failing_fit_changes_nothing(digits):
         ({"hidden_layer_sizes": (3, True)}, {}, "whole numbers"),
         ({"activation": "sigmoid"}, {}, "activation"),
         ({}, {"eval_set": 3}, "eval_set: got int"),
-        ({}, {"eval_set": (XOR[0], XOR[1] + 5)}, "eval_set: `y` has classes not in"),
+        ({}, {"eval_set": (XOR[0], XOR[1] + 5)}, "eval_set: y holds labels that are not among"),
         ({}, {"class_weight": {7: 1.0}}, "class_weight"),
         ({}, {"class_weight": []}, "class_weight"),
-        ({}, {"loss": "hinge"}, "loss='hinge' is unknown"),
+        ({}, {"loss": "hinge"}, "The 'loss' parameter of MLPClassifier must be a str among"),
         ({}, {"sample_weight": [1, 1, 1, -1]}, "Negative values in data passed to `sample_w"),
     ),
 )
@@ -480,7 +480,7 @@ def test_warm_start_of_another_shape():
 
 def test_partial_fit_refuses_unseen_classes():
     model = MLPClassifier(4).partial_fit(*XOR, classes=[0, 1])
-    with pytest.raises(ValueError, match="has classes not in"):
+    with pytest.raises(ValueError, match="not among the classes: 2"):
         model.partial_fit(XOR[0], [0, 1, 2, 0])
 
 

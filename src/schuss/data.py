@@ -63,6 +63,16 @@ def real_type(X):
     return REAL_TYPE[X.dtype]
 
 
+def as_type(X, dtype):
+    """X in the type of the weights, which must hold it."""
+    if real_type(X) == dtype:
+        return X
+    with np.errstate(over="ignore", invalid="ignore"):
+        X = X.astype(dtype)
+        assert_all_finite(X, input_name=f"X as {np.dtype(dtype)}")
+    return X
+
+
 def eval_pair(eval_set, dtype, check):
     """Rows held out, converted to the type of the weights.
 
@@ -85,13 +95,10 @@ def eval_pair(eval_set, dtype, check):
         ) from None
     try:
         X, y = check(X, y)
-        if real_type(X) != dtype:
-            with np.errstate(over="ignore", invalid="ignore"):
-                X = X.astype(dtype)
-                assert_all_finite(X, input_name=f"X as {dtype}")
-    except ValueError as error:
-        raise ValueError(f"eval_set: {error}") from error
-    return X, y
+        return as_type(X, dtype), y
+    except (TypeError, ValueError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"eval_set: {error}") from error
 
 
 def size(X):

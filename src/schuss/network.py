@@ -16,8 +16,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils._param_validation import StrOptions, validate_parameter_constraints
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    type_of_target,
+    unique_labels,
+)
 from sklearn.utils.validation import _check_y, column_or_1d
 
 from schuss import backends, data, threads, validation
@@ -34,6 +39,10 @@ from schuss.training import Plan, Rows, Trained, atomic_fit, hold_out
 
 # Of `MLPClassifier`, besides those of scikit-learn's constructor.
 _OWN_PARAMS = {"class_weight": None, "loss": "log_loss"}
+_OWN_CONSTRAINTS = {
+    "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    "loss": [StrOptions({"log_loss", "squared_error"})],
+}
 
 _BATCH_SIZE = 200  # the most that "auto" means
 
@@ -73,16 +82,16 @@ class _SchussNetwork(Trained):
         self._fit_options = dict(self._fit_options)  # not that of the fit before
         return super()._check_rows(X, y, sample_weight, more)
 
+    def _real_type(self, X):
+        # The line search needs the digits; scikit-learn's weights are float64 here, too.
+        return np.float64 if self.solver == "lbfgs" else data.real_type(X)
+
     def _stops_early(self):
         return self.early_stopping and self.solver != "lbfgs"
 
     def _plan(self, rows, eval_rows, more):
-        X, y = rows.X, rows.y
-        initial = data.real_type(X)
-        if self.solver == "lbfgs" and initial != np.float64:
-            # Its line search needs the digits; scikit-learn's weights are float64 here, too.
-            X = X.astype(np.float64)
-        real = data.real_type(X)
+        initial, real = data.real_type(rows.X), self._real_type(rows.X)
+        X, y = data.as_type(rows.X, real), rows.y
         weights, exponent = validation.scale_weights(rows.sample_weight, real)
         with np.errstate(over="ignore"):
             alpha = float(np.ldexp(self.alpha, exponent))
@@ -356,7 +365,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         return {
             name: getattr(self, name)
             for name, default in _OWN_PARAMS.items()
-            if getattr(self, name) != default
+            if type(getattr(self, name)) is not type(default) or getattr(self, name) != default
         }
 
     def __sklearn_clone__(self):
@@ -401,8 +410,6 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         DivergenceError
             Where a cost or a weight is not finite.
         """
-        if loss is not None:
-            validation.check_choice(loss, "loss", ("log_loss", "squared_error"))
         with atomic_fit(self) as work:
             work._begin(loss=loss, class_weight=class_weight)
             work._train(
@@ -411,6 +418,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         return self
 
     @available_if(lambda estimator: estimator._check_solver())
+    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None):
         """Run one epoch over these rows, going on where the last call stopped.
 
@@ -433,7 +441,8 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
             Where a cost or a weight is not finite.
         """
         with atomic_fit(self) as work:
-            super(MLPClassifier, work).partial_fit(X, y, sample_weight, classes)
+            _check_partial_fit_first_call(work, classes)
+            work._train(X, y, sample_weight, more=True)
         return self
 
     def predict_proba(self, X):
@@ -454,19 +463,33 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
             p /= p.sum(axis=1, keepdims=True)
         return p
 
+    def _check_rows(self, X, y, sample_weight, more):
+        options = {name: self._fit_option(name) for name in _OWN_PARAMS}
+        validate_parameter_constraints(_OWN_CONSTRAINTS, options, "MLPClassifier")
+        if more and "factors" not in self._fit_options:
+            validation.check_partial_class_weight(options["class_weight"])
+        return super()._check_rows(X, y, sample_weight, more)
+
+    def _fit_option(self, name):
+        """What `fit` was given, or else the parameter."""
+        return self._fit_options.get(name, getattr(self, name))
+
     def _knows_classes(self, more):
         if more:
             return hasattr(self, "classes_")
         return False if self._resets(more) else "same"
 
     def _check_targets(self, X, y, known):
-        y = _check_y_of(self, X, y, numeric=False)
+        y = _check_labels(X, y)
         # scikit-learn compares real labels with whole numbers, which may overflow.
         with np.errstate(invalid="ignore"):
             if not known:
                 self._label_binarizer = LabelBinarizer().fit(y)
                 self.classes_ = self._label_binarizer.classes_
             else:
+                if not hasattr(self, "_label_binarizer"):
+                    several = type_of_target(y).startswith("multilabel")
+                    self._label_binarizer = LabelBinarizer().fit(y if several else self.classes_)
                 classes = unique_labels(y)
                 if known == "same" and set(classes) != set(self.classes_):
                     raise ValueError(
@@ -474,11 +497,9 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
                         "classes as in the previous call to fit. Previously "
                         f"got {self.classes_}, `y` has {classes}"
                     )
-                if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
-                    raise ValueError(
-                        f"`y` has classes not in `self.classes_`. `self.classes_` has "
-                        f"{self.classes_}. 'y' has {classes}."
-                    )
+                unseen = np.setdiff1d(classes, self.classes_, assume_unique=True)
+                if len(unseen):
+                    validation.refuse_unseen(unseen, self.classes_)
             if y.ndim == 1:
                 self.classes_ = self._label_binarizer.classes_ = validation.own_type(
                     self.classes_, y
@@ -497,7 +518,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
 
     def _weigh(self, X, y, weights, more):
         """Sample weights times the factors of the classes; `partial_fit` takes those of `fit`."""
-        class_weight = self._fit_options.get("class_weight", self.class_weight)
+        class_weight = self._fit_option("class_weight")
         if class_weight is None:
             return weights
         several = self._label_binarizer.y_type_ == "multiclass"
@@ -612,7 +633,9 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
         return self
 
     def _check_targets(self, X, y, known):
-        y = _check_y_of(self, X, y, numeric=True)
+        y = validation.check_targets(y, X.shape[0], None, several=True)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
         if self.loss == "poisson" and len(y) and y.min() < 0:
             raise ValueError(
                 f"y holds values down to {y.min():.6g}, but loss='poisson' expects 0 or more. "
@@ -631,15 +654,15 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
         return r2_score(y, answers, sample_weight=weights)
 
 
-def _check_y_of(estimator, X, y, *, numeric):
-    """y of as many rows as X, (n,) or (n, K)."""
+def _check_labels(X, y):
+    """y with a label for each row of X, or several: (n,) or (n, K)."""
     if sp.issparse(y):
         check_structure(y, "y")
-    elif not numeric:
-        validation.check_missing_labels(y)
-    with np.errstate(over="ignore", invalid="ignore"):
-        y = _check_y(y, multi_output=True, y_numeric=numeric, estimator=estimator)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = column_or_1d(y, warn=True)
+    else:
+        validation.check_not_scalar(y, f"({X.shape[0]},): one label a row")
+        y = y if hasattr(y, "ndim") else np.asarray(y)
+        if y.ndim == 1 or y.shape[1:] == (1,):
+            return validation.label_array(y, X.shape[0])
+    y = _check_y(y, multi_output=True)
     validation.check_rows(y.shape[0], X.shape[0], "y")
-    return y
+    return column_or_1d(y, warn=True) if y.shape[1] == 1 else y

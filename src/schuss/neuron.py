@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from schuss import backends, data, solvers, threads, validation
 from schuss import callbacks as _callbacks
@@ -577,29 +578,9 @@ class SigmoidClassifier(
             The estimator itself.
         """
         self._check_resumable()
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs all rows at once, which partial_fit does not "
-                "have. Compute the weights with sklearn.utils.compute_class_weight and pass "
-                "them as a dict."
-            )
-        fitted = hasattr(self, "classes_")
-        if classes is None and not fitted:
-            raise ValueError(
-                "classes must be passed on the first call to partial_fit: all labels that will "
-                "come, for example classes=numpy.unique(y)."
-            )
-        if classes is not None:
-            classes = np.unique(classes)
-            validation.check_classes(classes, name="classes")
-            if fitted and not np.array_equal(classes, self.classes_):
-                raise ValueError(
-                    f"classes={classes!r} is not the same as on the last call to partial_fit "
-                    f"({self.classes_!r}). Pass the same ones, or fit a new estimator."
-                )
+        validation.check_partial_class_weight(self.class_weight)
         with atomic_fit(self) as work:
-            if classes is not None:
-                work.classes_ = classes
+            _check_partial_fit_first_call(work, classes)
             work._train(X, y, sample_weight, more=True)
         return self
 

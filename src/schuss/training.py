@@ -157,12 +157,19 @@ class Trained:
         """The weights of the rows, those of the classes included."""
         return weights
 
+    def _real_type(self, X):
+        """Type of the weights that X trains."""
+        return data.real_type(X)
+
     def _check_eval_set(self, eval_set, rows):
+        dtype = self._real_type(rows.X)
+
         def check(X, y):
             X = data.check_features(X, estimator=self, reset=False)
-            return X, self._check_targets(X, y, True)
+            y = self._check_targets(X, y, True)
+            return X, validation.check_range(y, dtype) if y.dtype.kind == "f" else y
 
-        return Rows(*data.eval_pair(eval_set, data.real_type(rows.X), check), None)
+        return Rows(*data.eval_pair(eval_set, dtype, check), None)
 
     def _identity(self, plan):
         """What a checkpoint of the same run has in common with this one."""

@@ -100,21 +100,39 @@ def check_labels(y, n_rows, classes=None, name="y"):
     classes : ndarray
     codes : ndarray of shape (n_rows,), uint8 or (more than 256 classes) int32
     """
-    _check_not_scalar(y, f"({n_rows},): one label a row", name)
-    # What scikit-learn would pass unchanged is spared the fixed cost of its checks.
-    if type(y) is not np.ndarray or y.ndim != 1:
-        y = column_or_1d(y, warn=True)
-    check_rows(len(y), n_rows, name)
-    if y.dtype.kind == "f":
-        assert_all_finite(y, input_name=name)
-    check_missing_labels(y, name)
-    _check_text(y, name)
+    y = label_array(y, n_rows, name)
     if classes is None:
         classes, codes = _encode(y)
     else:
         codes = _encode_known(y, classes, name)
         classes = own_type(classes, y)
     return classes, codes.astype(_code_type(len(classes)), copy=False)
+
+
+def label_array(y, n_rows, name="y"):
+    """Return labels as an array of shape (n_rows,), which may be one column before."""
+    check_not_scalar(y, f"({n_rows},): one label a row", name)
+    # What scikit-learn would pass unchanged is spared the fixed cost of its checks.
+    if type(y) is not np.ndarray or y.ndim != 1:
+        y = column_or_1d(y, warn=True)
+    check_rows(len(y), n_rows, name)
+    if y.dtype.kind in "biu":
+        return y
+    if y.dtype.kind == "f":
+        assert_all_finite(y, input_name=name)
+    check_missing_labels(y, name)
+    _check_text(y, name)
+    try:
+        with np.errstate(invalid="ignore"):
+            check_classification_targets(y)
+    except ValueError as error:
+        if "continuous" not in str(error):
+            raise
+        raise ValueError(
+            f"{error} {name} holds real numbers; for soft labels in [0, 1] use SigmoidRegressor "
+            "or schuss.train."
+        ) from None
+    return y
 
 
 def own_type(classes, y):
@@ -180,6 +198,18 @@ def check_class_weight(class_weight, classes, codes, sample_weight):
     return factors
 
 
+def check_partial_class_weight(class_weight):
+    """Refuse what needs all rows at once."""
+    if isinstance(class_weight, str):
+        raise ValueError(
+            f"class_weight {class_weight!r} is not supported for partial_fit. In order to use "
+            "'balanced' weights, use compute_class_weight('balanced', classes=classes, "
+            "y=y). In place of y you can use a large enough sample of the full training "
+            "set target to properly estimate the class frequency distributions. Pass the "
+            "resulting weights as the class_weight parameter."
+        )
+
+
 def class_factors(class_weight, classes, codes, sample_weight=None):
     """Return the factor of each class; see `check_class_weight`.
 
@@ -228,14 +258,20 @@ def check_held_out(fitted, held_out):
 
 
 def check_targets(y, n_rows, dtype, name="y", several=False):
-    """Return real targets as an array of shape (n_rows,), or (n_rows, K) where allowed."""
-    _check_not_scalar(y, f"({n_rows},)" + several * f" or ({n_rows}, K)" + ": targets by row", name)
+    """Return real targets as an array of shape (n_rows,), or (n_rows, K) where allowed.
+
+    They are of type `dtype`; where that is None, of float64 or float32 as they come.
+    """
+    check_not_scalar(y, f"({n_rows},)" + several * f" or ({n_rows}, K)" + ": targets by row", name)
     if type(y) is np.ndarray and y.dtype.kind in "biu":
-        y = y.astype(dtype)
+        y = y.astype(np.float64 if dtype is None else dtype)
     else:
+        reals = [np.float64, np.float32]
         try:
             with np.errstate(over="ignore", invalid="ignore"):
-                y = check_array(y, ensure_2d=False, allow_nd=True, dtype=dtype, input_name=name)
+                y = check_array(y, ensure_2d=False, allow_nd=True, dtype=reals, input_name=name)
+        except OverflowError as error:
+            raise _too_large(name, error) from None
         except ValueError as error:
             if "could not convert" not in str(error):
                 raise
@@ -257,7 +293,7 @@ def check_targets(y, n_rows, dtype, name="y", several=False):
     elif y.ndim not in (1, 2):
         raise ValueError(f"{name} has shape {y.shape}, expected ({n_rows},) or ({n_rows}, K).")
     check_rows(len(y), n_rows, name)
-    return y
+    return y if dtype is None or y.dtype == dtype else check_range(y, dtype, name)
 
 
 def check_range(y, dtype, name="y"):
@@ -320,8 +356,21 @@ def scale_weights(weights, dtype):
 
 def given_weights(sample_weight, X):
     """Return the weights as finite float64, ones where there are none."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _check_sample_weight(sample_weight, X, dtype=np.float64, allow_all_zero_weights=True)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            weights = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, allow_all_zero_weights=True
+            )
+    except OverflowError as error:
+        raise _too_large("sample_weight", error) from None
+    if np.isscalar(sample_weight):
+        # scikit-learn does not look at one number for all rows.
+        assert_all_finite(weights, input_name="sample_weight")
+    return weights
+
+
+def _too_large(name, error):
+    return ValueError(f"Input {name} contains a value too large for float64: {error}.")
 
 
 def check_not_negative(weights):
@@ -467,8 +516,8 @@ def check_rows(came, expected, name):
         )
 
 
-def _check_not_scalar(y, expected, name):
-    if y is None or np.isscalar(y) or getattr(y, "ndim", 1) == 0:
+def check_not_scalar(y, expected, name="y"):
+    if not isinstance(y, (list, tuple)) and (y if hasattr(y, "ndim") else np.asarray(y)).ndim == 0:
         raise ValueError(f"{name} is {y!r}, expected an array of shape {expected}.")
 
 
@@ -497,14 +546,6 @@ def _encode(y):
             present = _mark(y, low, high)
             classes = np.flatnonzero(present).astype(np.uint64) + np.uint64(low % 2**64)
             return classes.astype(y.dtype), _encode_by_table(y, low, present)
-    try:
-        with np.errstate(invalid="ignore"):
-            check_classification_targets(y)
-    except ValueError as error:
-        raise ValueError(
-            f"{error} y holds real numbers; for soft labels in [0, 1] use SigmoidRegressor "
-            "or schuss.train."
-        ) from None
     return np.unique(y, return_inverse=True)
 
 
@@ -512,7 +553,7 @@ def _encode_known(y, classes, name):
     if y.dtype.kind in "biu" and classes.dtype.kind in "biu":
         low, high = int(classes[0]), int(classes[-1])
         if int(y.min()) < low or high < int(y.max()):
-            _refuse_unseen(np.unique(y[(y < low) | (y > high)]), classes, name)
+            refuse_unseen(np.unique(y[(y < low) | (y > high)]), classes, name)
         if high - low < _TABLE_SIZE:
             present = _mark(classes, low, high)
             if not (_mark(y, low, high) & ~present).any():
@@ -521,11 +562,11 @@ def _encode_known(y, classes, name):
         y = y.astype(classes.dtype, copy=False)
     unseen = np.setdiff1d(y, classes)
     if len(unseen):
-        _refuse_unseen(unseen, classes, name)
+        refuse_unseen(unseen, classes, name)
     return np.searchsorted(classes, y)
 
 
-def _refuse_unseen(unseen, classes, name):
+def refuse_unseen(unseen, classes, name="y"):
     raise ValueError(
         f"{name} holds labels that are not among the classes: {_shown(unseen)}; expected "
         f"some of {_shown(classes)}."

@@ -108,19 +108,19 @@ class _SGD(Trained):
         else:
             coef, intercept = validation.linear_weights(self, rows.X.shape[1])
         validation.check_finite_weights(coef_=coef, intercept_=intercept)
-        X, weights = rows.X, rows.sample_weight
-        if data.real_type(X) != coef.dtype:
-            X = X.astype(coef.dtype)
+        X, y, weights = data.as_type(rows.X, coef.dtype), rows.y, rows.sample_weight
+        if y.dtype.kind == "f":
+            y = validation.check_range(y, coef.dtype)
         weights = np.ones(X.shape[0]) if weights is None else weights
         weights = weights.astype(coef.dtype, copy=False)
-        mask, seeds = self._draw(rows.y, weights, coef.dtype, eval_rows is None)
+        mask, seeds = self._draw(y, weights, coef.dtype, eval_rows is None)
         if eval_rows is not None:
             scored = eval_rows
         else:
-            scored = take(Rows(X, rows.y, weights), mask) if mask.any() else None
+            scored = take(Rows(X, y, weights), mask) if mask.any() else None
         run = SGD(
             backends.current(),
-            data.bind(backends.current(), X, rows.y, None if (weights == 1).all() else weights),
+            data.bind(backends.current(), X, y, None if (weights == 1).all() else weights),
             [
                 Start(
                     coef[k], intercept[k], averages[0][k] if average else None,
@@ -259,14 +259,7 @@ class SGDClassifier(_SGD, TrainedClassifier, linear_model.SGDClassifier):
         """
         if not hasattr(self, "classes_"):
             self._more_validate_params(for_partial_fit=True)
-            if self.class_weight == "balanced":
-                raise ValueError(
-                    "class_weight 'balanced' is not supported for partial_fit. In order to use "
-                    "'balanced' weights, use compute_class_weight('balanced', classes=classes, "
-                    "y=y). In place of y you can use a large enough sample of the full training "
-                    "set target to properly estimate the class frequency distributions. Pass the "
-                    "resulting weights as the class_weight parameter."
-                )
+            validation.check_partial_class_weight(self.class_weight)
         with atomic_fit(self) as work:
             _check_partial_fit_first_call(work, classes)
             work._train(X, y, sample_weight, more=True)
