@@ -135,16 +135,16 @@ def largest_row(X, sample_weight, add):
         rows = np.repeat(np.arange(n), np.diff(X.indptr))
         norms = np.bincount(rows, weights=X.data.astype(np.float64) ** 2, minlength=n) + add
         return float((norms if sample_weight is None else norms * sample_weight).max())
-    rows = max(1, _BLOCK_BYTES // (8 * max(d, 1)))
-    largest = 0.0
-    for start in range(0, n, rows):
-        block = X[start : start + rows].astype(np.float64)
+    step = max(1, _BLOCK_BYTES // (8 * max(d, 1)))
+    top = 0.0
+    for start in range(0, n, step):
+        block = X[start : start + step].astype(np.float64)
         norms = np.einsum("ij,ij->i", block, block)
         norms += add
         if sample_weight is not None:
-            norms *= sample_weight[start : start + rows]
-        largest = max(largest, float(norms.max()))
-    return largest
+            norms *= sample_weight[start : start + step]
+        top = max(top, float(norms.max()))
+    return top
 
 
 def _is_plain(X, estimator, reset):

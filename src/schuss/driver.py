@@ -210,7 +210,7 @@ def noted_interrupts(postponed=False):
     such a callback returns numbers, raising is `postponed` to Ctrl-C pressed again.
     Handlers that are not Python's own are left in place.
     """
-    noted = []
+    noted: list[int] = []
     if (
         threading.current_thread() is not threading.main_thread()
         or signal.getsignal(signal.SIGINT) is not signal.default_int_handler

@@ -3,14 +3,18 @@
 import os
 import sys
 import warnings
+from types import FrameType
 
 
 def warn(message, category=UserWarning):
     """Warn of the line that called the library, however deep inside it this is found."""
     # Not imported here: `minimize` goes without scikit-learn.
     modules = [sys.modules[name] for name in ("schuss", "sklearn") if name in sys.modules]
-    libraries = tuple(os.path.join(os.path.dirname(module.__file__), "") for module in modules)
-    frame, level = sys._getframe(1), 2
+    libraries = tuple(
+        os.path.join(os.path.dirname(module.__file__ or ""), "") for module in modules
+    )
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
     while frame is not None and frame.f_code.co_filename.startswith(libraries):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)

@@ -299,7 +299,7 @@ def _plan(
     return Plan(rows, run, max_iter, plateau, validate, None, early_stopping, callbacks)
 
 
-class _SigmoidNeuron(LinearPredictions, BaseEstimator):
+class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
     """What the two estimators share: all but the meaning of y."""
 
     _parameter_constraints: dict = {
@@ -344,7 +344,7 @@ class _SigmoidNeuron(LinearPredictions, BaseEstimator):
     def _knows_classes(self, more):
         return more or (self.warm_start and self._is_fitted())
 
-    def _plan(self, rows, eval_rows, more):
+    def _plan(self, rows, eval_rows, more, **options):
         again = hasattr(self, "coef_") and (more or self.warm_start)
         early_stopping = self.early_stopping and not more
         if early_stopping and eval_rows is None:
@@ -596,7 +596,7 @@ class SigmoidClassifier(
         self.coef_, self.intercept_ = coef, intercept
 
 
-class SigmoidRegressor(RegressorMixin, _SigmoidNeuron, Trained):
+class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
     """A sigmoid neuron for targets anywhere in [0, 1]: soft labels, rates, fractions.
 
     ``squared_error`` takes targets outside [0, 1], with a warning that the neuron cannot

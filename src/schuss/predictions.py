@@ -1,5 +1,7 @@
 """Predictions of linear models: neurons and logistic regression."""
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
@@ -16,14 +18,16 @@ class LinearPredictions:
     # Whether answers are scikit-learn's: of float32 rows and float64 weights in float64, and of
     # infinite scores, as sigma(inf) is 1. Otherwise scores that overflow are refused.
     _drop_in = False
+    coef_: Any
+    intercept_: Any
 
-    def _threads_wanted(self):
+    def _threads_wanted(self) -> int | None:
         return None
 
     def _loss_function(self):
         return LOSSES["log_loss"]
 
-    def _answers(self, X, activation, mirrored=False):
+    def _answers(self, X: Any, activation: Activation, mirrored: bool = False) -> np.ndarray:
         """Activated scores of shape (n, K), or (n, 2) where `mirrored`."""
         probabilities = self._loss_function().probabilities
         if probabilities is not None and activation != Activation.IDENTITY:
@@ -64,7 +68,12 @@ class LinearClassifierPredictions(LinearPredictions):
     It needs ``_probabilities(X, log)``, those of several classes.
     """
 
-    def decision_function(self, X):
+    classes_: np.ndarray
+
+    def _probabilities(self, X: Any, log: bool) -> np.ndarray:
+        raise NotImplementedError
+
+    def decision_function(self, X: Any) -> np.ndarray:
         """Scores: log-odds of the second class, or one score a class.
 
         A row is of the second class where its score is above 0, or of the class of the largest
@@ -84,7 +93,7 @@ class LinearClassifierPredictions(LinearPredictions):
             z -= even
         return z[:, 0] if z.shape[1] == 1 else z
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Labels of the classes that are most probable.
 
         Parameters
@@ -98,7 +107,7 @@ class LinearClassifierPredictions(LinearPredictions):
         z = self.decision_function(X)
         return np.take(self.classes_, z.argmax(axis=1) if z.ndim > 1 else (z > 0).astype(int))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes.
 
         Parameters
@@ -115,7 +124,7 @@ class LinearClassifierPredictions(LinearPredictions):
             return self._answers(X, Activation.LOGISTIC, mirrored=True)
         return self._probabilities(X, log=False)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithms of the probabilities, finite where the probabilities round to 0.
 
         Parameters
@@ -130,7 +139,7 @@ class LinearClassifierPredictions(LinearPredictions):
             return self._answers(X, Activation.LOG_LOGISTIC, mirrored=True)
         return self._probabilities(X, log=True)
 
-    def _has_one_output(self):
+    def _has_one_output(self) -> bool:
         if not hasattr(self, "classes_"):
             check_is_fitted(self)
         return len(self.classes_) == 2

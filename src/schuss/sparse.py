@@ -47,7 +47,7 @@ def as_csr(X, name="X"):
         X.offsets, X.data = offsets[inside], X.data[inside]
     # SciPy converts fewer types than it stores.
     with np.errstate(over="ignore"):
-        X.data = np.require(X.data, _real(X.data.dtype), "CA")
+        X.data = np.require(X.data, _real(X.data.dtype), ["C", "A"])
     return X.tocsr()
 
 
@@ -84,8 +84,8 @@ def _make_plain(X):
         small = max(stored, *X.shape) <= _LARGEST_INT32
         types = {np.dtype(np.int32 if small else np.int64)}
     (kind,) = types
-    X.indptr = np.require(X.indptr, kind, "CA")
-    X.indices = np.require(X.indices[:stored], kind, "CA")
+    X.indptr = np.require(X.indptr, kind, ["C", "A"])
+    X.indices = np.require(X.indices[:stored], kind, ["C", "A"])
     X.data = X.data[:stored]
     # Whether its entries are sorted and merged is for SciPy to see, not to be told.
     for flag in ("_has_sorted_indices", "_has_canonical_format"):

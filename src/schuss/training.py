@@ -89,12 +89,10 @@ def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, me
 
 
 class Trained:
-    """What an estimator inherits to be trained.
+    """What an estimator inherits to be trained; it adds the three methods that raise here."""
 
-    It adds ``_check_targets(X, y, known)``, which returns y as codes or reals and sets
-    ``classes_``; ``_plan(rows, eval_rows, more, **options)``, a `Plan`; and
-    ``_keep(plan, outcome, more)``, which sets its own attributes.
-    """
+    get_params: Callable[..., dict[str, Any]]
+    fit_info_: dict[str, Any]
 
     # Whether X has to be finite before the first pass over it would tell.
     _looks_at_X = False
@@ -122,7 +120,19 @@ class Trained:
             work._keep(plan, outcome, more)
         return self
 
-    def _check_rows(self, X, y, sample_weight, more):
+    def _check_targets(self, X: Any, y: Any, known: Any) -> np.ndarray:
+        """y as codes, whose ``classes_`` it sets unless they are known, or as reals."""
+        raise NotImplementedError
+
+    def _plan(self, rows: Rows, eval_rows: Rows | None, more: bool, **options: Any) -> Plan:
+        """What the parameters mean for these rows."""
+        raise NotImplementedError
+
+    def _keep(self, plan: Plan, outcome: driver.Outcome, more: bool) -> None:
+        """Set the estimator's own attributes, and warn of what ended the run."""
+        raise NotImplementedError
+
+    def _check_rows(self, X: Any, y: Any, sample_weight: Any, more: bool) -> Rows:
         """Rows as they are given, checked; that X is finite, the first pass over it tells."""
         if y is None:
             raise ValueError(
@@ -136,32 +146,34 @@ class Trained:
         weights = self._check_weights(sample_weight, X)
         return Rows(X, y, self._weigh(X, y, weights, more))
 
-    def _mend(self, rows):
+    def _mend(self, rows: Rows) -> str:
         """What may help a run that diverges, besides what its solver can say."""
         return ""
 
-    def _is_fitted(self):
+    def _is_fitted(self) -> bool:
         return getattr(self, "coef_", None) is not None
 
-    def _resets(self, more):
+    def _resets(self, more: bool) -> bool:
         """Whether the rows may have other features than those of the fit before."""
         return not (more and self._is_fitted())
 
-    def _knows_classes(self, more):
+    def _knows_classes(self, more: bool) -> Any:
         return more
 
-    def _check_weights(self, sample_weight, X):
+    def _check_weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
         return validation.check_weights(sample_weight, X)
 
-    def _weigh(self, X, y, weights, more):
+    def _weigh(
+        self, X: Any, y: np.ndarray, weights: np.ndarray | None, more: bool
+    ) -> np.ndarray | None:
         """The weights of the rows, those of the classes included."""
         return weights
 
-    def _real_type(self, X):
+    def _real_type(self, X: Any) -> np.dtype:
         """Type of the weights that X trains."""
         return data.real_type(X)
 
-    def _check_eval_set(self, eval_set, rows):
+    def _check_eval_set(self, eval_set: Any, rows: Rows) -> Rows:
         dtype = self._real_type(rows.X)
 
         def check(X, y):
@@ -169,7 +181,8 @@ class Trained:
             y = self._check_targets(X, y, True)
             return X, validation.check_range(y, dtype) if y.dtype.kind == "f" else y
 
-        return Rows(*data.eval_pair(eval_set, dtype, check), None)
+        X, y = data.eval_pair(eval_set, dtype, check)
+        return Rows(X, y, None)
 
     def _identity(self, plan):
         """What a checkpoint of the same run has in common with this one."""
@@ -181,7 +194,10 @@ class Trained:
 class TrainedClassifier(Trained):
     """`Trained`, for labels of classes, each row of one."""
 
-    def _check_targets(self, X, y, known):
+    class_weight: Any
+    classes_: np.ndarray
+
+    def _check_targets(self, X: Any, y: Any, known: Any) -> np.ndarray:
         classes = self.classes_ if known else None
         self.classes_, codes = validation.check_labels(y, X.shape[0], classes)
         if len(self.classes_) < 2:
@@ -190,7 +206,9 @@ class TrainedClassifier(Trained):
         validation.check_classes(self.classes_)
         return codes
 
-    def _weigh(self, X, y, weights, more):
+    def _weigh(
+        self, X: Any, y: np.ndarray, weights: np.ndarray | None, more: bool
+    ) -> np.ndarray | None:
         if self.class_weight is not None:
             factors = validation.check_class_weight(self.class_weight, self.classes_, y, weights)
             weights = factors if weights is None else factors * weights

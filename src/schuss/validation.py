@@ -3,8 +3,9 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,14 +33,14 @@ def environment_choice(variable, choices):
     return check_choice(value, variable, choices)
 
 
-def check_parameters(estimator):
+def check_parameters(estimator: Any):
     """scikit-learn's checks of those parameters that are not what they are by default.
 
     Its own look at all of them takes 70 of the 170 us of a fit of 100 x 5.
     """
     given = {
         name: getattr(estimator, name)
-        for name, default in _defaults(type(estimator)).items()
+        for name, default in _defaults(estimator.__class__).items()
         if getattr(estimator, name) is not default
     }
     if given:
@@ -49,7 +50,7 @@ def check_parameters(estimator):
 
 
 @functools.cache
-def _defaults(cls):
+def _defaults(cls: Any):
     parameters = inspect.signature(cls).parameters
     return {name: parameters[name].default for name in cls._get_param_names()}
 
@@ -67,7 +68,7 @@ def check_callbacks(callbacks):
     several = callbacks if isinstance(callbacks, Iterable) else (callbacks,)
     several = tuple(several)
     for callback in several:
-        if not isinstance(callback, Callable):
+        if not callable(callback):
             raise TypeError(
                 f"callbacks: got {callback!r}, expected a callable f(info) or a list of them."
             )
@@ -226,7 +227,7 @@ def class_factors(class_weight, classes, codes, sample_weight=None):
             )
         return np.where(np.isfinite(factors), factors, 0.0)
     for label, weight in class_weight.items():
-        if not (isinstance(weight, Real) and 0 <= weight < np.inf):
+        if not (isinstance(weight, Real) and 0 <= float(weight) < np.inf):
             raise ValueError(
                 f"class_weight: the weight of class {label!r} is {weight!r}, expected a "
                 "finite number of 0 or more."

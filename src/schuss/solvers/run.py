@@ -1,7 +1,7 @@
 """A run of a solver, as `driver.run` advances it."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,6 +94,8 @@ class Run:
 
     # Columns of the history that it leaves empty.
     unrecorded: tuple[str, ...] = ()
+    objective: Any
+    algorithm: str
     # What `info` says of it.
     sample_size = None
     hessians = 0
