@@ -21,7 +21,7 @@ class Codes:
 
     Parameters
     ----------
-    *without : Loss, Solver, RowLoss or Output
+    *without : codes, members of their enums
         What this backend does not implement.
     """
 
@@ -36,9 +36,9 @@ class Codes:
         self._solvers = known(Solver)
         self._network = known((Solver.MOMENTUM, Solver.NESTEROV, Solver.ADAM))
         self._row_losses = known(RowLoss)
-        self._activations = frozenset(Activation)
-        self._hidden, self._outputs = frozenset(Hidden), known(Output)
-        self._schedules = frozenset(Schedule)
+        self._activations = known(Activation)
+        self._hidden, self._outputs = known(Hidden), known(Output)
+        self._schedules = known(Schedule)
 
     def check_loss(self, loss):
         check_code("loss", loss, self._losses)
