@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.studies == ["tables"]:
         return tables.write()
+    if set(options.studies) & set(OF_DATA) and not options.data:
+        print("--data: table expects FILE:TARGET, pictures an .npz file", file=sys.stderr)
+        return 2
     failed = False
     given = {"rounds": options.rounds, "budget": options.budget, "min_seconds": options.min_seconds}
     timing = {name: value for name, value in given.items() if value is not None}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from schuss.bench import report
-from schuss.bench.runner import Result, quartiles, steady
+from schuss.bench.runner import MAX_SLOWDOWN, Result, quartiles
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -27,6 +27,8 @@ _MARKED = re.compile(r"(<!-- results: (\w+) ([^>]+?) -->\n).*?(<!-- end -->)", r
 # Names of what is ours; the first that takes part stands for schuss in a summary.
 OURS = ("train-cython", "schuss", "schuss.minimize", "schuss-cython", "schuss-numba",
         "schuss-nesterov", "schuss, network")  # fmt: skip
+# Versions that a summary names; a full table names all.
+_ALWAYS = ("schuss", "numpy", "scikit-learn", "jax")
 # Bounds and fragments, no competitors.
 _BOUNDS = ("products by BLAS", "numpy alone")
 
@@ -68,30 +70,35 @@ def section(kind: str, study: str) -> str:
         return f"Not measured yet: `python -m bench {study}`."
     results = [Result.of(entry["result"]) for entry in entries.values()]
     body = {"full": full, "summary": summary}[kind](results)
-    return f"{surroundings(study, entries)}\n\n{body}"
+    return f"{surroundings(kind, study, entries)}\n\n{body}"
 
 
-def surroundings(study: str, entries: dict[str, dict]) -> str:
+def surroundings(kind: str, study: str, entries: dict[str, dict]) -> str:
     """Where, when and with what the entries were measured, and how quiet it was."""
     last = max((entry["environment"] for entry in entries.values()), key=lambda e: e["date"])
-    versions = ", ".join(f"{name} {text}" for name, text in last["packages"].items() if text)
+    versions = ", ".join(
+        f"{name} {text}"
+        for name, text in last["packages"].items()
+        if text and (kind == "full" or name in _ALWAYS)
+    )
     dates = sorted({entry["environment"]["date"][:10] for entry in entries.values()})
     probes = [entry["result"]["probe_seconds"] for entry in entries.values()]
-    kept, rounds = sum(int(steady(p).sum()) for p in probes), sum(map(len, probes))
-    loads = [entry["environment"]["load"] for entry in entries.values()]
+    kept = sum(sum(s <= MAX_SLOWDOWN * min(probe) for s in probe) for probe in probes)
+    loads = [entry["environment"]["load"] or 0 for entry in entries.values()]
     busy = (
-        f" Other programs were at work (load up to {max(loads):.0f}): times are too long, "
-        "ratios hold within their scatter."
-        if None not in loads and max(loads) > 2 * last["processors"]
+        f" Other programs were at work (load up to {max(loads):.0f}): times are too long, and "
+        "ratios scatter."
+        if max(loads) > 2 * last["processors"]
         else ""
     )
-    others = sorted({e["environment"]["processor"] for e in entries.values()} - {last["processor"]})
-    elsewhere = f" Some on {', '.join(others)}." * bool(others)
+    others = {e["environment"]["processor"] for e in entries.values()} - {last["processor"]}
+    elsewhere = f" Some on {', '.join(sorted(others))}." * bool(others)
     return (
         f"`python -m bench {study}`, {' to '.join(dates[:: max(1, len(dates) - 1)])}: "
         f"{last['processors']} processors, {last['processor']}, {last['isa']}, Python "
-        f"{last['python']}; {versions}; BLAS {last['blas']}. In {kept} of {rounds} rounds fixed "
-        f"arithmetic took at most 15 % longer than in the problem's best round.{busy}{elsewhere}"
+        f"{last['python']}; {versions}; BLAS {last['blas']}. In {kept} of {sum(map(len, probes))} "
+        "rounds fixed arithmetic took at most 15 % longer than in the problem's best round."
+        f"{busy}{elsewhere}"
     )
 
 

@@ -124,7 +124,23 @@ def test_the_command_measures_and_records(monkeypatch, tmp_path, capsys):
     assert command.main(["epochs", "--only", "5x5"]) == 2
 
     assert "--only: 5x5 unknown in epochs: 4x2" in capsys.readouterr().err
+    assert command.main(["table"]) == 2
+    assert "--data: table expects FILE:TARGET" in capsys.readouterr().err
     (entry,) = tables.record("epochs").values()
     assert len(entry["result"]["rows"][0]["seconds"]) == 3
     assert "; BLAS " in tables.section("full", "epochs")
     tables.record.cache_clear()
+
+
+def test_a_table_of_ones_own(tmp_path):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("narwhals")
+    rng = np.random.default_rng(0)
+    rows = [f"{x},{'yes' if x + e > 0 else 'no'}" for x, e in rng.standard_normal((200, 2))]
+    file = tmp_path / "own.csv"
+    file.write_text("\n".join(["x,y", *rows]))
+
+    result = measure(tasks.table(f"{file}:y"), tasks.TABLE, **QUICK)
+
+    assert [row.note for row in result.rows] == ["", "", ""]
+    assert all(row.details["accuracy"] > 0.5 for row in result.rows)
