@@ -320,6 +320,8 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         above `tol`.
     converged_ : bool
         Whether ``stop_reason_`` is "converged" or "early_stopping".
+    fit_info_ : dict
+        What served the last fit, and what it took: `TrainResult.fit_info`.
 
     Examples
     --------

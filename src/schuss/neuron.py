@@ -483,6 +483,8 @@ class SigmoidClassifier(
         "precision": rounding ended "lbfgs" or "newton" before the gradient was within `tol`.
     converged_ : bool
         Whether ``stop_reason_`` is "converged" or "early_stopping".
+    fit_info_ : dict
+        What served the last fit, and what it took: `TrainResult.fit_info`.
     learning_rate_ : float
         The step used; the last one for "adaptive".
     n_features_in_ : int

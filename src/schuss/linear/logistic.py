@@ -109,6 +109,8 @@ default="lbfgs"
         where even the first gradient overflows there are no iterations, only a warning.
     converged_ : bool
         Whether no entry of the gradient is larger than `tol` says.
+    fit_info_ : dict
+        What served the last fit, and what it took: `TrainResult.fit_info`.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (d,), for data frames
 

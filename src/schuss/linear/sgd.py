@@ -215,6 +215,8 @@ class SGDClassifier(_SGD, TrainedClassifier, linear_model.SGDClassifier):
         "converged", "max_iter", "early_stopping", "callback" or "interrupted".
     converged_ : bool
         Whether a stopping rule ended the fit.
+    fit_info_ : dict
+        What served the last fit, and what it took: `TrainResult.fit_info`.
 
     Notes
     -----
@@ -388,6 +390,8 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
         "converged", "max_iter", "early_stopping", "callback" or "interrupted".
     converged_ : bool
         Whether a stopping rule ended the fit.
+    fit_info_ : dict
+        What served the last fit, and what it took: `TrainResult.fit_info`.
 
     Notes
     -----
