@@ -195,3 +195,31 @@ def test_verbose_prints_the_objective(capsys):
     SGDRegressor(verbose=1, random_state=0, max_iter=3).fit(X, z)
     line = capsys.readouterr().out.splitlines()[-1]
     assert "iteration 3/3" in line and "gradient" not in line
+
+
+@pytest.mark.parametrize("calls", ["ff", "pf", "fp", "fpf"])
+@pytest.mark.parametrize("average", [True, 150])
+def test_warm_start_of_averages_of_a_regressor_is_that_of_scikit_learn(average, calls):
+    X = np.random.default_rng(0).standard_normal((100, 4))
+    y = X[:, 0] + 0.1 * X[:, 1]
+    found = []
+    for cls in (SGDRegressor, linear_model.SGDRegressor):
+        model = cls(average=average, warm_start=True, max_iter=3, tol=None, random_state=0)
+        for call in calls:
+            (model.fit if call == "f" else model.partial_fit)(X, y)
+        found.append(np.r_[model.coef_, model.intercept_])
+    np.testing.assert_allclose(*found, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("cls", [SGDClassifier, SGDRegressor])
+def test_averages_of_weights_set_by_hand_have_their_shape(cls, method):
+    """The kernels once wrote behind averages of the shape of an earlier fit."""
+    X = np.random.default_rng(0).standard_normal((40, 50))
+    y = np.arange(40) % 2
+    model = cls(average=True, warm_start=True).fit(X[:, :3], y)
+    model.coef_, model.n_features_in_ = np.zeros(model.coef_.shape[:-1] + (50,)), 50
+    assert getattr(model, method)(X, y).coef_.shape[-1] == 50
+    model.coef_ = model.coef_[..., :3]
+    with pytest.raises(ValueError, match="coef_ has shape|coef_init does not match"):
+        getattr(model, method)(X, y)

@@ -31,6 +31,8 @@ class _SGD(Trained):
 
     # Some losses do not notice a NaN in X.
     _looks_at_X = True
+    # Whether a warm start goes on from the weights without averages, and from no others.
+    _keeps_weights = False
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -86,18 +88,22 @@ class _SGD(Trained):
         elif not hasattr(self, "t_"):
             self.t_ = 1.0
         n_classes = len(getattr(self, "classes_", "01"))
-        if not fitted or coef_init is not None:
+        if not fitted or (coef_init is not None and not self._keeps_weights):
             coef_init, intercept_init = (
                 None if value is None else np.array(value) for value in (coef_init, intercept_init)
             )
             self._allocate_parameter_mem(
                 n_classes, X.shape[1], data.real_type(X), coef_init, intercept_init
             )
-        elif self.average > 0 and getattr(self, "_average_coef", None) is None:
-            # Weights that were set by hand, or trained without averages.
-            self._standard_coef, self._standard_intercept = self.coef_, self.intercept_
-            self._average_coef = np.zeros_like(self.coef_)
-            self._average_intercept = np.zeros_like(self.intercept_)
+        elif self.average > 0:
+            coef, intercept = validation.linear_weights(self, X.shape[1])
+            averages = getattr(self, "_average_coef", None)
+            if averages is None or np.atleast_2d(averages).shape != coef.shape:
+                # Weights that were set by hand, or trained without averages.
+                self.coef_, self.intercept_ = coef, intercept
+                self._standard_coef, self._standard_intercept = coef, intercept
+                self._average_coef = np.zeros_like(coef)
+                self._average_intercept = np.zeros_like(intercept)
 
     def _plan(self, rows, eval_rows, more, *, coef_init=None, intercept_init=None):
         self._begin(rows.X, more, coef_init, intercept_init)
@@ -433,6 +439,12 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
         if not hasattr(self, "coef_"):
             self._more_validate_params(for_partial_fit=True)
         return self._train(X, y, sample_weight, more=True)
+
+    # As in scikit-learn, whose classifier begins anew with `coef_` or `coef_init`.
+    _keeps_weights = True
+
+    def _resets(self, more):
+        return not (self._is_fitted() and (more or self.warm_start))
 
     def _decision_function(self, X):
         """Called by scikit-learn's `predict`."""
