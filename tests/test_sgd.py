@@ -223,3 +223,17 @@ def test_averages_of_weights_set_by_hand_have_their_shape(cls, method):
     model.coef_ = model.coef_[..., :3]
     with pytest.raises(ValueError, match="coef_ has shape|coef_init does not match"):
         getattr(model, method)(X, y)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("cls", [SGDClassifier, SGDRegressor])
+def test_sparsified_models_can_be_trained_on(cls, average, method):
+    X = np.random.default_rng(0).standard_normal((40, 5))
+    y = np.arange(40) % 2
+    params = {"average": average, "warm_start": True, "random_state": 0, "tol": None}
+    dense, sparse = (cls(max_iter=3, **params).fit(X, y) for _ in range(2))
+    sparse.sparsify()
+    for model in (dense, sparse):
+        getattr(model, method)(X, y)
+    np.testing.assert_array_equal(dense.coef_, sparse.coef_)

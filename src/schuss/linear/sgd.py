@@ -78,6 +78,8 @@ class _SGD(Trained):
     def _begin(self, X, more, coef_init, intercept_init):
         """Give the weights of `scikit-learn` the values that it begins with."""
         fitted = getattr(self, "coef_", None) is not None
+        if fitted and sp.issparse(self.coef_):
+            self.densify()
         if not more:
             self.t_ = 1.0
             if self.warm_start and fitted:
