@@ -350,9 +350,9 @@ def test_a_checkpoint_of_another_call_is_refused(rows, tmp_path):
     train(X, y, epochs=5, checkpoint=path)
     with pytest.raises(ValueError, match="loss was 'squared_error' there and is 'log_loss' here"):
         train(X, y, epochs=9, checkpoint=path, loss="log_loss")
-    with pytest.raises(ValueError, match="the gradient at the start differs"):
+    with pytest.raises(ValueError, match="X, y or the weights of the rows are others"):
         train(X, 1 - y, epochs=9, checkpoint=path)
-    with pytest.raises(ValueError, match="coef is float64 of shape"):
+    with pytest.raises(ValueError, match=r"of shape \[203, 7\] there and \[203, 6\] here"):
         train(X[:, 1:], y, epochs=9, checkpoint=path)
     path.write_bytes(b"something else")
     with pytest.raises(ValueError, match="not a checkpoint"):
@@ -463,9 +463,7 @@ def test_a_checkpoint_does_not_go_back(rows, tmp_path):
     path = tmp_path / "run.ckpt"
     train(*rows, epochs=9, checkpoint=path)
     before = path.read_bytes()
-    with pytest.raises(
-        ValueError, match="9 epochs behind it, more than epochs=8.*epochs=9 or more"
-    ):
+    with pytest.raises(ValueError, match="already ran 9 .*than epochs=8. Pass epochs=9 or more"):
         train(*rows, epochs=8, checkpoint=path)
     assert path.read_bytes() == before
     assert train(*rows, epochs=9, checkpoint=path).n_iter == 9

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from schuss.checkpoint import Standing
 from schuss.constants import HISTORY_COLUMNS
 from schuss.errors import warn
 
@@ -43,6 +44,7 @@ class Outcome(NamedTuple):
     history: dict[str, np.ndarray]
     loss: float
     stop_reason: str
+    scores: np.ndarray | None = None  # of each iteration, where there is a `score`
 
     @property
     def n_iter(self):
@@ -60,7 +62,8 @@ class Info:
         Of the last iteration.
     seconds : float
         Since the run began.
-    validation_loss : float or None
+    validation_loss, score : float or None
+        Of the rows held out: the loss, and what a network's early stopping looks at.
     coef, intercept : ndarray
         Copies of the weights, of shapes (K, d) and (K,).
     history : dict of ndarray
@@ -76,6 +79,7 @@ class Info:
         self.loss, self.gradient_norm, self.step = kernels[-1].tolist()
         self.seconds = float(others[-1, 0])
         self.validation_loss = float(others[-1, 1]) if log.validated else None
+        self.score = float(others[-1, 2]) if log.scored else None
 
     @property
     def coef(self):
@@ -92,7 +96,7 @@ class Info:
 
 def run(
     solver, *, max_iter, plateau=None, validate=None, early_stopping=False, callbacks=(),
-    checkpoint=None, judge=None,
+    checkpoint=None, score=None,
 ):  # fmt: skip
     """Advance a run until something stops it.
 
@@ -112,12 +116,11 @@ def run(
     callbacks : sequence of callables
         ``f(info)``, with an `Info`, after each chunk; with an integer attribute
         ``every``, whenever that many iterations are done. True stops the run.
-    checkpoint : object or None
-        ``resume(solver)`` returns the history rows done before, or None, and whether the
-        run had converged; ``save(solver, rows, final, converged)`` is called after each
-        chunk.
-    judge : callable or None
-        What early stopping looks at instead of the validation loss, the less the better;
+    checkpoint : Checkpoint or None
+        Where to go on from, and what to tell after each chunk; written, too, where an error or
+        Ctrl-C ends the run.
+    score : callable or None
+        What early stopping looks at instead of the validation loss, the larger the better;
         called after each iteration.
 
     Returns
@@ -129,21 +132,23 @@ def run(
     KeyboardInterrupt
         Where Ctrl-C comes before the first iteration is done.
     """
-    begin = solver.snapshot()
+    begin = solver.snapshot() if solver.retreats else None
     # The mean cost of a stochastic run's first epoch already is that of moving weights.
     first = solver.value() if solver.stochastic and max_iter > 1 else None
-    log = _Log(validated=validate is not None)
+    log = _Log(validate is not None, score is not None)
     watch = _Watch(solver, first) if solver.watched else None
     reason = rows = None
+    best = (math.inf, solver.weights()) if early_stopping else None
     if checkpoint is not None:
-        done, converged = checkpoint.resume(solver)
-        log.resume(done)
-        reason = "converged" if converged else None
-        if watch is not None:
-            watch.find(log.columns()["loss"])
-        if plateau is not None:
-            plateau.recall(log.columns()["loss"])
-    best = (math.inf, None)
+        found = checkpoint.resume(solver, _standing(solver, plateau, best), max_iter, log.n_columns)
+        if found is not None:
+            standing, done, reason = found
+            best = standing.best
+            log.resume(done)
+            if plateau is not None:
+                plateau.best, plateau.waited = standing.plateau
+            if watch is not None:
+                watch.find(log.columns()["loss"])
     chunk = min(max(1.0, _FIRST_CHUNK_SECONDS / solver.seconds_estimate), _LONGEST_FIRST_CHUNK)
     try:
         with noted_interrupts() as interrupts:
@@ -164,28 +169,32 @@ def run(
                     reason, rows = "diverged", rows[: stop + 1]
                 elif level is not None and reason is None and solver.is_settled():
                     reason = "converged"
-                validation = None
+                validation = scored = math.nan
                 if validate is not None and len(rows):
                     validation = validate()
-                    if early_stopping:
-                        judged = validation if judge is None else judge()
-                        if judged < best[0]:
-                            best = judged, solver.weights()
-                        if plateau.find(np.array([judged])) is not None and reason is None:
+                    if best is not None:
+                        scored = -validation if score is None else score()
+                        if -scored < best[0]:
+                            best = -scored, solver.weights()
+                        if plateau.find(np.array([-scored])) is not None and reason is None:
                             reason = "early_stopping"
-                seconds = log.add(rows, validation)
+                seconds = log.add(rows, validation, scored)
                 if len(rows) and reason != "diverged":
+                    if checkpoint is not None and reason != "interrupted":
+                        # An error in a callback ends the run, but loses nothing.
+                        standing = _standing(solver, plateau, best)
+                        checkpoint.keep(standing, log.n_rows, reason, log.rows)
                     info = Info(solver, log, max_iter) if callbacks else None
                     if _call(callbacks, info, chunked=reason is not None) and reason is None:
                         reason = "callback"
-                    if checkpoint is not None and reason != "interrupted":
-                        final = reason is not None or log.n_rows == max_iter
-                        checkpoint.save(solver, log.rows, final, reason == "converged")
                 chunk = next_chunk(chunk, epochs, seconds)
     except KeyboardInterrupt:
         reason = "interrupted"
         if rows is not None and not log.holds(rows):
-            log.add(rows, math.nan)
+            log.add(rows, math.nan, math.nan)
+    finally:
+        if checkpoint is not None and reason != "diverged":
+            checkpoint.flush()
     if reason == "interrupted":
         if not log.n_rows:
             raise KeyboardInterrupt("before the first iteration")
@@ -194,12 +203,17 @@ def run(
             "the weights reached are kept.",
             UserWarning,
         )
-    outcome = _finish(solver, log, reason or "max_iter", begin, best[1], first)
+    outcome = _finish(solver, log, reason or "max_iter", begin, best, first)
     if outcome.stop_reason == "max_iter":
         text = solver.oscillation(outcome.history["loss"])
         if text is not None:
             warn(text, ConvergenceWarning)
     return outcome
+
+
+def _standing(solver, plateau, best):
+    waited = None if plateau is None else (float(plateau.best), plateau.waited)
+    return Standing(solver.snapshot(), waited, best)
 
 
 @contextmanager
@@ -265,10 +279,10 @@ def _finish(solver, log, reason, begin, best, first):
     if first is None and not solver.stochastic and log.n_rows > 1:
         first = float(log.blocks[0][0][0, 0])
     if reason == "diverged":
-        if solver.retreats:
+        if begin is not None:
             solver.restore(begin)
-    elif best is not None:
-        solver.restore(best)
+    elif best is not None and best[0] < math.inf:
+        solver.restore(best[1])
     if reason == "interrupted":
         # Who pressed Ctrl-C does not wait for another pass.
         loss = float(log.blocks[-1][0][-1, 0])
@@ -282,9 +296,10 @@ def _finish(solver, log, reason, begin, best, first):
         diverged = _has_risen(solver, loss, first) and solver.is_unstable()
     if diverged:
         reason = "diverged"
-        solver.restore(begin)
-        loss = solver.value()
-    return Outcome(log.columns(), loss, reason)
+        if begin is not None:
+            solver.restore(begin)
+            loss = solver.value()
+    return Outcome(log.columns(), loss, reason, log.scores())
 
 
 def _margin(solver):
@@ -331,10 +346,11 @@ class _Watch:
 
 
 class _Log:
-    """History in blocks: columns of the kernels; seconds, validation loss; rows so far."""
+    """History in blocks: columns of the kernels; seconds, validation loss, score; rows so far."""
 
-    def __init__(self, validated):
-        self.validated = validated
+    def __init__(self, validated, scored):
+        self.validated, self.scored = validated, scored
+        self.n_columns = len(HISTORY_COLUMNS) + 1 + validated + scored
         self.blocks = []
         self._begin = self._last = perf_counter()
 
@@ -347,28 +363,27 @@ class _Log:
         return bool(self.blocks) and self.blocks[-1][0] is rows
 
     def resume(self, rows):
-        if rows is not None and len(rows):
+        if len(rows):
             kernels, others = np.split(rows, [len(HISTORY_COLUMNS)], axis=1)
             self.blocks.append((kernels, others, len(rows)))
             # The clock goes on from where it stood.
             self._begin -= float(others[-1, 0])
 
-    def add(self, rows, validation):
+    def add(self, rows, validation, score):
         """Append a chunk; its rows are taken to have lasted equally long."""
         now = perf_counter()
         took, m = now - self._last, len(rows)
         if m:
-            others = np.empty((m, 1 + self.validated))
+            others = np.empty((m, self.n_columns - len(HISTORY_COLUMNS)))
             others[:, 0] = self._last - self._begin + np.arange(1, m + 1) * (took / m)
-            if self.validated:
-                others[:, 1] = validation
+            others[:, 1:] = (validation, score)[: others.shape[1] - 1]
             self.blocks.append((rows, others, self.n_rows + m))
         self._last = now
         return took
 
     def rows(self):
         """All of the table, whose columns are contiguous."""
-        table = np.empty((len(HISTORY_COLUMNS) + 1 + self.validated, self.n_rows)).T
+        table = np.empty((self.n_columns, self.n_rows)).T
         if self.blocks:
             kernels, others, _ = zip(*self.blocks, strict=True)
             np.concatenate(kernels, out=table[:, : len(HISTORY_COLUMNS)])
@@ -377,5 +392,8 @@ class _Log:
 
     def columns(self):
         table = self.rows()
-        names = (*HISTORY_COLUMNS, "seconds", "validation_loss")[: table.shape[1]]
-        return dict(zip(names, table.T, strict=True))
+        names = (*HISTORY_COLUMNS, "seconds", "validation_loss")
+        return dict(zip(names, table.T, strict=False))
+
+    def scores(self):
+        return self.rows()[:, -1] if self.scored else None

@@ -27,6 +27,7 @@ from sklearn.utils.validation import _check_y, column_or_1d
 
 from schuss import backends, data, threads, validation
 from schuss.backends.contract import Network, NetworkRule
+from schuss.callbacks import Callback
 from schuss.constants import Hidden
 from schuss.errors import warn
 from schuss.losses import NETWORK_OUTPUTS
@@ -47,19 +48,13 @@ _OWN_CONSTRAINTS = {
 _BATCH_SIZE = 200  # the most that "auto" means
 
 
-class _Progress:
+class _Progress(Callback):
     """A line for each iteration, as scikit-learn prints it."""
-
-    every = 1
-
-    def __init__(self, estimator):
-        self._estimator = estimator
 
     def __call__(self, info):
         print(f"Iteration {info.n_iter}, loss = {info.loss:.8f}")
-        scores = self._estimator.__dict__.get("validation_scores_")
-        if self._estimator.early_stopping and scores:
-            print(f"Validation score: {scores[-1]:f}")
+        if info.score is not None:
+            print(f"Validation score: {info.score:f}")
 
 
 class _SchussNetwork(Trained):
@@ -129,7 +124,7 @@ class _SchussNetwork(Trained):
             )  # fmt: skip
 
         learnt = objective(X, y, weights, alpha)
-        validate = judge = None
+        validate = score = None
         if eval_rows is not None:
             held_out = objective(*eval_rows, 0.0)
 
@@ -138,21 +133,26 @@ class _SchussNetwork(Trained):
 
             if early_stopping:
 
-                def judge():
-                    return -self._judge(network, theta, *eval_rows)
+                def score():
+                    return self._score_at(network, theta, *eval_rows)
 
-        callbacks = (_Progress(self),) if self.verbose else ()
+        callbacks = (_Progress(every=1),) if self.verbose else ()
         if self.solver == "lbfgs":
             run = QuasiNewton(
                 learnt, theta, max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol
             )
-            return Plan(rows, run, self.max_iter, validate=validate, callbacks=callbacks)
+            return Plan(rows, run, self.max_iter, eval_rows, validate=validate, callbacks=callbacks)
         self._begin_records(early_stopping)
         run = self._mini_batches(learnt, theta, alpha, learnt_rows, more)
         return Plan(
-            rows, run, 1 if more else self.max_iter, self._plateau(early_stopping), validate, judge,
-            early_stopping, callbacks,
+            rows, run, 1 if more else self.max_iter, eval_rows, self._plateau(early_stopping),
+            validate, score, early_stopping, callbacks,
         )  # fmt: skip
+
+    def _identity(self):
+        options = {**self._fit_options}
+        options.pop("factors", None)
+        return {**_OWN_PARAMS, **super()._identity(), **options}
 
     # Of the last `fit`; also the factors of the classes.
     _fit_options: dict = {}
@@ -205,14 +205,12 @@ class _SchussNetwork(Trained):
             if self.best_validation_score_ is None:
                 self.best_validation_score_ = -np.inf
 
-    def _judge(self, network, theta, X, y, weights):
-        """Score of the rows held out; kept for ``validation_scores_``."""
+    def _score_at(self, network, theta, X, y, weights):
+        """Score of the rows held out."""
         answers = self._answers(X, network, theta)
-        score = math.nan
-        if np.isfinite(answers).all():
-            score = float(self._score_of(answers, y, weights))
-        self.validation_scores_.append(score)
-        return score
+        if not np.isfinite(answers).all():
+            return math.nan
+        return float(self._score_of(answers, y, weights))
 
     def _mini_batches(self, objective, theta, alpha, rows, incremental):
         n = objective.n_rows if rows is None else len(rows)
@@ -260,6 +258,7 @@ class _SchussNetwork(Trained):
         ended = outcome.stop_reason in ("converged", "early_stopping")
         self._no_improvement_count = self.n_iter_no_change + 1 if ended else plateau.waited
         if self._stops_early():
+            self.validation_scores_.extend(outcome.scores.tolist())
             self.best_validation_score_ = -plateau.best
         else:
             self.best_loss_ = plateau.best
@@ -397,6 +396,9 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
             decide when to stop.
         callbacks : callable or list of callables, optional
             See `schuss.callbacks`.
+        checkpoint : str or path, optional
+            As in `schuss.train`, with `max_iter` in place of `epochs`; not for
+            ``solver="lbfgs"``.
         loss : {"log_loss", "squared_error"}, optional
             "squared_error" is the textbook's: ``1/(2N) sum (a - y)^2`` over sigmoid
             outputs, one for each class. None: "log_loss", but with ``warm_start`` as in the
@@ -596,6 +598,9 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
             As in `MLPClassifier.fit`.
         callbacks : callable or list of callables, optional
             See `schuss.callbacks`.
+        checkpoint : str or path, optional
+            As in `schuss.train`, with `max_iter` in place of `epochs`; not for
+            ``solver="lbfgs"``.
 
         Returns
         -------

@@ -141,11 +141,13 @@ def train(
     callbacks : callable or list of callables, optional
         See `schuss.callbacks`.
     checkpoint : str or path, optional
-        File to which the state is written every minute and at the end. Where it exists
-        and belongs to the same call, training goes on from it, and ends at the same bits
-        as without the interruption (X of more than 16 MB, where it begins at the same place
-        within a cache line). `epochs` counts those in the file: it may be larger
-        than in the call before, and must not be smaller than what is done.
+        File to which the state is written every minute and at the end, also where an error
+        or Ctrl-C ends the run. Where it exists and belongs to the same call, training goes on
+        from it, and ends at the same bits as without the interruption (X of more than 16 MB,
+        where it begins at the same place within a cache line). `epochs` counts those in the
+        file: it may be larger than in the call before, and must not be smaller than what is
+        done. `random_state` may be another one, too, unless it chooses rows to hold out. Not
+        for "lbfgs" and "newton".
 
     Returns
     -------
@@ -185,15 +187,12 @@ def train(
     for name, value in {**parameters, "epochs": epochs}.items():
         check = _check_option if type(value) in _PLAIN else _check_option.__wrapped__
         check(name, value)
-    if checkpoint is not None and not SOLVERS[solver].resumable:
-        raise ValueError(
-            f"checkpoint={str(checkpoint)!r} with solver={solver!r}: this solver ends within a "
-            "few dozen passes and keeps no state to go on from. Leave checkpoint=None, or "
-            "choose another solver."
-        )
     callbacks = validation.check_callbacks(callbacks)
     if checkpoint is not None:
-        checkpoint = Checkpoint(checkpoint, parameters, epochs)
+        start = {"coef_init": coef_init, "intercept_init": intercept_init}
+        checkpoint = Checkpoint(
+            checkpoint, {"estimator": "train", **parameters, **start}, limit="epochs"
+        )
     given, X = X, data.check_features(X, finite=True)
     dtype = data.real_type(X)
     y = validation.check_targets(y, X.shape[0], dtype, several=True)
@@ -218,7 +217,7 @@ def train(
             ),
             given,
             callbacks=callbacks,
-            checkpoint=None if checkpoint is None else lambda plan: checkpoint,
+            checkpoint=checkpoint,
         )
     except DivergenceError as error:
         error.result = result(error.outcome, None)
@@ -296,7 +295,10 @@ def _plan(
 
     if patience is not None and (early_stopping or run.stochastic):
         plateau = Plateau(parameters["tol"], patience)
-    return Plan(rows, run, max_iter, plateau, validate, None, early_stopping, callbacks)
+    return Plan(
+        rows, run, max_iter, eval_rows, plateau, validate, early_stopping=early_stopping,
+        callbacks=callbacks,
+    )  # fmt: skip
 
 
 class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
@@ -540,6 +542,9 @@ class SigmoidClassifier(
             decide when to stop.
         callbacks : callable or list of callables, optional
             See `schuss.callbacks`.
+        checkpoint : str or path, optional
+            As in `schuss.train`, with `max_iter` in place of `epochs`; not for
+            "lbfgs" and "newton".
 
         Returns
         -------
@@ -646,6 +651,8 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
         sample_weight : array-like of shape (n,), optional
         eval_set : (X, y), optional
         callbacks : callable or list of callables, optional
+        checkpoint : str or path, optional
+            As in `SigmoidClassifier.fit`.
 
         Returns
         -------

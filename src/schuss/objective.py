@@ -91,16 +91,6 @@ class Objective:
             value = cost + self.l2 / 2 * np.sum(wide * wide)
             return value + self.l1 * np.sum(np.abs(wide)) if self.l1 else value
 
-    def gradient(self, coef, intercept):
-        """Gradient of the mean cost, without penalties: weights and then intercepts."""
-        self.passes += 1
-        gradients = np.empty_like(coef), np.empty_like(intercept)
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.backend.gradient(
-                self.data, self.loss.code, coef, intercept, *gradients, self.n_threads()
-            )
-        return np.concatenate([part.ravel() for part in gradients])
-
     def constant(self):
         """Value of the best prediction that is the same for all rows."""
         intercept = np.zeros(self.n_outputs, dtype=self.dtype)

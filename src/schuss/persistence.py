@@ -56,7 +56,7 @@ def save(model, path):
     ``partial_fit``, and ``fit`` with ``warm_start``, begin from the same weights with an
     optimiser that remembers nothing (momentum, Adam's averages, order of the rows). `SGDClassifier`
     and `SGDRegressor` have no such state and go on exactly, averages included. To go on exactly
-    with the others, pickle the estimator, or pass `checkpoint` to `schuss.train`.
+    with the others, pickle the estimator, or pass `checkpoint` to `fit` or `schuss.train`.
 
     Parameters
     ----------

@@ -13,9 +13,10 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from schuss import backends, data, driver, validation
+from schuss import backends, data, driver, threads, validation
 from schuss.checkpoint import Checkpoint
 from schuss.errors import warn
+from schuss.losses import Loss
 from schuss.solvers.run import Plateau, Run
 
 _MISSING = object()
@@ -35,9 +36,10 @@ class Plan(NamedTuple):
     rows: Rows
     run: Run
     max_iter: int
+    eval_rows: Rows | None = None
     plateau: Plateau | None = None
     validate: Callable[[], float] | None = None
-    judge: Callable[[], float] | None = None
+    score: Callable[[], float] | None = None
     early_stopping: bool = False
     callbacks: tuple = ()  # its own, as for `verbose`
 
@@ -55,8 +57,7 @@ def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, me
     estimator : estimator or None
         Named in errors of X.
     callbacks : tuple
-    checkpoint : callable or None
-        Of the plan; returns a `Checkpoint`.
+    checkpoint : Checkpoint or None
     mend : callable
         Called where the run diverges; returns what may help, besides what its solver can say.
 
@@ -70,12 +71,16 @@ def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, me
     begin = perf_counter()
     try:
         plan = make_plan()
+        if checkpoint is not None:
+            parts = [part for part in (plan.rows, plan.eval_rows) if part is not None]
+            checkpoint.identify(
+                plan.run, [part.X.shape for part in parts], [*map(_fingerprint, parts)]
+            )
         ready = perf_counter()
         outcome = driver.run(
             plan.run, max_iter=plan.max_iter, plateau=plan.plateau, validate=plan.validate,
-            judge=plan.judge, early_stopping=plan.early_stopping,
-            callbacks=(*callbacks, *plan.callbacks),
-            checkpoint=None if checkpoint is None else checkpoint(plan),
+            score=plan.score, early_stopping=plan.early_stopping,
+            callbacks=(*callbacks, *plan.callbacks), checkpoint=checkpoint,
         )  # fmt: skip
         if outcome.stop_reason == "diverged":
             error = plan.run.divergence_error()
@@ -85,7 +90,26 @@ def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, me
     except ValueError:
         data.check_features(X, estimator=estimator, reset=False)
         raise
-    return plan, outcome, fit_info(plan.run, ready - begin, perf_counter() - ready)
+    info = fit_info(plan.run, ready - begin, perf_counter() - ready)
+    info["passes"] += checkpoint is not None  # that of its fingerprint
+    return plan, outcome, info
+
+
+def _fingerprint(rows):
+    """Gradient of the log loss without weights: one pass over all that tells rows apart.
+
+    Of real targets, too, of which it is a linear function.
+    """
+    real, backend = data.real_type(rows.X), backends.current()
+    with np.errstate(all="ignore"):
+        weights, _ = validation.scale_weights(rows.sample_weight, real)
+        bound = data.bind(backend, rows.X, rows.y.astype(real), weights)
+        shape = len(bound.y), rows.X.shape[1]
+        zeros = np.zeros(shape, real), np.zeros(shape[:1], real)
+        gradients = tuple(map(np.empty_like, zeros))
+        n_threads = threads.for_pass(None, data.size(rows.X) * shape[0])
+        backend.gradient(bound, Loss.LOG_LOSS, *zeros, *gradients, n_threads)
+    return np.column_stack(gradients)
 
 
 class Trained:
@@ -103,17 +127,14 @@ class Trained:
     ):  # fmt: skip
         """Fit, or go on with one epoch (`more`); the estimator changes as a whole or not."""
         callbacks = validation.check_callbacks(callbacks)
+        if checkpoint is not None:
+            checkpoint = Checkpoint(checkpoint, {**self._identity(), **options})
         with atomic_fit(self) as work:
             rows = work._check_rows(X, y, sample_weight, more)
             eval_rows = None if eval_set is None else work._check_eval_set(eval_set, rows)
-
-            def new_checkpoint(plan):
-                return Checkpoint(checkpoint, work._identity(plan), plan.max_iter)
-
             plan, outcome, info = carry_out(
                 lambda: work._plan(rows, eval_rows, more, **options), X, estimator=work,
-                callbacks=callbacks, checkpoint=None if checkpoint is None else new_checkpoint,
-                mend=lambda: work._mend(rows),
+                callbacks=callbacks, checkpoint=checkpoint, mend=lambda: work._mend(rows),
             )  # fmt: skip
             store_result(work, outcome, append=more, missing=plan.run.unrecorded)
             work.fit_info_ = info
@@ -184,11 +205,9 @@ class Trained:
         X, y = data.eval_pair(eval_set, dtype, check)
         return Rows(X, y, None)
 
-    def _identity(self, plan):
-        """What a checkpoint of the same run has in common with this one."""
-        free = ("random_state", "n_jobs", "verbose", "max_iter", "warm_start")
-        parameters = self.get_params(deep=False)
-        return {name: value for name, value in parameters.items() if name not in free}
+    def _identity(self):
+        """What a checkpoint of the same call has in common with this one."""
+        return {"estimator": type(self).__name__, **self.get_params(deep=False)}
 
 
 class TrainedClassifier(Trained):

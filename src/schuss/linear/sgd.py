@@ -58,7 +58,7 @@ class _SGD(Trained):
             See `schuss.callbacks`; ``info.loss`` is as in `history_`, and ``info.gradient_norm``
             is NaN, as no gradient of all rows is at hand.
         checkpoint : str or path-like, default=None
-            As in `schuss.train`.
+            As in `schuss.train`, with `max_iter` in place of `epochs`.
 
         Returns
         -------
@@ -149,7 +149,7 @@ class _SGD(Trained):
             n_threads=threads.available(getattr(self, "n_jobs", None)), size=data.size(X),
         )  # fmt: skip
         return Plan(
-            rows, run, 1 if more else self.max_iter,
+            rows, run, 1 if more else self.max_iter, scored,
             validate=None if scored is None else lambda: run.validation_loss,
             callbacks=(_callbacks.Print(1.0 / self.verbose),) if self.verbose else (),
         )  # fmt: skip

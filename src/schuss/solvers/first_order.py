@@ -198,10 +198,6 @@ class FirstOrder(Run):
         """Objective at the weights as they are."""
         return float(self.objective.value(self.state.coef, self.state.intercept))
 
-    def gradient(self):
-        """Gradient of the cost at the weights as they are, all in one row."""
-        return self.objective.gradient(self.state.coef, self.state.intercept)
-
     def constant(self):
         return float(self.objective.constant())
 
@@ -261,11 +257,13 @@ class FirstOrder(Run):
         return f"The cost still rises between iterations: {self._beyond()}."
 
     def snapshot(self):
-        return Snapshot(State(*(array.copy() for array in self.state)), self._generator_state())
+        state = State(*(array.copy() for array in self.state))
+        return Snapshot(state, self._generator_state(), self._last_norm)
 
     def restore(self, snapshot):
         for mine, theirs in zip(self.state, snapshot.state, strict=True):
             mine[...] = theirs
+        self._last_norm = snapshot.norm
         if self._generator is not None:
             self._generator.bit_generator.state = snapshot.generator
 

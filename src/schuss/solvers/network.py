@@ -10,7 +10,7 @@ from schuss.backends.contract import NetworkState
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter, Status
 from schuss.errors import DivergenceError
 from schuss.methods import N_SLOTS, Solver
-from schuss.solvers.run import ORDER_TYPE, Progress, Run, check_orders
+from schuss.solvers.run import ORDER_TYPE, Progress, Run, check_order, check_orders
 from schuss.vectors import dot, norm
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
@@ -43,11 +43,11 @@ class Layers(NamedTuple):
 
 class _Snapshot(NamedTuple):
     state: NetworkState
-    order: np.ndarray
-    generator: tuple
+    order: np.ndarray | None
+    generator: tuple | None
     seen: int
     learning_rate: float
-    loss: float
+    loss: float  # of the last iteration, NaN before the first
 
 
 class _NetworkRun(Run):
@@ -64,7 +64,7 @@ class _NetworkRun(Run):
     def __init__(self, objective, state):
         self.objective = objective
         self._state = state
-        self._loss = None
+        self._loss = math.nan
 
     @property
     def state(self):
@@ -83,7 +83,7 @@ class _NetworkRun(Run):
 
     def value(self):
         """Cost of the last iteration; evaluated only where there was none."""
-        return self.objective.value(self._state.theta) if self._loss is None else self._loss
+        return self.objective.value(self._state.theta) if math.isnan(self._loss) else self._loss
 
     def constant(self):
         return math.inf
@@ -180,7 +180,7 @@ class MiniBatches(_NetworkRun):
                     self.advance(done)
                 return Progress(history[:done], "diverged")
         self.objective.passes += done
-        self.seen += done * self._n
+        self.seen += int(done) * self._n
         if self._schedule == "invscaling" and done:
             self.learning_rate = self._scaled_rate(self.seen)
         if done:
@@ -229,6 +229,14 @@ class MiniBatches(_NetworkRun):
         self.seen, self.learning_rate, self._loss = snapshot[3:]
         self._rewind(snapshot)
 
+    def resume(self, snapshot):
+        if snapshot.order is not None:
+            check_order(snapshot.order, self._n)
+            _, key, place, *_ = snapshot.generator
+            if not 0 <= place <= len(key):
+                raise ValueError(f"its random state is at {place} of {len(key)} numbers")
+        self.restore(snapshot)
+
     def _rewind(self, snapshot):
         """Bring the order of the rows to where it was."""
         self._order = snapshot.order
@@ -260,6 +268,7 @@ class QuasiNewton(_NetworkRun):
     """
 
     algorithm = "lbfgs"
+    resumable = False
 
     def __init__(self, objective, theta, *, max_iter, max_fun, tol):
         super().__init__(objective, NetworkState(theta, np.empty((0, len(theta))), np.zeros(0)))

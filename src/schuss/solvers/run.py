@@ -11,6 +11,12 @@ from schuss.backends.contract import State
 ORDER_TYPE = np.int32
 
 
+def check_order(order, n_rows):
+    """Refuse numbers that are not those of all rows, each once: the kernels trust them."""
+    if not (np.sort(order, axis=-1) == np.arange(n_rows)).all():
+        raise ValueError(f"its order of the rows is not one of {n_rows:,} rows")
+
+
 def check_orders(n_rows):
     """Refuse more rows than an order can number, before there is one."""
     most = np.iinfo(ORDER_TYPE).max
@@ -34,6 +40,7 @@ class Snapshot(NamedTuple):
 
     state: State
     generator: dict | None  # state of the bit generator behind the rows' order
+    norm: float = math.inf  # largest entry of the last gradient
 
 
 class Plateau:
@@ -59,11 +66,6 @@ class Plateau:
                 return i
         return None
 
-    def recall(self, values):
-        """Take up the values of a run that went on after all of them."""
-        while (stop := self.find(values)) is not None:
-            values = values[stop + 1 :]
-
 
 class Run:
     """What the driver asks for, with the answers of a solver that finds its own steps.
@@ -72,8 +74,9 @@ class Run:
     iteration, which chooses the length of the first chunk; ``advance(k)``, up to k iterations,
     which returns a `Progress`; ``value()`` and ``is_finite()`` of the objective and the weights
     where it stands; ``constant()``, the objective of the best constant prediction;
-    ``snapshot()`` and ``restore(snapshot)`` of all that it changes, random state included; and
-    ``divergence_error()``, the error to raise where it diverged.
+    ``snapshot()`` and ``restore(snapshot)`` of all that it changes, random state included, as
+    tuples and dicts of arrays and numbers; and ``divergence_error()``, the error to raise where
+    it diverged.
 
     Attributes
     ----------
@@ -85,12 +88,15 @@ class Run:
         Whether it goes back to its start where it diverges.
     longest : int
         Iterations that one `advance` should take at the most.
+    resumable : bool
+        Whether its snapshots hold all that another process needs to go on.
     """
 
     stochastic = False
     watched = False
     retreats = True
     longest = 1 << 30
+    resumable = True
 
     # Columns of the history that it leaves empty.
     unrecorded: tuple[str, ...] = ()
@@ -113,6 +119,10 @@ class Run:
     def weights(self):
         """What early stopping keeps, to be restored."""
         return self.snapshot()
+
+    def resume(self, snapshot):
+        """`restore` what a file holds, which may be anything of the right structure."""
+        self.restore(snapshot)
 
     def is_saturated(self, value):
         """Whether a stationary point of this value is one that too large a step fell into."""

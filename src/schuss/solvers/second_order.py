@@ -118,6 +118,9 @@ class SecondOrder(Run):
         # The diagonal of the Hessian as the model, until steps do not improve anything.
         self._scales = convex and not newton
 
+    # Pairs, models and samples would have to be kept, too.
+    resumable = False
+
     # ------------------------------------------------------------ what the driver asks for
 
     @property
@@ -175,9 +178,6 @@ class SecondOrder(Run):
         if not self._begun:
             self._place(self.theta)
         return self.loss
-
-    def gradient(self):
-        return self.objective.gradient(self.state.coef, self.state.intercept)
 
     def constant(self):
         return float(self.objective.constant())

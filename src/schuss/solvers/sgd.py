@@ -18,7 +18,7 @@ from schuss.constants import (
 )
 from schuss.errors import DivergenceError
 from schuss.losses import ROW_LOSSES
-from schuss.solvers.run import ORDER_TYPE, Plateau, Progress, Run, check_orders
+from schuss.solvers.run import ORDER_TYPE, Plateau, Progress, Run, check_order, check_orders
 
 
 class Start(NamedTuple):
@@ -29,6 +29,15 @@ class Start(NamedTuple):
     average_coef: np.ndarray | None  # (d,)
     average_intercept: float
     seed: int
+
+
+class _Snapshot(NamedTuple):
+    trail: SweepState
+    seeds: np.ndarray | None
+    last: np.ndarray  # (K, len(SWEEP_COLUMNS)), of the last epoch of each neuron
+    n_iter: np.ndarray  # (K,)
+    plateaus: np.ndarray | None  # (K, 2): the best score, and epochs since then
+    validation_loss: float
 
 
 class SGD(Run):
@@ -68,6 +77,9 @@ class SGD(Run):
     """
 
     unrecorded = ("gradient_norm",)
+    # That a sweep is no use shows in its weights alone: scikit-learn's rules end it, and it
+    # stays where it is.
+    retreats = False
 
     def __init__(
         self, backend, data, starts, class_weight, *, loss, penalty, learning_rate, epsilon,
@@ -220,17 +232,30 @@ class SGD(Run):
     def is_finite(self):
         return bool((self._trail.marks[:, SweepMark.STATUS] != Status.NONFINITE).all())
 
-    # That a sweep is no use shows in its weights alone: scikit-learn's rules end it, and
-    # nothing is restored.
-
     def constant(self):
         return math.inf
 
     def snapshot(self):
-        return None
+        plateaus = None
+        if self._plateaus is not None:
+            plateaus = np.array([(plateau.best, plateau.waited) for plateau in self._plateaus])
+        return _Snapshot(
+            SweepState(*(array.copy() for array in self._trail)), self._seeds,
+            self._last.copy(), self.n_iter.copy(), plateaus, self.validation_loss,
+        )  # fmt: skip
 
     def restore(self, snapshot):
-        pass
+        for mine, theirs in zip(self._trail, snapshot.trail, strict=True):
+            mine[...] = theirs
+        self._last[...], self.n_iter[...] = snapshot.last, snapshot.n_iter
+        self._seeds, self.validation_loss = snapshot.seeds, snapshot.validation_loss
+        if self._plateaus is not None:
+            for plateau, (best, waited) in zip(self._plateaus, snapshot.plateaus, strict=True):
+                plateau.best, plateau.waited = float(best), int(waited)
+
+    def resume(self, snapshot):
+        check_order(snapshot.trail.order, self._trail.order.shape[1])
+        self.restore(snapshot)
 
     def divergence_error(self):
         """The error to raise for weights that are not finite."""
