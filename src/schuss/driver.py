@@ -29,7 +29,7 @@ _LONGEST_CHUNK = 100_000
 # The duration of an iteration was only estimated for the first chunk.
 _LONGEST_FIRST_CHUNK = 1000
 
-# A run diverges where its cost is above the reference for this many iterations in a row,
+# A run diverges where its loss is above the reference for this many iterations in a row,
 # or once above this many times the reference.
 _ROWS_ABOVE = 20
 _GROWTH = 1e3
@@ -133,7 +133,7 @@ def run(
         Where Ctrl-C comes before the first iteration is done.
     """
     begin = solver.snapshot() if solver.retreats else None
-    # The mean cost of a stochastic run's first epoch already is that of moving weights.
+    # The mean loss of a stochastic run's first epoch already is that of moving weights.
     first = solver.value() if solver.stochastic and max_iter > 1 else None
     log = _Log(validate is not None, score is not None)
     watch = _Watch(solver, first) if solver.watched else None
@@ -315,7 +315,7 @@ def _has_risen(solver, loss, first):
 class _Watch:
     """Tells a run that its step makes diverge.
 
-    The reference is the cost at the start, or that of the best constant prediction where
+    The reference is the loss at the start, or that of the best constant prediction where
     that is larger: a run that begins at an optimum may well rise a little.
     """
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Loss(IntEnum):
-    """Costs a kernel can differentiate with respect to the score z."""
+    """Losses a kernel can differentiate with respect to the score z."""
 
     SQUARED_ERROR = 0
     LOG_LOSS = 1
@@ -31,7 +31,7 @@ class Loss(IntEnum):
 
 
 class RowLoss(IntEnum):
-    """Costs that `sweep` knows, of one row; scikit-learn's."""
+    """Losses that `sweep` knows, of one row; scikit-learn's."""
 
     HINGE = 0
     SQUARED_HINGE = 1
@@ -44,7 +44,7 @@ class RowLoss(IntEnum):
 
 
 class Output(IntEnum):
-    """Activations of a network's last layer, each with its cost."""
+    """Activations of a network's last layer, each with its loss."""
 
     SOFTMAX = 0  # cross-entropy
     LOGISTIC = 1  # log-loss, of each output

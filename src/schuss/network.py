@@ -309,13 +309,13 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
     Attributes
     ----------
     history_ : dict of ndarray of shape ``(n_iter_,)``
-        For each iteration the cost with its penalty (mini-batches: its mean over the
+        For each iteration the loss with its penalty (mini-batches: its mean over the
         epoch), the largest entry of the gradient, the step and the seconds since the
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``; ``validation_loss`` where
         rows are held out. After `partial_fit` of all calls.
     stop_reason_ : str
         "converged", "max_iter", "early_stopping", "callback", "interrupted" (Ctrl-C), or
-        "precision": "lbfgs" no longer improves the cost by 2e-9 of it, while the gradient is
+        "precision": "lbfgs" no longer improves the loss by 2e-9 of it, while the gradient is
         above `tol`.
     converged_ : bool
         Whether ``stop_reason_`` is "converged" or "early_stopping".
@@ -412,7 +412,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         Raises
         ------
         DivergenceError
-            Where a cost or a weight is not finite.
+            Where a loss or a weight is not finite.
         """
         with atomic_fit(self) as work:
             work._begin(loss=loss, class_weight=class_weight)
@@ -442,7 +442,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         Raises
         ------
         DivergenceError
-            Where a cost or a weight is not finite.
+            Where a loss or a weight is not finite.
         """
         with atomic_fit(self) as work:
             _check_partial_fit_first_call(work, classes)
@@ -610,7 +610,7 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
         Raises
         ------
         DivergenceError
-            Where a cost or a weight is not finite.
+            Where a loss or a weight is not finite.
         """
         return self._train(
             X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
@@ -633,7 +633,7 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
         Raises
         ------
         DivergenceError
-            Where a cost or a weight is not finite.
+            Where a loss or a weight is not finite.
         """
         with atomic_fit(self) as work:
             super(MLPRegressor, work).partial_fit(X, y, sample_weight)

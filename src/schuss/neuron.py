@@ -116,8 +116,8 @@ def train(
         X is sparse: for wide CSR choose large batches, or a solver that takes all rows at
         once.
     learning_rate : float or "auto", default="auto"
-        "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
-        twice that of their expected cost); for "adam" 0.01. For "adaptive" a number is the
+        "auto" is 1/L, L bounding the curvature of the loss on this data (for mini-batches
+        twice that of their expected loss); for "adam" 0.01. For "adaptive" a number is the
         first step, taken as 1/L where it is larger.
     epochs : int, default=1000
     alpha, l1_ratio : float, default=0.0
@@ -127,7 +127,7 @@ def train(
     coef_init, intercept_init : array-like, optional
         Weights to start from; zeros by default.
     tol : float, default=0.0
-        Stop where no entry of the gradient is larger (mini-batches: where the mean cost
+        Stop where no entry of the gradient is larger (mini-batches: where the mean loss
         of an epoch has not improved by more for 10 epochs, unless it is no better than a
         constant's and the gradient of all rows above 100 times this). 0 runs all epochs.
     batch_size : int, optional
@@ -423,12 +423,12 @@ class SigmoidClassifier(
         "adaptive" is that of Malitsky & Mishchenko, arXiv 1910.09529. "newton" builds the
         (d + 1)^2 entries of the Hessian at each step, "lbfgs" where that is cheap or from a
         sample of the rows. With the log-loss, which is convex, they end at the optimum. The
-        squared cost is not convex: its steps are Gauss-Newton's or L-BFGS's, no step raises
-        the cost, and the end is a point without slope that is no worse than where the run
+        squared loss is not convex: its steps are Gauss-Newton's or L-BFGS's, no step raises
+        the loss, and the end is a stationary point that is no worse than where the run
         began. Their history tells where each step led.
     learning_rate : float or "auto", default="auto"
-        "auto" is 1/L, L bounding the curvature of the cost on this data (for mini-batches
-        twice that of their expected cost, Gower et al., arXiv 1901.09401); for "adam" 0.01.
+        "auto" is 1/L, L bounding the curvature of the loss on this data (for mini-batches
+        twice that of their expected loss, Gower et al., arXiv 1901.09401); for "adam" 0.01.
         For "adaptive" a number is the first step, taken as 1/L where it is larger; each
         `partial_fit` begins with it again.
     alpha : float, default=0.0
@@ -441,7 +441,7 @@ class SigmoidClassifier(
     tol : float, default=1e-4
         Converged where no entry of the gradient is larger (mini-batches, early stopping:
         where `n_iter_no_change` iterations brought no improvement by more; a training
-        cost no better than a constant's goes on where the gradient of all rows is above
+        loss no better than a constant's goes on where the gradient of all rows is above
         100 times this).
     batch_size : int, default=None
         Rows a step; None: all, for "adam" and "sgd" 32. A step changes all d weights, also

@@ -1,4 +1,4 @@
-"""Cost plus penalty over the data: values, and bounds on the curvature."""
+"""Loss plus penalty over the data: values, and bounds on the curvature."""
 
 import math
 from copy import copy
@@ -22,7 +22,7 @@ _WHOLE_GRAM = 8
 # Elements of [X 1] that a Hessian takes at a time: a product of matrices, and where all rows
 # are no more than that they are kept for the next one.
 _HESSIAN_ELEMENTS = 1 << 21
-# Of those of the multinomial cost, whose lines are K times as long, these and at least so many
+# Of those of the multinomial loss, whose lines are K times as long, these and at least so many
 # rows.
 _COUPLED_ELEMENTS = 1 << 17
 _COUPLED_ROWS = 128
@@ -35,7 +35,7 @@ _SATURATED = 20.0
 
 
 class Objective:
-    """A cost and its penalty on one set of rows, evaluated by one backend.
+    """A loss and its penalty on one set of rows, evaluated by one backend.
 
     Parameters
     ----------
@@ -79,16 +79,16 @@ class Objective:
         return threads.useful(self._threads, int(self.size * self.n_outputs * share))
 
     def value(self, coef, intercept):
-        """Mean cost plus penalty."""
+        """Mean loss plus penalty."""
         self.passes += 1
         gradients = np.empty_like(coef), np.empty_like(intercept)
         with np.errstate(over="ignore", invalid="ignore"):
-            cost = self.backend.gradient(
+            loss = self.backend.gradient(
                 self.data, self.loss.code, coef, intercept, *gradients, self.n_threads()
             )
             wide = coef.astype(np.float64)
             # NaN where a weight is infinite, without a penalty, too.
-            value = cost + self.l2 / 2 * np.sum(wide * wide)
+            value = loss + self.l2 / 2 * np.sum(wide * wide)
             return value + self.l1 * np.sum(np.abs(wide)) if self.l1 else value
 
     def constant(self):
@@ -100,9 +100,9 @@ class Objective:
         return self.value(np.zeros((self.n_outputs, self.n_features), self.dtype), intercept)
 
     def hessian(self, theta, units=None):
-        """Curvature of the mean cost, without penalties, positive semidefinite.
+        """Curvature of the mean loss, without penalties, positive semidefinite.
 
-        Exact but for the squared cost, which gets its Gauss-Newton part, sigma'^2.
+        Exact but for the squared loss, which gets its Gauss-Newton part, sigma'^2.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class Objective:
         Returns
         -------
         ndarray of shape (K, r, r), float64
-            One block a neuron; for the multinomial cost, which couples them,
+            One block a neuron; for the multinomial loss, which couples them,
             (1, K r, K r).
         """
         self.passes += 1
@@ -178,7 +178,7 @@ class Objective:
         return z
 
     def _slopes(self, z, rows):
-        """Second derivatives (probabilities for the multinomial cost), and weights of rows."""
+        """Second derivatives (probabilities for the multinomial loss), and weights of rows."""
         with np.errstate(over="ignore"):
             slopes = self.loss.second_derivative(z)
         weight = self.data.sample_weight
@@ -346,7 +346,7 @@ class Objective:
         return max(largest, 0.0) + residual
 
     def _gram_product(self, vectors):
-        """[X 1]^T S [X 1] v for each row v, as the gradient of the cost z^2 / 2."""
+        """[X 1]^T S [X 1] v for each row v, as the gradient of the loss z^2 / 2."""
         self.passes += 1
         d = self.n_features
         coef = np.ascontiguousarray(vectors[:, :d], self.dtype)
@@ -354,7 +354,7 @@ class Objective:
         if self.fit_intercept:
             intercept[:] = vectors[:, d]
         coef_grad, intercept_grad = np.empty_like(coef), np.empty_like(intercept)
-        # That cost knows no targets.
+        # That loss knows no targets.
         y = self.data.y if self.data.y.ndim == 1 else np.zeros(self.n_rows, np.uint8)
         self.backend.gradient(
             self.data._replace(y=y), QUADRATIC.code, coef, intercept, coef_grad, intercept_grad,
@@ -434,7 +434,7 @@ _BATCH_PER_THREAD = 500_000
 
 
 class NetworkObjective:
-    """The cost of a network on one set of rows, and its penalty.
+    """The loss of a network on one set of rows, and its penalty.
 
     Parameters
     ----------
@@ -470,7 +470,7 @@ class NetworkObjective:
         return self.value_and_gradient(theta, None)
 
     def value_and_gradient(self, theta, grad):
-        """Mean cost plus penalty; the gradient goes into `grad`."""
+        """Mean loss plus penalty; the gradient goes into `grad`."""
         self.passes += 1
         weights = theta[: self._n_weights]
         with np.errstate(over="ignore", invalid="ignore"):

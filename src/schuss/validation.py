@@ -311,7 +311,7 @@ def check_range(y, dtype, name="y"):
 
 
 def check_unit_interval(y, loss, name="y"):
-    """Refuse targets that the cost is not defined for; warn of those out of reach."""
+    """Refuse targets that the loss is not defined for; warn of those out of reach."""
     low, high = float(y.min()), float(y.max())
     if low >= 0 and high <= 1:
         return

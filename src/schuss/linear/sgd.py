@@ -213,7 +213,7 @@ class SGDClassifier(_SGD, TrainedClassifier, linear_model.SGDClassifier):
     coef_, intercept_, n_iter_, t_, n_features_in_, feature_names_in_, classes_
         scikit-learn's. float32 features train float32 coefficients and intercepts.
     history_ : dict of ndarray of shape (n_epochs,)
-        For each epoch ``loss``, the mean over its rows of the cost and the penalty before each
+        For each epoch ``loss``, the mean over its rows of the loss and the penalty before each
         step, summed over
         the classes; ``step``, the length of its last step; ``seconds`` since the start; with
         ``early_stopping`` also ``validation_loss``, 1 - score. `partial_fit` adds to it.
@@ -389,7 +389,7 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     coef_, intercept_, n_iter_, t_, n_features_in_, feature_names_in_
         scikit-learn's. float32 features train float32 coefficients and intercepts.
     history_ : dict of ndarray of shape (n_epochs,)
-        For each epoch ``loss``, the mean over its rows of the cost and the penalty before each
+        For each epoch ``loss``, the mean over its rows of the loss and the penalty before each
         step; ``step``, the length of its last step; ``seconds`` since the start; with
         ``early_stopping`` also ``validation_loss``, 1 - score. `partial_fit` adds to it.
     loss_ : float

@@ -27,16 +27,16 @@ from schuss.solvers.run import ORDER_TYPE, Progress, Run, Snapshot, check_orders
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
 _ORDER_ENTRIES = 1_000_000
 
-# A mean cost this much above that of the constant prediction is not the optimum; the
+# A mean loss this much above that of the constant prediction is not the optimum; the
 # second number is for batches, whose noise keeps good runs above the optimum as well.
 _CONSTANT_MARGIN = 1e-3
 _NOISE_MARGIN = 0.5
 
-# A cost that halving all weights changes by less than this part of it is saturated.
+# A loss that halving all weights changes by less than this part of it is saturated.
 _HAIR = 1e-3
 # A gradient of more than this many times `tol` has not come to its end.
 _FAR = 100
-# Rows at the end of a run that tell whether its cost oscillates, and what counts as a rise.
+# Rows at the end of a run that tell whether its loss oscillates, and what counts as a rise.
 _TAIL = 20
 _RISE = 1e-6
 
@@ -251,10 +251,10 @@ class FirstOrder(Run):
         if self.stochastic or len(tail) < 2 or self.method.learning_rate is not None:
             return None
         rise = (tail[1:] - tail[:-1]).max()
-        # Of a cost that falls throughout, the first is known at once.
+        # Of a loss that falls throughout, the first is known at once.
         if not rise > 0 or not rise > _RISE * abs(tail).mean() or not self.is_unstable():
             return None
-        return f"The cost still rises between iterations: {self._beyond()}."
+        return f"The loss still rises between iterations: {self._beyond()}."
 
     def snapshot(self):
         state = State(*(array.copy() for array in self.state))
@@ -313,7 +313,7 @@ class FirstOrder(Run):
                 f"gradient is {self._unsettled:.3g}, far above"
             )
         elif self.stochastic:
-            reached = "the mean cost of an epoch still improved by more than"
+            reached = "the mean loss of an epoch still improved by more than"
         else:
             reached = f"the largest entry of the gradient is {self._last_norm:.3g}, above"
         faster = "" if self.algorithm == "nesterov" else ", or choose solver='nesterov'"

@@ -19,7 +19,7 @@ _ORDER_ENTRIES = 1_000_000
 _RATE_CUT = 5.0
 _LEAST_RATE = 1e-6
 # Those of SciPy's L-BFGS-B: pairs kept, evaluations of a search, the longest step, and the share
-# of the cost by which each iteration shall improve it.
+# of the loss by which each iteration shall improve it.
 _PAIRS = 10
 _EVALUATIONS = 20
 _LONGEST_STEP = 1e10
@@ -53,7 +53,7 @@ class _Snapshot(NamedTuple):
 class _NetworkRun(Run):
     """What the two solvers share.
 
-    The driver neither evaluates the objective before nor judges the height of the cost:
+    The driver neither evaluates the objective before nor judges the height of the loss:
     scikit-learn does not, and with other rates networks do rise and come back.
     """
 
@@ -82,7 +82,7 @@ class _NetworkRun(Run):
         return self._state.theta.copy()
 
     def value(self):
-        """Cost of the last iteration; evaluated only where there was none."""
+        """Loss of the last iteration; evaluated only where there was none."""
         return self.objective.value(self._state.theta) if math.isnan(self._loss) else self._loss
 
     def constant(self):
@@ -264,7 +264,7 @@ class QuasiNewton(_NetworkRun):
     n_iter : int
     status : int
         As SciPy's: 0 where it came to an end by itself, 1 where `max_iter` or `max_fun` ended
-        it, 2 where no step along the gradient improves the cost.
+        it, 2 where no step along the gradient improves the loss.
     """
 
     algorithm = "lbfgs"
@@ -286,7 +286,7 @@ class QuasiNewton(_NetworkRun):
         return 1e-10 * self.objective.n_rows * len(self._state.theta) + 1e-4
 
     def advance(self, epochs):
-        """Some iterations; the reason is "precision" where the cost no longer improves."""
+        """Some iterations; the reason is "precision" where the loss no longer improves."""
         rows, reason = [], None
         try:
             if self._gradient is None:
@@ -312,11 +312,11 @@ class QuasiNewton(_NetworkRun):
         last = f"the largest entry of the gradient is {self.norm:.3g}, above tol={self.tol:.3g}"
         if self.status == 0:
             return (
-                f"lbfgs stopped after {self.n_iter} iteration(s), as the cost no longer improves "
+                f"lbfgs stopped after {self.n_iter} iteration(s), as the loss no longer improves "
                 f"by {_FTOL:.2g} of it, while {last}. Raise tol, or scale the features, for "
                 "example with sklearn.preprocessing.StandardScaler."
             )
-        ended = "ABNORMAL: no step improves the cost"
+        ended = "ABNORMAL: no step improves the loss"
         mend = ""
         if self.status == 1:
             limit = "ITERATIONS" if self.n_iter >= self._max_iter else "f AND g EVALUATIONS"
@@ -345,7 +345,7 @@ class QuasiNewton(_NetworkRun):
 
     def _iterate(self):
         """Why it was the last one, or None, and its longest move, 0 where there was none."""
-        theta, cost, gradient = self._state.theta, self._cost, self._gradient
+        theta, loss, gradient = self._state.theta, self._cost, self._gradient
         direction = self._direction()
         found = self._search(direction)
         if found is None and self._pairs:
@@ -364,7 +364,7 @@ class QuasiNewton(_NetworkRun):
             return "converged" if self.norm <= self.tol else "max_iter", step
         if self.norm <= self.tol:
             return "converged", step
-        if cost - self._cost <= _FTOL * max(abs(cost), abs(self._cost), 1.0):
+        if loss - self._cost <= _FTOL * max(abs(loss), abs(self._cost), 1.0):
             return "precision", step
         change = self._gradient - gradient
         product = (after - before) * t
@@ -387,7 +387,7 @@ class QuasiNewton(_NetworkRun):
         return v
 
     def _search(self, direction):
-        """Step, weights, cost, gradient there, and slopes at both ends (Moré & Thuente, 1994)."""
+        """Step, weights, loss, gradient there, and slopes at both ends (Moré & Thuente, 1994)."""
         slope = first = dot(self._gradient, direction)
         if not slope < 0:
             return None
@@ -396,12 +396,12 @@ class QuasiNewton(_NetworkRun):
         t, _, _, task = search._iterate(t, self._cost, slope, b"START")
         for _ in range(_EVALUATIONS):
             new = self._state.theta + t * direction
-            cost, gradient = self._evaluate(new)
+            loss, gradient = self._evaluate(new)
             slope = dot(gradient, direction)
-            if not (math.isfinite(cost) and math.isfinite(slope)):
+            if not (math.isfinite(loss) and math.isfinite(slope)):
                 break
             ended = t
-            t, _, _, task = search._iterate(t, cost, slope, task)
+            t, _, _, task = search._iterate(t, loss, slope, task)
             if task[:2] != b"FG":
-                return ended, new, cost, gradient, first, slope
+                return ended, new, loss, gradient, first, slope
         return None

@@ -1,10 +1,10 @@
-"""Cost and penalties as functions of one float64 vector, whatever type the kernels use."""
+"""Loss and penalties as functions of one float64 vector, whatever type the kernels use."""
 
 import numpy as np
 
 from schuss.vectors import dot
 
-# Relative error of a value that a kernel returns, by the bytes of its type. Costs are
+# Relative error of a value that a kernel returns, by the bytes of its type. Losses are
 # summed in its type over a block and in float64 over the blocks.
 _NOISE = {8: 64 * 2.0**-52, 4: 4 * 2.0**-23}
 

@@ -81,9 +81,9 @@ class Run:
     Attributes
     ----------
     stochastic : bool
-        Whether the costs of its history are those of moving weights.
+        Whether the losses of its history are those of moving weights.
     watched : bool
-        Whether a cost that grows ends it: a step that the user chose may be too long.
+        Whether a loss that grows ends it: a step that the user chose may be too long.
     retreats : bool
         Whether it goes back to its start where it diverges.
     longest : int
@@ -129,7 +129,7 @@ class Run:
         return False
 
     def is_settled(self):
-        """Whether a cost that no longer improves is an end, not a matter of small steps."""
+        """Whether a loss that no longer improves is an end, not a matter of small steps."""
         return True
 
     def is_unstable(self):
