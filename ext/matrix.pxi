@@ -150,7 +150,10 @@ cdef inline Py_ssize_t rows_of_columns_block(Lines *x) noexcept nogil:
         rows = between((MOST_COLUMN_BYTES if cached else LEAST_COLUMN_BYTES) // REAL_SIZE,
                        COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32,
                        MOST_COLUMN_BYTES // REAL_SIZE)
-    return min(rows, SUM_REGISTERS * LANES) if REAL_SIZE == 4 else rows
+    if REAL_SIZE == 4:
+        # Many columns have two chains of sums each.
+        rows = min(rows, SUM_REGISTERS * LANES * (1 if few_columns(x) else 2))
+    return rows
 
 
 cdef inline void take_turns(Lines *x) noexcept nogil:

@@ -11,6 +11,7 @@ cdef enum:
     PREDICTED_BYTES = 8192
     LONGEST_ASKED_ROW = 7168    # bytes
     SUM_TILE = 32   # gradients that are summed over the chunks at a time
+    MOST_PARTIALS = 1 << 23  # partial gradients beside those of a chunk: 64 MiB
     SHARED_SUM = 1 << 17    # reals of partial gradients, whose sum takes some 10 us alone
     ELEMENTS_A_CHECK = 50_000_000  # between two looks at signals: some hundredths of a second
     ELEMENTS_A_NAP = 200_000
@@ -324,49 +325,64 @@ cdef inline void ask_for_row(
         i += CACHE_LINE // 8
 
 
+# Entries are counted in the type of the indices: with a wider one, gcc gathers weights into
+# registers one by one, which takes longer.
+
+cdef inline real entries_dot(
+    index_t *indices, const real *values, index_t at_, index_t stop, const real *weights
+) noexcept nogil:
+    cdef real a = 0, b = 0, c = 0, d = 0
+    while stop - at_ >= 4:
+        a += values[at_] * weights[indices[at_]]
+        b += values[at_ + 1] * weights[indices[at_ + 1]]
+        c += values[at_ + 2] * weights[indices[at_ + 2]]
+        d += values[at_ + 3] * weights[indices[at_ + 3]]
+        at_ += 4
+    while at_ < stop:
+        a += values[at_] * weights[indices[at_]]
+        at_ += 1
+    return (a + b) + (c + d)
+
+
 cdef void sparse_scores(
     index_t *indices, index_t *indptr, Lines *x, const int32_t *order, Py_ssize_t first,
     Py_ssize_t m, Py_ssize_t K, const real *theta, Py_ssize_t span, real *z, Py_ssize_t z_step,
 ) noexcept nogil:
-    cdef Py_ssize_t i, k, row, at_, start, stop
+    cdef Py_ssize_t i, k, row
+    cdef index_t start, stop
     cdef const real *values = x.values
-    cdef const real *weights
-    cdef real a, b, c, d
     for i in range(m):
         row = row_at(order, first + i)
         start, stop = indptr[row], indptr[row + 1]
         ask_for_row(indices, values, start, stop)
         for k in range(K):
-            weights = theta + k * span
-            a = b = c = d = 0
-            at_ = start
-            while at_ + 4 <= stop:
-                a += values[at_] * weights[indices[at_]]
-                b += values[at_ + 1] * weights[indices[at_ + 1]]
-                c += values[at_ + 2] * weights[indices[at_ + 2]]
-                d += values[at_ + 3] * weights[indices[at_ + 3]]
-                at_ += 4
-            while at_ < stop:
-                a += values[at_] * weights[indices[at_]]
-                at_ += 1
-            z[k * z_step + i] = (a + b) + (c + d)
+            z[k * z_step + i] = entries_dot(indices, values, start, stop, theta + k * span)
+
+
+cdef inline void add_entries(
+    index_t *indices, const real *values, index_t at_, index_t stop, double factor, double *sums
+) noexcept nogil:
+    while stop - at_ >= 4:
+        sums[indices[at_]] += factor * values[at_]
+        sums[indices[at_ + 1]] += factor * values[at_ + 1]
+        sums[indices[at_ + 2]] += factor * values[at_ + 2]
+        sums[indices[at_ + 3]] += factor * values[at_ + 3]
+        at_ += 4
+    while at_ < stop:
+        sums[indices[at_]] += factor * values[at_]
+        at_ += 1
 
 
 cdef void sparse_gradient(
     index_t *indices, index_t *indptr, Lines *x, const int32_t *order, Py_ssize_t first,
     Py_ssize_t m, Py_ssize_t K, const real *g, Py_ssize_t g_step, double *grad, Py_ssize_t span,
 ) noexcept nogil:
-    cdef Py_ssize_t i, k, row, at_
-    cdef const real *values = x.values
-    cdef double *sums
-    cdef real factor
+    cdef Py_ssize_t i, k, row
     for i in range(m):
         row = row_at(order, first + i)
         for k in range(K):
-            factor = g[k * g_step + i]
-            sums = grad + k * span
-            for at_ in range(indptr[row], indptr[row + 1]):
-                sums[indices[at_]] += factor * values[at_]
+            add_entries(indices, x.values, indptr[row], indptr[row + 1], g[k * g_step + i],
+                        grad + k * span)
 
 
 cdef inline void sparse_block_scores(
@@ -810,8 +826,8 @@ cdef inline Py_ssize_t elements_of_pass(Problem *p) noexcept nogil:
 
 cdef inline Py_ssize_t chunks_wanted(Problem *p) noexcept nogil:
     """At most, of the rows of the pass."""
-    return between(1, elements_of_pass(p) // max(<Py_ssize_t>CHUNK_ELEMENTS, 6 * p.span),
-                   MOST_CHUNKS)
+    cdef Py_ssize_t most = between(2, 1 + MOST_PARTIALS // (p.K * p.span), MOST_CHUNKS)
+    return between(1, elements_of_pass(p) // max(<Py_ssize_t>CHUNK_ELEMENTS, 6 * p.span), most)
 
 
 cdef void cut_chunks(Problem *p) noexcept nogil:

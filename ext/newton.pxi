@@ -167,6 +167,7 @@ cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept
     cdef Py_ssize_t stop = min(first + c.chunk, x.n), m, i, j
     cdef real *sums = c.sums + chunk * width * width
     cdef double *wide = NULL if c.wide == NULL else c.wide + chunk * width * width
+    cdef bint whole
     cdef real *lines = c.blocks + member * c.block_reals
     cdef real *w = lines + B * width
     cdef real *root = w + width
@@ -206,7 +207,8 @@ cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept
                 j += LANES
         add_gram(m, width, lines, sums)
         first += m
-        if wide != NULL and (first >= stop or (first - chunk * c.chunk) % (HESSIAN_BLOCKS * B) == 0):
+        whole = (first - chunk * c.chunk) % (HESSIAN_BLOCKS * B) == 0
+        if wide != NULL and (whole or first >= stop):
             for i in range(width * width):
                 wide[i] += sums[i]
                 sums[i] = 0

@@ -3,6 +3,7 @@
 
 cdef enum:
     PRODUCT_ROWS = 256          # a tile of both matrices lies in L1 together
+    MOST_PRODUCT_ROWS = 320     # rather than a few rows apart
     PRODUCT_COLUMNS = 256       # of the right one, in L2
     PRODUCTS_UNTIL_LOOK = 100000000
 
@@ -16,7 +17,12 @@ cdef void pack_columns(
     cdef const real *line
     for i in range(rows):
         line = &source[row + i, column]
-        if step == 1:
+        # Constant numbers of bytes, which the compiler copies in registers.
+        if step == 1 and columns == TILE_WIDTH:
+            memcpy(panel, line, TILE_WIDTH * REAL_SIZE)
+        elif step == 1 and columns == TILE_ROWS:
+            memcpy(panel, line, TILE_ROWS * REAL_SIZE)
+        elif step == 1:
             memcpy(panel, line, columns * REAL_SIZE)
         else:
             for j in range(columns):
@@ -33,7 +39,7 @@ cdef void add_products(
 ) noexcept nogil:
     """The part of some rows of both, for a tile of columns of the left from `place` on."""
     cdef real[MOST_TILE_REALS] tile
-    cdef real *mine = panels + PRODUCT_ROWS * PRODUCT_COLUMNS
+    cdef real *mine = panels + MOST_PRODUCT_ROWS * PRODUCT_COLUMNS
     cdef real *panel
     cdef double *target
     cdef Py_ssize_t m = min(<Py_ssize_t>TILE_ROWS, left.shape[1] - place), k, i, j, count
@@ -42,13 +48,22 @@ cdef void add_products(
     while k < columns:
         count = min(<Py_ssize_t>TILE_WIDTH, columns - k)
         panel = panels + k * rows
+        for i in range(m):
+            target = &out[place + i, column + k]
+            for j in range((count + 7) // 8):
+                prefetch(<const char *>(target + 8 * j))
         columns_product(m, TILE_REGISTERS, rows, mine, TILE_ROWS, panel, TILE_WIDTH, tile,
                         TILE_WIDTH, <const char *>(panel + rows * TILE_WIDTH),
                         TILE_WIDTH * REAL_SIZE)
         for i in range(m):
             target = &out[place + i, column + k]
-            for j in range(count):
-                target[j] += factor * tile[i * TILE_WIDTH + j]
+            if count == TILE_WIDTH:
+                # A constant number.
+                for j in range(TILE_WIDTH):
+                    target[j] += factor * tile[i * TILE_WIDTH + j]
+            else:
+                for j in range(count):
+                    target[j] += factor * tile[i * TILE_WIDTH + j]
         k += TILE_WIDTH
 
 
@@ -68,8 +83,8 @@ def add_product(
         raise ValueError("rows of out are not contiguous")
     # One line more, as much as is fetched ahead.
     memory = <real *>reserve(
-        64 // REAL_SIZE + PRODUCT_ROWS * (PRODUCT_COLUMNS + TILE_ROWS + TILE_WIDTH), REAL_SIZE,
-        "a product of matrices",
+        64 // REAL_SIZE + MOST_PRODUCT_ROWS * (PRODUCT_COLUMNS + TILE_ROWS + TILE_WIDTH),
+        REAL_SIZE, "a product of matrices",
     )
     panels = from_cache_line(memory)
     try:
@@ -79,7 +94,9 @@ def add_product(
                 stop = min(out.shape[0], column + columns) if upper else out.shape[0]
                 row = 0
                 while row < n:
-                    rows = min(<Py_ssize_t>PRODUCT_ROWS, n - row)
+                    rows = n - row
+                    if rows > MOST_PRODUCT_ROWS:
+                        rows = PRODUCT_ROWS
                     k = 0
                     while k < columns:
                         pack_columns(right, row, rows, column + k,

@@ -85,7 +85,9 @@ ALWAYS_INLINE vreal v_select(vbits mask, vreal a, vreal b) {
 /* v, which the compiler may not take for a product to fuse with a sum: products are rounded
    where a path must be the one that other code sweeps. */
 #if VECTORISED && (defined(__x86_64__) || defined(__aarch64__))
-#if defined(__x86_64__)
+#if defined(__AVX512VL__)
+#define ROUND_HERE(v) __asm__("" : "+v"(v))
+#elif defined(__x86_64__)
 #define ROUND_HERE(v) __asm__("" : "+x"(v))
 #else
 #define ROUND_HERE(v) __asm__("" : "+w"(v))
