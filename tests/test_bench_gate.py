@@ -178,7 +178,7 @@ def checked(*attempts, here=HERE, recorded=RECORDED, **options):
     measured = iter(attempts)
     calls = []
 
-    def measure(isa, works):
+    def measure(isa, works, timeout):
         calls.append(works)
         return {"digits float32": next(measured)}
 
@@ -208,10 +208,18 @@ def test_a_floor_is_not_measured_again_after_the_deadline():
     assert checked(reading(1.5), deadline=0.0) == (Verdict.inconclusive, 1)
 
 
+def test_floors_that_were_not_measured_in_time_say_so():
+    found = list(floors.check(RECORDED, ["baseline"], lambda isa, works, timeout: {}, HERE, 0.0))
+
+    assert {row[1] for row in found} == set(floors.ALL)
+    assert {row[4] for row in found} == {Verdict.inconclusive}
+    assert floors.measured("baseline", ["4x2 float32"], timeout=0.01) == {}
+
+
 def test_an_attempt_comes_after_those_of_the_other_instruction_sets():
     order = []
 
-    def measure(isa, works):
+    def measure(isa, works, timeout):
         order.append(isa)
         return {"digits float32": reading(1.5)}
 

@@ -16,10 +16,11 @@ import numpy as np
 from scipy.special import betainc, betaln
 from scipy.stats import binom
 
-# A slowdown that is to be found, and the share of it below which there is no alarm.
-LIMIT, TOLERATED = 0.05, 0.4
+# A slowdown that is to be found; the shares of it up to which there is no alarm, and from which
+# nothing passes.
+LIMIT, TOLERATED, NOTICED = 0.05, 0.4, 0.8
 # The chance, of a whole run, that something is called slower by more than is tolerated and is
-# not; and that of one benchmark whose slowdown of `LIMIT` passes.
+# not; and that of one benchmark whose noticed slowdown passes.
 ALARM_ERROR, PASS_ERROR = 0.01, 0.05
 # Seconds a call that nobody notices, whatever their share.
 MIN_SECONDS = 5e-6
@@ -135,8 +136,8 @@ def judge(
     if not pairs.base:
         return Verdict.inconclusive, "not timed"
     logs, same = pairs.logs, pairs.same
-    tolerated, most = math.log1p(TOLERATED * limit), math.log1p(limit)
-    if surely_above(-logs, -most, PASS_ERROR):
+    tolerated, noticed = math.log1p(TOLERATED * limit), math.log1p(NOTICED * limit)
+    if surely_above(-logs, -noticed, PASS_ERROR):
         return Verdict.passed, ""
     if not surely_above(logs, tolerated, ALARM_ERROR / n_benchmarks):
         return Verdict.inconclusive, f"no verdict after {len(logs)} pairs"

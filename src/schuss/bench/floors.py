@@ -46,6 +46,8 @@ MAX_SPREAD = 1.06
 ATTEMPTS = 3
 ROUNDS = 11
 MIN_SECONDS = 0.008
+# Of the rounds of one work, however busy the machine.
+MAX_SECONDS = 10.0
 KERNEL = "schuss-cython"
 ALL = (
     "4x2 float32",
@@ -78,19 +80,21 @@ def isas() -> list[str]:
     return found
 
 
-def measured(isa: str, works: Iterable[str] = ALL) -> Measured:
-    """Some works, in a process of its own that uses this instruction set."""
-    result = _run(["-m", "schuss.bench.floors", *works], isa)
+def measured(isa: str, works: Iterable[str] = ALL, timeout: float | None = None) -> Measured:
+    """Some works, in a process of its own that uses this instruction set; none if too late."""
+    try:
+        result = _run(["-m", "schuss.bench.floors", *works], isa, timeout)
+    except subprocess.TimeoutExpired:
+        return {}
     if result.returncode:
         raise RuntimeError(f"the measuring process failed:\n{result.stdout}{result.stderr}")
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def _run(arguments, isa):
+def _run(arguments, isa, timeout=None):
     environment = {**os.environ, "SCHUSS_ISA": isa}
-    return subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True
-    )
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
 def measured_here(works: Iterable[str] = ALL) -> Measured:
@@ -101,7 +105,9 @@ def measured_here(works: Iterable[str] = ALL) -> Measured:
 def _one(task):
     libraries = [BASELINE, LIBRARIES[KERNEL], _ARITHMETIC]
     with _others() as others:
-        result = measure(task, libraries, rounds=ROUNDS, min_seconds=MIN_SECONDS)
+        result = measure(
+            task, libraries, rounds=ROUNDS, min_seconds=MIN_SECONDS, budget=MAX_SECONDS
+        )
     if notes := [f"{row.library}: {row.note}" for row in result.rows if row.note]:
         return {"refused": "; ".join(notes)}
     _, kernel, arithmetic = result.rows
@@ -218,22 +224,29 @@ def check(
     here = here or processor()
     attempts: dict[tuple[str, str], list[dict]] = {}
     verdicts: dict[tuple[str, str], tuple[Verdict, str]] = {}
+    late_isas: list[str] = []
     todo: Mapping[str, Iterable[str]] = dict.fromkeys(which, ALL)
     # Again only after the other instruction sets, as a neighbour at work stays for a while.
     for attempt in range(ATTEMPTS):
         below: dict[str, list[str]] = {}
         for isa, works in todo.items():
-            if attempt and time.monotonic() > deadline:
+            left = deadline - time.monotonic()
+            if attempt and left <= 0:
                 break
-            for work, found in measured(isa, works).items():
+            measurements = measured(isa, works, None if math.isinf(left) else max(1.0, left))
+            if not attempt and not measurements:
+                late_isas.append(isa)
+            for work, found in measurements.items():
                 attempts.setdefault((isa, work), []).append(found)
                 verdict, note = judge(attempts[isa, work], bound(recorded, isa, work, here))
                 verdicts[isa, work] = verdict, note
                 if verdict in (Verdict.failed, Verdict.inconclusive):
                     below.setdefault(isa, []).append(work)
         todo = below
-    for (isa, work), (verdict, note) in verdicts.items():
-        ratio = max(found.get("ratio", np.nan) for found in attempts[isa, work])
+    late = Verdict.inconclusive, "not measured in the time given"
+    unmeasured = {(isa, work): late for isa in late_isas for work in ALL}
+    for (isa, work), (verdict, note) in (verdicts | unmeasured).items():
+        ratio = max((a.get("ratio", np.nan) for a in attempts.get((isa, work), ())), default=np.nan)
         yield isa, work, ratio, bound(recorded, isa, work, here).least, verdict, note
 
 

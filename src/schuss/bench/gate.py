@@ -32,6 +32,7 @@ from schuss.bench.comparison import (
     LIMIT,
     MAX_PAIRS,
     MIN_SECONDS,
+    NOTICED,
     TOLERATED,
     Verdict,
     judge,
@@ -202,7 +203,7 @@ def check_builds(
         low, median, high = pairs.ratio if pairs.base else (math.nan,) * 3
         ends = f" ({low:.3f}–{high:.3f})" if 0 < low < high < math.inf else ""
         shown = f"{median:.3f}{ends}"
-        yield Check("compare", name, verdict, shown, f"< {1 + limit:g}", note)
+        yield Check("compare", name, verdict, shown, f"< {1 + NOTICED * limit:g}", note)
 
 
 def _progress(pairs, left):

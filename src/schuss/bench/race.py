@@ -149,6 +149,8 @@ def race(
                 names = _common(workers, only, result)
                 result.pairs = {name: Pairs() for name in names}
             for turn, name in enumerate(names):
+                if time.monotonic() > deadline:
+                    break
                 seconds, briefs = _one_pair(workers, name, repeats, first=pair + turn)
                 reason = _unequal(briefs[0], briefs[1]) or _unequal(briefs[1], briefs[2])
                 if reason:
