@@ -81,14 +81,15 @@ def isas() -> list[str]:
 
 
 def measured(isa: str, works: Iterable[str] = ALL, timeout: float | None = None) -> Measured:
-    """Some works, in a process of its own that uses this instruction set; none if too late."""
+    """Some works, in a process that uses this instruction set; those done before the timeout."""
     try:
         result = _run(["-m", "schuss.bench.floors", *works], isa, timeout)
-    except subprocess.TimeoutExpired:
-        return {}
+    except subprocess.TimeoutExpired as error:
+        lines = (error.stdout or b"").splitlines(keepends=True)
+        return dict(json.loads(line) for line in lines if line.endswith(b"\n"))
     if result.returncode:
         raise RuntimeError(f"the measuring process failed:\n{result.stdout}{result.stderr}")
-    return json.loads(result.stdout.splitlines()[-1])
+    return dict(map(json.loads, result.stdout.splitlines()))
 
 
 def _run(arguments, isa, timeout=None):
@@ -97,9 +98,11 @@ def _run(arguments, isa, timeout=None):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
 
 
-def measured_here(works: Iterable[str] = ALL) -> Measured:
+def measured_here(works: Iterable[str] = ALL) -> Iterator[tuple[str, dict]]:
     """Some works, in this process."""
-    return {work: _one(PROBLEMS[work.split()[0]].load(work.split()[1])) for work in works}
+    for work in works:
+        name, dtype = work.split()
+        yield work, _one(PROBLEMS[name].load(dtype))
 
 
 def _one(task):
@@ -198,7 +201,7 @@ def judge(attempts: list[dict], bound: Bound) -> tuple[Verdict, str]:
 def check(
     recorded: dict,
     which: Iterable[str],
-    measured: Callable[[str, Iterable[str]], Measured] = measured,
+    measured: Callable[[str, Iterable[str], float | None], Measured] = measured,
     here: str | None = None,
     deadline: float = math.inf,
 ) -> Iterator[tuple[str, str, float, float | None, Verdict, str]]:
@@ -223,8 +226,8 @@ def check(
     """
     here = here or processor()
     attempts: dict[tuple[str, str], list[dict]] = {}
-    verdicts: dict[tuple[str, str], tuple[Verdict, str]] = {}
-    late_isas: list[str] = []
+    late = Verdict.inconclusive, "not measured in the time given"
+    verdicts = {(isa, work): late for isa in which for work in ALL}
     todo: Mapping[str, Iterable[str]] = dict.fromkeys(which, ALL)
     # Again only after the other instruction sets, as a neighbour at work stays for a while.
     for attempt in range(ATTEMPTS):
@@ -233,20 +236,17 @@ def check(
             left = deadline - time.monotonic()
             if attempt and left <= 0:
                 break
-            measurements = measured(isa, works, None if math.isinf(left) else max(1.0, left))
-            if not attempt and not measurements:
-                late_isas.append(isa)
-            for work, found in measurements.items():
+            timeout = None if math.isinf(left) else max(1.0, left)
+            for work, found in measured(isa, works, timeout).items():
                 attempts.setdefault((isa, work), []).append(found)
                 verdict, note = judge(attempts[isa, work], bound(recorded, isa, work, here))
                 verdicts[isa, work] = verdict, note
                 if verdict in (Verdict.failed, Verdict.inconclusive):
                     below.setdefault(isa, []).append(work)
         todo = below
-    late = Verdict.inconclusive, "not measured in the time given"
-    unmeasured = {(isa, work): late for isa in late_isas for work in ALL}
-    for (isa, work), (verdict, note) in (verdicts | unmeasured).items():
-        ratio = max((a.get("ratio", np.nan) for a in attempts.get((isa, work), ())), default=np.nan)
+    for (isa, work), (verdict, note) in verdicts.items():
+        ratios = [found.get("ratio", np.nan) for found in attempts.get((isa, work), ())]
+        ratio = max(ratios, default=np.nan)
         yield isa, work, ratio, bound(recorded, isa, work, here).least, verdict, note
 
 
@@ -288,4 +288,5 @@ def _kernels():
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured_here(sys.argv[1:])))
+    for entry in measured_here(sys.argv[1:]):
+        print(json.dumps(entry), flush=True)

@@ -273,7 +273,7 @@ def _estimator(name, make, package):
     """A library with scikit-learn's interface; `make` gets the task, threads and tolerance."""
 
     def prepare(task, n_threads, tol):
-        X, y = task.real_features(), task.codes.astype(task.real)
+        X, y = task.real_features(), task.codes.astype(np.int32)
         model = make(task, n_threads, tol)
 
         def run(epochs):
@@ -331,11 +331,11 @@ def _snapml(task, n_threads, tol):
 def _skglm(task, n_threads, tol):
     from skglm import GeneralizedLinearEstimator
     from skglm.datafits import Logistic
-    from skglm.penalties import L2
-    from skglm.solvers import LBFGS
+    from skglm.penalties import L1_plus_L2
+    from skglm.solvers import AndersonCD
 
     return GeneralizedLinearEstimator(
-        Logistic(), L2(task.alpha), LBFGS(max_iter=_MAX_ITER, tol=tol)
+        Logistic(), L1_plus_L2(task.alpha, 0.0), AndersonCD(tol=tol, ws_strategy="fixpoint")
     )
 
 

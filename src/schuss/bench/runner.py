@@ -48,7 +48,7 @@ MAX_SLOWDOWN = 1.15
 PAUSE = 0.1
 
 # A tolerance is not tightened further where a fit has taken as long as this.
-MAX_SECONDS_A_FIT = 10.0
+MAX_SECONDS_A_FIT = 20.0
 
 
 # They make OpenBLAS use the kernels of another processor, which halves a peer's speed.
