@@ -294,7 +294,6 @@ def fit_info(run, setup_seconds, iteration_seconds):
         ``setup_seconds``, ``iteration_seconds``.
     """
     return {
-        "backend": backends.get_backend(),
         **run.info(),
         "setup_seconds": setup_seconds,
         "iteration_seconds": iteration_seconds,

@@ -109,6 +109,7 @@ class Run:
     def info(self):
         """What serves: see `training.fit_info`."""
         return {
+            "backend": self.objective.backend.NAME,
             "algorithm": self.algorithm,
             "threads": self.objective.n_threads(),
             "sample_size": self.sample_size,

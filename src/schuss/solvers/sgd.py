@@ -139,6 +139,7 @@ class SGD(Run):
 
     def info(self):
         return {
+            "backend": self._backend.NAME,
             "algorithm": "sgd",
             "threads": self._n_threads,
             "sample_size": None,
