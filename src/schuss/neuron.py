@@ -77,7 +77,7 @@ class TrainResult:
     converged : bool
     fit_info : dict
         What served, and what it took: ``backend``, ``algorithm``, ``threads``,
-        ``sample_size``, ``passes`` (how often X was read), ``hessians``, ``setup_seconds``,
+        ``sample_size``, ``passes`` (how often X was read), ``setup_seconds``,
         ``iteration_seconds``; None where it diverged.
     """
 

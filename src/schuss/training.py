@@ -66,7 +66,7 @@ def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, me
     plan : Plan
     outcome : driver.Outcome
     info : dict
-        See `fit_info`.
+        As `TrainResult.fit_info`.
     """
     begin = perf_counter()
     try:
@@ -90,8 +90,9 @@ def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, me
     except ValueError:
         data.check_features(X, estimator=estimator, reset=False)
         raise
-    info = fit_info(plan.run, ready - begin, perf_counter() - ready)
+    info = plan.run.info()
     info["passes"] += checkpoint is not None  # that of its fingerprint
+    info |= {"setup_seconds": ready - begin, "iteration_seconds": perf_counter() - ready}
     return plan, outcome, info
 
 
@@ -281,23 +282,6 @@ def warn_unless_converged(run, outcome, max_iter):
     else:
         return
     warn(text, ConvergenceWarning)
-
-
-def fit_info(run, setup_seconds, iteration_seconds):
-    """What served a fit, and what it took.
-
-    Returns
-    -------
-    dict
-        ``backend``; ``algorithm``; ``threads``; ``sample_size``, the rows of the sample where the
-        run began, or None; ``passes``, how often all rows were read, ``hessians`` among them;
-        ``setup_seconds``, ``iteration_seconds``.
-    """
-    return {
-        **run.info(),
-        "setup_seconds": setup_seconds,
-        "iteration_seconds": iteration_seconds,
-    }
 
 
 @contextmanager

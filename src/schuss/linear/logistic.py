@@ -104,9 +104,8 @@ default="lbfgs"
         it led, the step, and the seconds since the start: ``loss``, ``gradient_norm``,
         ``step``, ``seconds``.
     stop_reason_ : str
-        "converged", "max_iter", "callback", "interrupted" (Ctrl-C), "precision", where
-        rounding hides any further descent before the gradient is within `tol`, or "diverged":
-        where even the first gradient overflows there are no iterations, only a warning.
+        "converged", "max_iter", "callback", "interrupted" (Ctrl-C), or "precision", where
+        rounding hides any further descent before the gradient is within `tol`.
     converged_ : bool
         Whether no entry of the gradient is larger than `tol` says.
     fit_info_ : dict
@@ -119,6 +118,8 @@ default="lbfgs"
     ValueError
         For bad input, with scikit-learn's messages; also for negative weights, and where
         weights of zero leave only one class.
+    DivergenceError
+        Where even the first gradient overflows.
 
     Notes
     -----

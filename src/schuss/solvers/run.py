@@ -104,17 +104,15 @@ class Run:
     algorithm: str
     # What `info` says of it.
     sample_size = None
-    hessians = 0
 
     def info(self):
-        """What serves: see `training.fit_info`."""
+        """What serves: see `TrainResult.fit_info`."""
         return {
             "backend": self.objective.backend.NAME,
             "algorithm": self.algorithm,
             "threads": self.objective.n_threads(),
             "sample_size": self.sample_size,
             "passes": self.passes,
-            "hessians": self.hessians,
         }
 
     def weights(self):

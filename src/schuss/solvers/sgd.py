@@ -144,7 +144,6 @@ class SGD(Run):
             "threads": self._n_threads,
             "sample_size": None,
             "passes": int(self.n_iter.sum()),  # of each neuron its own
-            "hessians": 0,
         }
 
     @property
