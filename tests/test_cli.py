@@ -433,7 +433,7 @@ def test_bad_options(run, data, option, words):
 def test_other_files_are_not_overwritten_unless_forced(run, data):
     Path("old").write_text("old")
     arguments = ("train", data, "--target", "label", "-q", "--out", "old")
-    assert refused(run(*arguments), "exists and is not a model of schuss", "--force")
+    assert refused(run(*arguments), "exists and is not a schuss model", "--force")
     assert Path("old").read_text() == "old"
     assert run(*arguments, "--force").exit_code == 0
     assert run(*arguments).exit_code == 0  # a model may be replaced by one
@@ -671,10 +671,10 @@ def test_errors_as_json(run, data, arguments, words):
 
 
 def test_json_knows_no_infinity(capsys):
-    from schuss import _commands
+    from schuss._commands.output import print_json
 
     values = {"a": [1.5, float("inf")], "b": np.array([np.nan, 2]), "c": (np.float32("-inf"), "é")}
-    _commands._print_json(values)
+    print_json(values)
     shown = capsys.readouterr().out
     assert json.loads(shown, parse_constant=pytest.fail) == {
         "a": [1.5, None],
@@ -708,11 +708,12 @@ def test_ctrl_c_keeps_what_was_reached(data, tmp_path):
     # Says when training has begun, which is when Ctrl-C is to come.
     program = (
         "import contextlib, sys\n"
-        "from schuss import _commands, cli\n"
+        "from schuss import cli\n"
+        "from schuss._commands import train\n"
         "@contextlib.contextmanager\n"
         "def progress(max_iter, quiet):\n"
         "    yield [lambda info: print('epoch', info.n_iter, file=sys.stderr, flush=True)]\n"
-        "_commands._progress = progress\n"
+        "train._progress = progress\n"
         "sys.exit(cli.main())\n"
     )
     arguments = [

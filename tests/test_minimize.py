@@ -14,7 +14,7 @@ from numpy.polynomial import Chebyshev, Polynomial
 from scipy import LowLevelCallable
 
 import schuss
-from schuss.minimizer import METHODS
+from schuss.methods import MINIMIZERS as METHODS
 
 POLYNOMIAL = Polynomial([6, -4, 1])
 DESCENTS = [method for method in METHODS if method != "grid"]

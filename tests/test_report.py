@@ -109,7 +109,7 @@ def test_table_has_every_figure_and_fits(width):
     for figure in (
         "261,876", "65,470 held out", "129", "6 numeric, 3 categorical", "200", "converged",
         "0.693147", "0.250000", "0.6667", "0.4149", "0.6365", "1.0000", "0.5000",
-        "1.25 s", "160 epochs a second", "cython", "x86-64-v4, 2 threads", "majority class",
+        "1.25 s", "160 epochs per second", "cython", "x86-64-v4, 2 threads", "majority class",
         "flights.schuss.safetensors",
     ):  # fmt: skip
         assert figure in text, figure

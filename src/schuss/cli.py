@@ -33,7 +33,7 @@ def main(arguments=None):
             file=sys.stderr,
         )
         return 2
-    from schuss._commands import app, refuse
+    from schuss._commands import app, report_error
 
     _reserve_descriptors()
     with (
@@ -48,7 +48,7 @@ def main(arguments=None):
         except SystemExit as end:
             return end.code
         except OSError as error:
-            return refuse(error, "--json" in (sys.argv if arguments is None else arguments))
+            return report_error(error, "--json" in (sys.argv if arguments is None else arguments))
     return 0
 
 

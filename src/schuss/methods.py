@@ -113,3 +113,6 @@ SOLVERS = {
 
 # Of each rule; several solvers may share one.
 N_SLOTS = {method.rule: method.n_slots for method in SOLVERS.values() if method.rule is not None}
+
+# Methods of `schuss.minimize`.
+MINIMIZERS = ("gd", "momentum", "nesterov", "adam", "adaptive", "newton", "grid")

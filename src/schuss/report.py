@@ -1,21 +1,24 @@
-"""What a training run or an evaluation came to: figures for programs, one table for people."""
+"""Results of training, evaluation and minimisation: values for JSON, and tables to print."""
 
 import math
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
+from scipy.optimize import OptimizeResult
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
 
 __all__ = [
-    "DescentReport",
     "EvaluationReport",
+    "MinimizeReport",
     "Scores",
     "TrainingReport",
+    "score",
     "score_classes",
     "score_fractions",
 ]
 
-# Names that people read.
+# Names in tables.
 _LABELS = {
     "accuracy": "accuracy",
     "log_loss": "log-loss",
@@ -26,19 +29,19 @@ _LABELS = {
 }
 _STOP_REASONS = {
     "max_iter": "stopped at --max-iter",
-    "precision": "stopped by rounding, gradient above --tol",
-    "early_stopping": "stopped early, validation loss no better",
-    "interrupted": "interrupted, as far as it came",
+    "precision": "stopped by rounding errors, gradient above --tol",
+    "early_stopping": "early stopping, validation loss no longer improved",
+    "interrupted": "interrupted",
 }
 
 
-# Points of a path as JSON, at the most: some 100 MB of text.
+# Maximum number of points of a path as JSON: some 100 MB of text.
 _JSON_POINTS = 1_000_000
 
 
 @dataclass
 class Scores:
-    """Metrics of a model, and those of the best constant answer, on the same rows."""
+    """Metrics of a model, and those of the best constant prediction, on the same rows."""
 
     n_rows: int
     metrics: dict[str, float | None]  # None where a metric is not defined for these rows
@@ -46,7 +49,7 @@ class Scores:
     baseline_name: str
 
 
-def score_classes(y, probabilities, classes):
+def score_classes(y: np.ndarray, probabilities: Any, classes: np.ndarray) -> Scores:
     """Score class probabilities beside those of the majority class.
 
     Parameters
@@ -59,7 +62,7 @@ def score_classes(y, probabilities, classes):
     Returns
     -------
     Scores
-        The baseline gives every row the shares of the classes in `y`.
+        The baseline gives every row the class frequencies in `y`.
 
     Examples
     --------
@@ -71,8 +74,8 @@ def score_classes(y, probabilities, classes):
     (0.667, 0.637)
     """
     codes = np.searchsorted(classes, y)
-    shares = np.bincount(codes, minlength=len(classes)) / len(codes)
-    constant = np.broadcast_to(shares, (len(codes), len(classes)))
+    frequencies = np.bincount(codes, minlength=len(classes)) / len(codes)
+    constant = np.broadcast_to(frequencies, (len(codes), len(classes)))
     return Scores(
         n_rows=len(codes),
         metrics=_class_metrics(codes, np.asarray(probabilities, dtype=np.float64)),
@@ -83,7 +86,7 @@ def score_classes(y, probabilities, classes):
 
 def _class_metrics(codes, probabilities):
     n_classes = probabilities.shape[1]
-    # A sum off by float32's rounding is no reason for a warning.
+    # scikit-learn warns of sums that are off by float32's rounding.
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     auc = None
     if len(np.unique(codes)) == n_classes:
@@ -96,7 +99,7 @@ def _class_metrics(codes, probabilities):
     }
 
 
-def score_fractions(y, prediction):
+def score_fractions(y: np.ndarray, prediction: Any) -> Scores:
     """Score estimated fractions beside their mean.
 
     Parameters
@@ -123,9 +126,16 @@ def _fraction_metrics(y, prediction):
     }
 
 
+def score(estimator: Any, X: Any, y: np.ndarray) -> Scores:
+    """Score a fitted classifier by its probabilities, a regressor by its predictions."""
+    if hasattr(estimator, "classes_"):
+        return score_classes(y, estimator.predict_proba(X), estimator.classes_)
+    return score_fractions(y, estimator.predict(X))
+
+
 @dataclass
 class EvaluationReport:
-    """How a model does on the rows of a file."""
+    """Scores of a model on the rows of a file."""
 
     model: str
     file: str
@@ -134,13 +144,13 @@ class EvaluationReport:
     rows_without_target: int
     scores: Scores
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return _flat(asdict(self))
 
-    def table(self):
+    def table(self) -> Any:
         """Return a `rich.table.Table`."""
-        table = _new_table(f"{self.model} on {self.file}")
+        table = new_table(f"{self.model} on {self.file}")
         table.add_row("rows", f"{self.scores.n_rows:,}", _without_target(self.rows_without_target))
         _add_target(table, self)
         _add_scores(table, self.scores, "this model")
@@ -149,7 +159,7 @@ class EvaluationReport:
 
 @dataclass
 class TrainingReport:
-    """How a model was trained, and how it does on the rows held out."""
+    """How a model was trained, and its scores on the held-out rows."""
 
     file: str
     target: str
@@ -182,13 +192,13 @@ class TrainingReport:
     model: str | None
     scores: Scores = field(repr=False)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return _flat(asdict(self))
 
-    def table(self):
+    def table(self) -> Any:
         """Return a `rich.table.Table`."""
-        table = _new_table(f"schuss train: {self.file}")
+        table = new_table(f"schuss train: {self.file}")
         held_out = f"and {self.rows_held_out:,} held out" if self.rows_held_out else ""
         table.add_row("rows", f"{self.rows_trained:,}", held_out)
         if self.rows_without_target:
@@ -202,15 +212,15 @@ class TrainingReport:
             left_out = ", ".join(f"{name} ({why})" for name, why in self.columns_left_out.items())
             table.add_row("", "", f"left out: {left_out}")
         _add_target(table, self)
-        table.add_row("solver", self.solver, f"step {self.learning_rate:.4g}")
+        table.add_row("solver", self.solver, f"learning rate {self.learning_rate:.4g}")
         if self.alpha:
-            kind = {0: "L2", 1: "L1"}.get(self.l1_ratio, f"{self.l1_ratio:.3g} of it L1, else L2")
+            kind = {0: "L2", 1: "L1"}.get(self.l1_ratio, f"{self.l1_ratio:.3g} L1, the rest L2")
             table.add_row("penalty", f"{self.alpha:.4g}", kind)
         reason = _STOP_REASONS.get(self.stop_reason, self.stop_reason)
         table.add_row("epochs", f"{self.epochs:,}", reason)
-        table.add_row("cost before", f"{self.cost_before:.6f}", self.loss)
-        table.add_row("cost after", f"{self.cost_after:.6f}", "")
-        rate = f"{self.epochs_per_second:,.4g} epochs a second"
+        table.add_row("initial loss", f"{self.cost_before:.6f}", self.loss)
+        table.add_row("final loss", f"{self.cost_after:.6f}", "")
+        rate = f"{self.epochs_per_second:,.4g} epochs per second"
         table.add_row("time", f"{self.seconds_training:.3g} s", rate)
         threads = f"{self.threads} thread" + "s" * (self.threads != 1)
         table.add_row("backend", self.backend, f"{self.isa}, {threads}" if self.isa else threads)
@@ -222,46 +232,37 @@ class TrainingReport:
 
 
 @dataclass
-class DescentReport:
+class MinimizeReport:
     """How a function was minimised, with the path."""
 
     expression: str
-    variables: list[str]
-    method: str
-    learning_rate: float | None
-    x: np.ndarray
-    fun: float
-    jac: np.ndarray
-    nit: int
-    nfev: int
-    njev: int
-    success: bool
-    status: int
-    stop_reason: str
-    message: str
-    derivatives: str
-    path: np.ndarray
-    path_fun: np.ndarray
-    path_step: int  # path[i] is iterate min(i * path_step, nit)
-    n_shown: int = field(repr=False, default=0)  # rows of the table; 0: all
+    variables: tuple[str, ...]
+    result: OptimizeResult
+    n_shown: int = 0  # rows of the table; 0: all
 
-    def to_dict(self):
-        """Return values for JSON, arrays among them; long paths are thinned."""
-        values = {name: value for name, value in vars(self).items() if name != "n_shown"}
-        stride = 1 if self.method == "grid" else -(-self.nit // (self.path_step * _JSON_POINTS))
+    def to_dict(self) -> dict[str, Any]:
+        """Values for JSON, arrays among them; of a long path only some points."""
+        result = self.result
+        values = {"expression": self.expression, "variables": self.variables, **result}
+        # Those of an `Expression` are not "given" by the user.
+        values["derivatives"] = "exact"
+        stride = (
+            1 if result.method == "grid" else -(-result.nit // (result.path_step * _JSON_POINTS))
+        )
         if stride > 1:
-            values["path_step"] = self.path_step * stride
+            values["path_step"] = result.path_step * stride
             for name in ("path", "path_fun"):
-                values[name] = np.concatenate([values[name][:-1:stride], values[name][-1:]])
+                values[name] = np.concatenate([result[name][:-1:stride], result[name][-1:]])
         return values
 
-    def tables(self, width=None):
-        """Return `rich.table.Table`s that fit into so many columns of characters.
+    def tables(self, width: int | None = None) -> list[Any]:
+        """Return `rich.table.Table`s that fit into `width` columns of characters.
 
-        Where the variables do not fit side by side, the first are shown, and all of them at
-        the end in a table of their own.
+        Where the variables do not fit side by side, the first are shown, and the final values
+        of all in a table of their own.
         """
-        points, last = self.method == "grid", len(self.path) - 1
+        result, grid = self.result, self.result.method == "grid"
+        last = len(result.path) - 1
         rows = range(last + 1)
         if self.n_shown and last >= self.n_shown:
             head = (self.n_shown + 1) // 2
@@ -269,41 +270,41 @@ class DescentReport:
         lines = [
             ["..."] * (len(self.variables) + 2)
             if k is None
-            else [f"{min(k * self.path_step, self.nit):,}"]
-            + [f"{value:.6g}" for value in (*self.path[k], self.path_fun[k])]
+            else [f"{min(k * result.path_step, result.nit):,}"]
+            + [f"{value:.6g}" for value in (*result.path[k], result.path_fun[k])]
             for k in rows
         ]
-        best = ["best", *(f"{value:.6g}" for value in (*self.x, self.fun))]
-        headers = ["point" if points else "iteration", *self.variables]
+        best = ["best", *(f"{value:.6g}" for value in (*result.x, result.fun))]
+        headers = ["point" if grid else "iteration", *self.variables]
         headers.append(f"f({', '.join(self.variables)})")
-        n = _fitting([headers[:1], *lines, best] if points else [headers[:1], *lines], width)
+        n = _fitting([headers[:1], *lines, best] if grid else [headers[:1], *lines], width)
         hidden = n < len(self.variables)
         if hidden:
             headers[-1] = "f"
-        rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:.6g}"
-        table = _titled_table(f"{self.expression}: {self.method}{rate}", width)
+        rate = result.learning_rate
+        rate = "" if rate is None else f", learning rate {rate:.6g}"
+        table = _titled_table(f"{self.expression}: {result.method}{rate}", width)
         shorten = (lambda cells: [*cells[: n + 1], "...", cells[-1]]) if hidden else list
         for header in shorten(headers):
             table.add_column(header, justify="right", overflow="fold")
         for cells in lines:
             table.add_row(*shorten(cells))
-        if points:
+        if grid:
             table.add_section()
             table.add_row(*shorten(best), style="bold")
-        return [table, self._end()] if hidden else [table]
+        return [table, self._final_values()] if hidden else [table]
 
-    def _end(self):
-        """All variables where the run ended."""
+    def _final_values(self):
         table = _titled_table("")
         table.add_column("variable", overflow="fold")
         table.add_column("x", justify="right", overflow="fold")
-        for name, x in zip(self.variables, self.x, strict=True):
+        for name, x in zip(self.variables, self.result.x, strict=True):
             table.add_row(name, f"{x:.6g}")
         return table
 
 
 def _fitting(lines, width):
-    """How many variables of these rows, each with a first and a last cell, fit side by side."""
+    """Number of variables that fit side by side, in rows with a first and a last cell."""
     wide = [max(map(len, column)) + 3 for column in zip(*lines[1:], strict=True)]
     wide[0] = max(wide[0], len(lines[0][0]) + 3)
     if width is None or sum(wide) + 1 <= width:
@@ -318,7 +319,7 @@ def _flat(report):
 
 
 def _titled_table(title, width=None, **settings):
-    """At least as wide as its title, which would be broken into lines otherwise."""
+    """A table at least as wide as its title, which rich would wrap otherwise."""
     from rich.box import ROUNDED
     from rich.cells import cell_len
     from rich.table import Table
@@ -329,10 +330,12 @@ def _titled_table(title, width=None, **settings):
     )  # fmt: skip
 
 
-def _new_table(title):
+def new_table(title: str, columns: int = 3) -> Any:
+    """Return a `rich.table.Table` of names, of figures unless `columns` is 2, and of notes."""
     table = _titled_table(title, show_header=False)
     table.add_column(style="bold", no_wrap=True)
-    table.add_column(justify="right")
+    if columns > 2:
+        table.add_column(justify="right")
     table.add_column()
     return table
 

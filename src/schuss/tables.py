@@ -13,8 +13,10 @@ import io
 import itertools
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,7 +36,9 @@ except ImportError as error:
         f'schuss.tables needs pyarrow and narwhals: pip install "schuss[files]" ({error})'
     ) from error
 
-__all__ = ["TableError", "TablePreprocessor", "locate", "read_table", "target_values"]
+__all__ = [
+    "TableError", "TablePreprocessor", "locate", "prefix_errors", "read_table", "target_values",
+]  # fmt: skip
 
 # What stands for "no value" in a file, whatever the column.
 MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null")
@@ -71,6 +75,15 @@ _WHOLE_WITH_ZEROS = r"^([+-]?\d+)\.0+$"
 
 class TableError(ValueError):
     """A table that cannot be used as it is; the message says where and why."""
+
+
+@contextlib.contextmanager
+def prefix_errors(source: Any) -> Iterator[None]:
+    """Put the name of a file before the messages of a preprocessor, which knows no files."""
+    try:
+        yield
+    except TableError as error:
+        raise TableError(f"{source}: {error}") from None
 
 
 # ----- reading ----------------------------------------------------------------------

@@ -6,6 +6,7 @@ run in chunks of a kernel, compiled where the function is.
 
 from numbers import Integral, Real
 
+from schuss.methods import MINIMIZERS
 from schuss.minimizer.first_order import FirstOrder
 from schuss.minimizer.grid_search import grid_axes, search_grid
 from schuss.minimizer.inputs import check_learning_rate, check_number
@@ -16,10 +17,8 @@ from schuss.minimizer.second_order import Newton
 from schuss.validation import check_choice
 
 __all__ = [
-    "METHODS", "adam", "adaptive", "gd", "grid", "minimize", "momentum", "nesterov", "newton",
+    "adam", "adaptive", "gd", "grid", "minimize", "momentum", "nesterov", "newton",
 ]  # fmt: skip
-
-METHODS = ("gd", "momentum", "nesterov", "adam", "adaptive", "newton", "grid")
 
 
 def minimize(
@@ -112,7 +111,7 @@ def minimize(
     >>> schuss.minimize(rosenbrock, [-1.0, 2.0], method="newton").x.round(6)
     array([1., 1.])
     """
-    check_choice(method, "method", METHODS)
+    check_choice(method, "method", MINIMIZERS)
     check_number(max_iter, "max_iter", Integral, 1)
     for value, name in ((tol, "tol"), (xtol, "xtol"), (ftol, "ftol")):
         check_number(value, name, Real, 0)
@@ -141,5 +140,5 @@ def minimize(
 
 
 gd, momentum, nesterov, adam, adaptive, newton, grid = (
-    scipy_method(minimize, name) for name in METHODS
+    scipy_method(minimize, name) for name in MINIMIZERS
 )
