@@ -57,7 +57,7 @@ BUILD_ERRORS = (errors.BaseError, errors.CCompilerError)
 
 def extensions():
     # Relative paths, so that they enter the sdist; this file, because it holds the flags.
-    depends = [p.as_posix() for p in sorted(Path("ext").glob("*.*"))] + ["setup.py"]
+    depends = [p.as_posix() for p in sorted(Path("ext").rglob("*.*"))] + ["setup.py"]
     return [
         Extension(f"{PACKAGE}.{isa}.{module}", [f"ext/{module}.pyx"], depends=depends)
         for isa in ISA_FLAGS
@@ -137,7 +137,7 @@ class BuildKernels(build_ext):
         if result.returncode:
             raise errors.CompileError(f"Cython could not translate {source}")
         ext.sources = [str(target)]
-        ext.include_dirs = [*ext.include_dirs, "ext"]
+        ext.include_dirs = [*ext.include_dirs, "ext/include"]
 
     @property
     def codes_file(self):

@@ -1,10 +1,10 @@
-# Runs of the first-order rules, and the contract's functions over one type.
+# Runs of the first-order configs, and the contract's functions over one type.
 #
 # The parameters of neuron k are whole registers: the weights, the intercept, zeros (`theta`
 # of `Problem`, the gradient and the optimiser's slots alike), so every loop below runs over
 # registers and has no remainder. Where the intercept differs, vectors of factors say so.
 
-cdef struct Rule_:
+cdef struct UpdateConfig_:
     int solver
     double learning_rate
     double momentum
@@ -18,7 +18,7 @@ cdef struct Rule_:
     Py_ssize_t batch_size
 
 
-cdef struct Optimiser:
+cdef struct Optimizer:
     Py_ssize_t K
     Py_ssize_t d
     Py_ssize_t length     # registers' worth of reals for one neuron
@@ -31,21 +31,21 @@ cdef struct Optimiser:
     double *counters
 
 
-cdef inline real *slot(Optimiser *o, int s, Py_ssize_t k) noexcept nogil:
+cdef inline real *slot(Optimizer *o, int s, Py_ssize_t k) noexcept nogil:
     return o.slots + (s * o.K + k) * o.length
 
 
 # --------------------------------------------------------------------- penalty
 
-cdef void add_l2(Optimiser *o, Rule_ *rule) noexcept nogil:
+cdef void add_l2(Optimizer *o, UpdateConfig_ *config) noexcept nogil:
     cdef Py_ssize_t k, j
     cdef real *g
     cdef real *w
-    cdef vreal l2 = v_set(<real>rule.l2)
-    if not rule.fit_intercept:
+    cdef vreal l2 = v_set(<real>config.l2)
+    if not config.fit_intercept:
         for k in range(o.K):
             o.grad[k * o.span + o.d] = 0
-    if rule.l2 != 0:
+    if config.l2 != 0:
         for k in range(o.K):
             g, w = o.grad + k * o.span, o.theta + k * o.span
             j = 0
@@ -54,16 +54,16 @@ cdef void add_l2(Optimiser *o, Rule_ *rule) noexcept nogil:
                 j += LANES
 
 
-cdef double norm_and_penalty(Optimiser *o, Rule_ *rule, double *penalty) noexcept nogil:
+cdef double norm_and_penalty(Optimizer *o, UpdateConfig_ *config, double *penalty) noexcept nogil:
     """Largest entry of the smallest subgradient; it and the penalty, also without one, are NaN
     where a parameter or an entry of the gradient is not finite."""
     cdef Py_ssize_t k, j
     cdef real *g
     cdef real *theta
     cdef vreal zero = v_set(0), largest = zero, odd = zero
-    cdef vreal squares = zero, absolute = zero, l1 = v_set(<real>rule.l1)
+    cdef vreal squares = zero, absolute = zero, l1 = v_set(<real>config.l1)
     cdef vreal w, s, t
-    cdef double doubt
+    cdef double nonfinite
     for k in range(o.K):
         g, theta = o.grad + k * o.span, o.theta + k * o.span
         j = 0
@@ -71,37 +71,37 @@ cdef double norm_and_penalty(Optimiser *o, Rule_ *rule, double *penalty) noexcep
             w, s = v_load(theta + j), v_load(g + j)
             # Anything times zero is zero, but for infinities and NaN.
             odd = odd + (w + s) * zero
-            if rule.l2 != 0:
+            if config.l2 != 0:
                 t = w * v_load(o.is_weight + j)
                 squares = squares + t * t
-            if rule.l1 != 0:
+            if config.l1 != 0:
                 t = l1 * v_load(o.is_weight + j)
                 absolute = absolute + v_abs(w) * v_load(o.is_weight + j)
                 s = v_where_zero(
                     w,
-                    v_larger(v_abs(s) - t, zero),
+                    v_max(v_abs(s) - t, zero),
                     v_where_negative(w, s - t, s + t),
                 )
-            largest = v_larger(largest, v_abs(s))
+            largest = v_max(largest, v_abs(s))
             j += LANES
-    doubt = v_sum(odd)
-    penalty[0] = rule.l2 / 2 * v_sum(squares) + rule.l1 * v_sum(absolute) + doubt
-    return v_largest(largest) + doubt
+    nonfinite = v_sum(odd)
+    penalty[0] = config.l2 / 2 * v_sum(squares) + config.l1 * v_sum(absolute) + nonfinite
+    return v_max_lane(largest) + nonfinite
 
 
 cdef inline vreal shrink(vreal w, vreal threshold) noexcept nogil:
     """Proximal operator of threshold * |w|."""
-    return w - v_larger(v_smaller(w, threshold), v_set(0) - threshold)
+    return w - v_max(v_min(w, threshold), v_set(0) - threshold)
 
 
-# --------------------------------------------------------------------- rules
+# --------------------------------------------------------------------- configs
 
-cdef double adaptive_step(Optimiser *o, Rule_ *rule) noexcept nogil:
+cdef double adaptive_step(Optimizer *o, UpdateConfig_ *config) noexcept nogil:
     """Malitsky & Mishchenko, arXiv 1910.09529, algorithm 1: no line search.
 
     The two norms are of differences, whose squares a float could not always hold.
     """
-    cdef double moved = 0, turned = 0, last, step, difference
+    cdef double moved = 0, gradient_change_sq = 0, last, step, difference
     cdef Py_ssize_t k, j
     cdef real *theta
     cdef real *grad
@@ -114,46 +114,46 @@ cdef double adaptive_step(Optimiser *o, Rule_ *rule) noexcept nogil:
             difference = theta[j] - old_theta[j]
             moved += difference * difference
             difference = grad[j] - old_grad[j]
-            turned += difference * difference
+            gradient_change_sq += difference * difference
             old_theta[j] = theta[j]
             old_grad[j] = grad[j]
     if o.counters[COUNTER_STEPS] == 0:
         o.counters[COUNTER_RATIO] = INFINITY
-        return rule.learning_rate
+        return config.learning_rate
     last = o.counters[COUNTER_STEP]
     step = sqrt(1 + o.counters[COUNTER_RATIO]) * last
-    if turned > 0 and moved > 0:
-        step = min(step, sqrt(moved) / (2 * sqrt(turned)))
+    if gradient_change_sq > 0 and moved > 0:
+        step = min(step, sqrt(moved) / (2 * sqrt(gradient_change_sq)))
     if not isfinite(step):
         step = last
     o.counters[COUNTER_RATIO] = step / last
     return step
 
 
-cdef void descend_gradient(Optimiser *o, Rule_ *rule, double step) noexcept nogil:
+cdef void descend_gradient(Optimizer *o, UpdateConfig_ *config, double step) noexcept nogil:
     """theta -= step * gradient, then the proximal operator."""
     cdef Py_ssize_t k, j
     cdef real *theta
     cdef real *g
-    cdef vreal rate = v_set(<real>step), threshold = v_set(<real>(rule.l1 * step)), w
+    cdef vreal rate = v_set(<real>step), threshold = v_set(<real>(config.l1 * step)), w
     for k in range(o.K):
         theta, g = o.theta + k * o.span, o.grad + k * o.span
         j = 0
         while j < o.length:
             w = v_load(theta + j) - rate * v_load(g + j)
-            if rule.l1 != 0:
+            if config.l1 != 0:
                 w = shrink(w, threshold * v_load(o.is_weight + j))
             v_store(theta + j, w)
             j += LANES
 
 
-cdef void descend_momentum(Optimiser *o, Rule_ *rule) noexcept nogil:
+cdef void descend_momentum(Optimizer *o, UpdateConfig_ *config) noexcept nogil:
     cdef Py_ssize_t k, j
     cdef real *theta
     cdef real *g
     cdef real *velocity
-    cdef vreal rate = v_set(<real>rule.learning_rate), momentum = v_set(<real>rule.momentum)
-    cdef vreal threshold = v_set(<real>(rule.l1 * rule.learning_rate)), w, v
+    cdef vreal rate = v_set(<real>config.learning_rate), momentum = v_set(<real>config.momentum)
+    cdef vreal threshold = v_set(<real>(config.l1 * config.learning_rate)), w, v
     for k in range(o.K):
         theta, g, velocity = o.theta + k * o.span, o.grad + k * o.span, slot(o, 0, k)
         j = 0
@@ -161,26 +161,26 @@ cdef void descend_momentum(Optimiser *o, Rule_ *rule) noexcept nogil:
             v = momentum * v_load(velocity + j) - rate * v_load(g + j)
             v_store(velocity + j, v)
             w = v_load(theta + j) + v * v_load(o.is_free + j)
-            if rule.l1 != 0:
+            if config.l1 != 0:
                 w = shrink(w, threshold * v_load(o.is_weight + j))
             v_store(theta + j, w)
             j += LANES
 
 
-cdef void descend_adam(Optimiser *o, Rule_ *rule, double steps) noexcept nogil:
+cdef void descend_adam(Optimizer *o, UpdateConfig_ *config, double steps) noexcept nogil:
     """Kingma & Ba, arXiv 1412.6980, algorithm 1."""
     cdef Py_ssize_t k, j
     cdef real *theta
     cdef real *grad
     cdef real *mean
     cdef real *square
-    cdef double correction_1 = 1 - rule.beta_1 ** (steps + 1)
-    cdef double correction_2 = 1 - rule.beta_2 ** (steps + 1)
-    cdef vreal beta_1 = v_set(<real>rule.beta_1), rest_1 = v_set(<real>(1 - rule.beta_1))
-    cdef vreal beta_2 = v_set(<real>rule.beta_2), rest_2 = v_set(<real>(1 - rule.beta_2))
-    cdef vreal step = v_set(<real>(rule.learning_rate / correction_1))
-    cdef vreal correction = v_set(<real>correction_2), epsilon = v_set(<real>rule.epsilon)
-    cdef vreal l1 = v_set(<real>(rule.l1 * correction_1)), g, m, v, w, rate
+    cdef double correction_1 = 1 - config.beta_1 ** (steps + 1)
+    cdef double correction_2 = 1 - config.beta_2 ** (steps + 1)
+    cdef vreal beta_1 = v_set(<real>config.beta_1), rest_1 = v_set(<real>(1 - config.beta_1))
+    cdef vreal beta_2 = v_set(<real>config.beta_2), rest_2 = v_set(<real>(1 - config.beta_2))
+    cdef vreal step = v_set(<real>(config.learning_rate / correction_1))
+    cdef vreal correction = v_set(<real>correction_2), epsilon = v_set(<real>config.epsilon)
+    cdef vreal l1 = v_set(<real>(config.l1 * correction_1)), g, m, v, w, rate
     for k in range(o.K):
         theta, grad = o.theta + k * o.span, o.grad + k * o.span
         mean, square = slot(o, 0, k), slot(o, 1, k)
@@ -193,18 +193,18 @@ cdef void descend_adam(Optimiser *o, Rule_ *rule, double steps) noexcept nogil:
             v_store(square + j, v)
             rate = step / (v_sqrt(v / correction) + epsilon)
             w = v_load(theta + j) - rate * m * v_load(o.is_free + j)
-            if rule.l1 != 0:
+            if config.l1 != 0:
                 w = shrink(w, l1 * rate * v_load(o.is_weight + j))
             v_store(theta + j, w)
             j += LANES
 
 
-cdef void extrapolate(Optimiser *o, Rule_ *rule, bint full) noexcept nogil:
+cdef void extrapolate(Optimizer *o, UpdateConfig_ *config, bint full) noexcept nogil:
     """From Nesterov's x_(k+1) in theta and x_k in the slot: where the next gradient is taken.
 
     t_k as in FISTA (Beck & Teboulle, 2009); the momentum is dropped where it points uphill
     (O'Donoghue & Candes, arXiv 1204.3982). Gradients of batches are noisy: for them the
-    factor is at most the rule's momentum.
+    factor is at most the config's momentum.
     """
     cdef double uphill = 0, t = o.counters[COUNTER_RATIO], t_next, factor
     cdef Py_ssize_t k, j
@@ -223,7 +223,7 @@ cdef void extrapolate(Optimiser *o, Rule_ *rule, bint full) noexcept nogil:
     o.counters[COUNTER_RATIO] = t_next
     factor = (t - 1) / t_next
     if not full:
-        factor = min(factor, rule.momentum)
+        factor = min(factor, config.momentum)
     f = v_set(<real>factor)
     for k in range(o.K):
         theta, previous = o.theta + k * o.span, slot(o, 0, k)
@@ -235,27 +235,27 @@ cdef void extrapolate(Optimiser *o, Rule_ *rule, bint full) noexcept nogil:
             j += LANES
 
 
-cdef void take_step(Optimiser *o, Rule_ *rule, bint full) noexcept nogil:
-    """Move the parameters against the gradient as the rule says."""
-    cdef double step = rule.learning_rate
+cdef void take_step(Optimizer *o, UpdateConfig_ *config, bint full) noexcept nogil:
+    """Move the parameters against the gradient as the config says."""
+    cdef double step = config.learning_rate
     cdef double steps = o.counters[COUNTER_STEPS]
     cdef Py_ssize_t k
-    if rule.solver == SOLVER_GD:
-        descend_gradient(o, rule, step)
-    elif rule.solver == SOLVER_MOMENTUM:
-        descend_momentum(o, rule)
-    elif rule.solver == SOLVER_NESTEROV:
+    if config.solver == SOLVER_GD:
+        descend_gradient(o, config, step)
+    elif config.solver == SOLVER_MOMENTUM:
+        descend_momentum(o, config)
+    elif config.solver == SOLVER_NESTEROV:
         if steps == 0:
             for k in range(o.K):
                 memcpy(slot(o, 0, k), o.theta + k * o.span, o.length * REAL_SIZE)
             o.counters[COUNTER_RATIO] = 1
-        descend_gradient(o, rule, step)
-        extrapolate(o, rule, full)
-    elif rule.solver == SOLVER_ADAM:
-        descend_adam(o, rule, steps)
+        descend_gradient(o, config, step)
+        extrapolate(o, config, full)
+    elif config.solver == SOLVER_ADAM:
+        descend_adam(o, config, steps)
     else:
-        step = adaptive_step(o, rule)
-        descend_gradient(o, rule, step)
+        step = adaptive_step(o, config)
+        descend_gradient(o, config, step)
     o.counters[COUNTER_STEPS] = steps + 1
     o.counters[COUNTER_STEP] = step
 
@@ -263,7 +263,7 @@ cdef void take_step(Optimiser *o, Rule_ *rule, bint full) noexcept nogil:
 # --------------------------------------------------------------------- a run of epochs
 
 cdef inline inlined_void narrow_descent(
-    int loss, Py_ssize_t d, Py_ssize_t registers, Problem *p, Optimiser *o, Rule_ *rule,
+    int loss, Py_ssize_t d, Py_ssize_t registers, Problem *p, Optimizer *o, UpdateConfig_ *config,
     double scale, double *history, Py_ssize_t epochs, int *status
 ) noexcept nogil:
     """As `run`, for gradient descent of one neuron over a constant number of features below FEW.
@@ -277,12 +277,12 @@ cdef inline inlined_void narrow_descent(
     cdef const real *s = p.padded_weights
     # Four rows at most are repeated, which leaves two steps of each sum.
     cdef bint few = LANES >= 4 and 0 < p.x.n <= 4
-    cdef real[(FEW + 1) * MOST_LANES] repeated
+    cdef real[(FEW + 1) * MAX_LANES] repeated
     cdef vreal[FEW] w, sums
     cdef vreal zero = v_set(0), largest, squares, odd, g, scale_ = v_set(<real>scale)
-    cdef vreal l2 = v_set(<real>rule.l2)
-    cdef vreal step = v_set(<real>(rule.learning_rate * scale))
-    cdef vreal decay = v_set(<real>(rule.learning_rate * rule.l2))
+    cdef vreal l2 = v_set(<real>config.l2)
+    cdef vreal step = v_set(<real>(config.learning_rate * scale))
+    cdef vreal decay = v_set(<real>(config.learning_rate * config.l2))
     cdef double total, norm
     cdef double *row = history
     status[0] = STATUS_RAN
@@ -299,16 +299,16 @@ cdef inline inlined_void narrow_descent(
         largest = squares = odd = zero
         for j in range(d + 1):
             sums[j] = v_sum_fours(sums[j]) if few else v_sum_all(sums[j])
-            if j == d and not rule.fit_intercept:
+            if j == d and not config.fit_intercept:
                 sums[j] = zero
             g = sums[j] * scale_
-            if j < d and rule.l2 != 0:
+            if j < d and config.l2 != 0:
                 g = g + l2 * w[j]
                 squares = squares + w[j] * w[j]
-            largest = v_larger(largest, v_abs(g))
+            largest = v_max(largest, v_abs(g))
             # Anything times zero is zero, but for infinities and NaN.
             odd = odd + (w[j] + g) * zero
-        total = total * scale + (rule.l2 / 2 * v_first(squares) + v_first(odd))
+        total = total * scale + (config.l2 / 2 * v_first(squares) + v_first(odd))
         norm = v_first(largest + odd)
         row[0] = total
         row[1] = norm
@@ -316,14 +316,14 @@ cdef inline inlined_void narrow_descent(
         if not isfinite(total):
             status[0] = STATUS_NONFINITE
             break
-        if norm <= rule.tol:
+        if norm <= config.tol:
             status[0] = STATUS_CONVERGED
             break
         for j in range(d + 1):
-            if j < d and rule.l2 != 0:
+            if j < d and config.l2 != 0:
                 w[j] = w[j] - decay * w[j]
             w[j] = w[j] - step * sums[j]
-        row[2] = o.counters[COUNTER_STEP] = rule.learning_rate
+        row[2] = o.counters[COUNTER_STEP] = config.learning_rate
         row += 3
         epoch += 1
     for j in range(d + 1):
@@ -333,55 +333,55 @@ cdef inline inlined_void narrow_descent(
 
 
 cdef inline inlined_void descend_narrow(
-    int loss, Problem *p, Optimiser *o, Rule_ *rule, double scale, double *history,
+    int loss, Problem *p, Optimizer *o, UpdateConfig_ *config, double scale, double *history,
     Py_ssize_t epochs, int *status
 ) noexcept nogil:
     """`narrow_descent` with constants: the number of features, and that of registers, if one."""
     cdef Py_ssize_t registers = p.padded_step // LANES
     if registers == 1:
         if o.d == 1:
-            narrow_descent(loss, 1, 1, p, o, rule, scale, history, epochs, status)
+            narrow_descent(loss, 1, 1, p, o, config, scale, history, epochs, status)
         elif o.d == 2:
-            narrow_descent(loss, 2, 1, p, o, rule, scale, history, epochs, status)
+            narrow_descent(loss, 2, 1, p, o, config, scale, history, epochs, status)
         else:
-            narrow_descent(loss, 3, 1, p, o, rule, scale, history, epochs, status)
+            narrow_descent(loss, 3, 1, p, o, config, scale, history, epochs, status)
     elif o.d == 1:
-        narrow_descent(loss, 1, registers, p, o, rule, scale, history, epochs, status)
+        narrow_descent(loss, 1, registers, p, o, config, scale, history, epochs, status)
     elif o.d == 2:
-        narrow_descent(loss, 2, registers, p, o, rule, scale, history, epochs, status)
+        narrow_descent(loss, 2, registers, p, o, config, scale, history, epochs, status)
     else:
-        narrow_descent(loss, 3, registers, p, o, rule, scale, history, epochs, status)
+        narrow_descent(loss, 3, registers, p, o, config, scale, history, epochs, status)
 
 
 cdef int narrow_run(
-    Problem *p, Optimiser *o, Rule_ *rule, double scale, double *history, Py_ssize_t epochs
+    Problem *p, Optimizer *o, UpdateConfig_ *config, double scale, double *history, Py_ssize_t epochs
 ) noexcept nogil:
     cdef int status
     # The loss is a constant in each call, so the loops hold no branch on it.
     if p.loss == LOSS_SQUARED_ERROR:
-        descend_narrow(LOSS_SQUARED_ERROR, p, o, rule, scale, history, epochs, &status)
+        descend_narrow(LOSS_SQUARED_ERROR, p, o, config, scale, history, epochs, &status)
     else:
-        descend_narrow(LOSS_LOG_LOSS, p, o, rule, scale, history, epochs, &status)
+        descend_narrow(LOSS_LOG_LOSS, p, o, config, scale, history, epochs, &status)
     return status
 
 
 cdef int run(
-    Problem *p, Optimiser *o, Rule_ *rule, double scale, const int32_t *order,
+    Problem *p, Optimizer *o, UpdateConfig_ *config, double scale, const int32_t *order,
     double *history, Py_ssize_t epochs,
 ) noexcept nogil:
     """Up to `epochs` epochs; returns a status, or -1 where a signal's handler raised."""
     cdef Py_ssize_t n = p.x.n, epoch, start, stop
-    cdef bint full = rule.batch_size >= n
+    cdef bint full = config.batch_size >= n
     cdef double total, share = 1, norm = 0, penalty = 0
     cdef double *row = history
     cdef const int32_t *rows = NULL
     if (
-        p.x.layout == PACKED and 0 < o.d < FEW and o.K == 1 and rule.solver == SOLVER_GD
-        and rule.l1 == 0 and p.loss != LOSS_QUADRATIC
+        p.x.layout == PACKED and 0 < o.d < FEW and o.K == 1 and config.solver == SOLVER_GD
+        and config.l1 == 0 and p.loss != LOSS_QUADRATIC
         # Which it takes as one factor.
-        and (rule.learning_rate == 0 or 1e-30 < rule.learning_rate * scale < 1e30)
+        and (config.learning_rate == 0 or 1e-30 < config.learning_rate * scale < 1e30)
     ):
-        return narrow_run(p, o, rule, scale, history, epochs)
+        return narrow_run(p, o, config, scale, history, epochs)
     for epoch in range(epochs):
         if order != NULL and not full:
             rows = order + epoch * n
@@ -390,23 +390,23 @@ cdef int run(
         while start < n:
             stop = n
             if not full:
-                stop = min(start + rule.batch_size, n)
+                stop = min(start + config.batch_size, n)
                 share = <double>(stop - start) / n
             total += whole_pass(p, rows, start, stop, scale / share) * share
             if p.interrupted:
                 return -1
-            add_l2(o, rule)
+            add_l2(o, config)
             if stop == n or not isfinite(total):
-                norm = norm_and_penalty(o, rule, &penalty)
+                norm = norm_and_penalty(o, config, &penalty)
                 total += penalty
             row[0] = total
             row[1] = norm
             row[2] = o.counters[COUNTER_STEP]
             if not isfinite(total):
                 return STATUS_NONFINITE
-            if full and norm <= rule.tol:
+            if full and norm <= config.tol:
                 return STATUS_CONVERGED
-            take_step(o, rule, full)
+            take_step(o, config, full)
             row[2] = o.counters[COUNTER_STEP]
             start = stop
         row += 3
@@ -414,7 +414,7 @@ cdef int run(
     return STATUS_RAN
 
 
-cdef int pending() except? -1:
+cdef int raise_pending() except? -1:
     """Let the exception out that is set already."""
     return -1
 
@@ -422,8 +422,8 @@ cdef int pending() except? -1:
 cdef class Descent(PassJob):
     """A call of `descend`."""
 
-    cdef Optimiser o
-    cdef Rule_ rule
+    cdef Optimizer o
+    cdef UpdateConfig_ config
     cdef double scale
     cdef object order_
     cdef const int32_t *order
@@ -440,18 +440,18 @@ cdef class Descent(PassJob):
     def __dealloc__(self):
         free(self.vectors)
 
-    def __init__(self, data, state, rule, order, double[:, ::1] history, n_threads):
+    def __init__(self, data, state, config, order, double[:, ::1] history, n_threads):
         cdef Matrix X = data.X
         cdef const int32_t[:, ::1] rows
-        cdef Optimiser *o = &self.o
+        cdef Optimizer *o = &self.o
         cdef Py_ssize_t j, S
         self.coef = state.coef
         self.intercept = state.intercept
         self.slots = state.slots
         self.counters = state.counters
         self.history = history
-        self.set_up(X, self.coef.shape[0], rule.loss, data.y, data.sample_weight, n_threads,
-                    rule.batch_size >= X.lines.n and rule.loss != LOSS_MULTINOMIAL, True)
+        self.set_up(X, self.coef.shape[0], config.loss, data.y, data.sample_weight, n_threads,
+                    config.batch_size >= X.lines.n and config.loss != LOSS_MULTINOMIAL, True)
         self.set_theta(self.coef, self.intercept)
         self.scale = data.scale
         self.counters[COUNTER_EPOCHS] = 0
@@ -464,19 +464,19 @@ cdef class Descent(PassJob):
         o.slots = self.vectors + 2 * o.length
         for j in range(o.d):
             o.is_weight[j] = o.is_free[j] = 1
-        o.is_free[o.d] = 1 if rule.fit_intercept else 0
+        o.is_free[o.d] = 1 if config.fit_intercept else 0
         self.copy_slots(into=True)
-        self.rule.solver = rule.solver
-        self.rule.learning_rate = rule.learning_rate
-        self.rule.momentum = rule.momentum
-        self.rule.beta_1 = rule.beta_1
-        self.rule.beta_2 = rule.beta_2
-        self.rule.epsilon = rule.epsilon
-        self.rule.l2 = rule.l2
-        self.rule.l1 = rule.l1
-        self.rule.tol = rule.tol
-        self.rule.fit_intercept = rule.fit_intercept
-        self.rule.batch_size = rule.batch_size
+        self.config.solver = config.solver
+        self.config.learning_rate = config.learning_rate
+        self.config.momentum = config.momentum
+        self.config.beta_1 = config.beta_1
+        self.config.beta_2 = config.beta_2
+        self.config.epsilon = config.epsilon
+        self.config.l2 = config.l2
+        self.config.l1 = config.l1
+        self.config.tol = config.tol
+        self.config.fit_intercept = config.fit_intercept
+        self.config.batch_size = config.batch_size
         self.order = NULL
         if order is not None:
             rows = order
@@ -485,7 +485,7 @@ cdef class Descent(PassJob):
 
     cdef void copy_slots(self, bint into) noexcept:
         """Between the caller's slots and those in whole registers."""
-        cdef Optimiser *o = &self.o
+        cdef Optimizer *o = &self.o
         cdef Py_ssize_t s, k, size = (o.d + 1) * REAL_SIZE
         for s in range(self.slots.shape[0]):
             for k in range(o.K):
@@ -501,14 +501,14 @@ cdef class Descent(PassJob):
         cdef int status = STATUS_RAN
         if epochs:
             with nogil:
-                status = run(p, &self.o, &self.rule, self.scale, self.order,
+                status = run(p, &self.o, &self.config, self.scale, self.order,
                              &self.history[0, 0], epochs)
         for k in range(p.K):
             memcpy(&self.coef[k, 0], p.theta + k * p.span, p.x.d * REAL_SIZE)
             self.intercept[k] = p.theta[k * p.span + p.x.d]
         self.copy_slots(into=False)
         if status < 0:
-            pending()
+            raise_pending()
         return int(self.counters[COUNTER_EPOCHS]), status
 
 
@@ -516,7 +516,7 @@ def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
               real[::1] derivative):
     """See the contract."""
     cdef Py_ssize_t i = 0, m, n = z.shape[0]
-    cdef real[MOST_LANES] z_, y_, value_, derivative_
+    cdef real[MAX_LANES] z_, y_, value_, derivative_
     cdef vreal c, g
     if n == 0:
         return
@@ -553,9 +553,9 @@ cdef class Prediction(PassJob):
         cdef Py_ssize_t rows
         self.set_up(X, coef.shape[0], LOSS_QUADRATIC, None, None, n_threads, False, False)
         self.set_theta(coef, intercept)
-        if p.x.turns.count and p.x.d <= SHORT * LANES:
+        if p.x.phases.count and p.x.d <= SHORT * LANES:
             # Weights that stay in registers: 26.7 ms for 1,000,000 x 100 float64, by turns 27.2.
-            p.x.turns.count = 0
+            p.x.phases.count = 0
             p.x.block = min(rows_of_block(p.x.n, p.x.width * REAL_SIZE), p.scores_step)
         lay_out_weights(p)
         self.out = out
@@ -570,7 +570,7 @@ cdef class Prediction(PassJob):
         with nogil:
             share_out(p, TASK_PASS)
         if p.interrupted:
-            pending()
+            raise_pending()
         return not p.not_finite
 
 

@@ -49,14 +49,14 @@ cdef inline inlined_void exp_parts(vreal z, vreal *power, vreal *r) noexcept nog
     """e^|z| = (1 + r) / power, with a power of two that may be subnormal."""
     # Beyond 104 (double: 746) its inverse rounds to 0; the bound keeps `v_exp2` in its range.
     cdef vreal n
-    exp_reduced(v_smaller(v_set(110 if REAL_SIZE == 4 else 750), v_abs(z)), r, &n)
+    exp_reduced(v_min(v_set(110 if REAL_SIZE == 4 else 750), v_abs(z)), r, &n)
     power[0] = v_exp2(v_set(0) - n)
 
 
 cdef inline vreal exp_minus_abs(vreal z) noexcept nogil:
     """e^(-|z|), subnormal results included."""
     cdef vreal n, power, r
-    exp_reduced(v_at_least(v_minus_abs(z), -110 if REAL_SIZE == 4 else -750), &r, &n)
+    exp_reduced(v_max_scalar(v_minus_abs(z), -110 if REAL_SIZE == 4 else -750), &r, &n)
     power = v_exp2(n)
     return power + power * r
 
@@ -110,7 +110,7 @@ cdef inline vreal logistic_of_parts(vreal power, vreal r) noexcept nogil:
     return power / ((v_set(1) + power) + r)
 
 
-cdef inline vreal logistic_slope(vreal small) noexcept nogil:
+cdef inline vreal logistic_derivative(vreal small) noexcept nogil:
     """sigma' from sigma(-|z|); within 2.5 ULP."""
     return small - small * small
 
@@ -126,8 +126,8 @@ cdef inline vreal logistic_of(vreal z) noexcept nogil:
     """sigma(z) = 1 / (1 + e^-z), with -z held where powers of two are normal numbers."""
     cdef real most = 87 if REAL_SIZE == 4 else 708
     cdef vreal n, power, r
-    exp_reduced(v_smaller(v_set(most), v_at_least(v_set(0) - z, -most)), &r, &n)
-    power = v_exp2_whole(n)
+    exp_reduced(v_min(v_set(most), v_max_scalar(v_set(0) - z, -most)), &r, &n)
+    power = v_exp2_int(n)
     return v_set(1) / (v_set(1) + (power + power * r))
 
 
@@ -135,14 +135,14 @@ cdef inline vreal tanh_of(vreal z) noexcept nogil:
     """tanh |z| = -x / (2 + x) with x = e^(-2|z|) - 1, which loses no digit near 0."""
     cdef vreal n, power, x, r
     # Beyond |z| = 20 both types round to 1.
-    exp_reduced(v_at_least(v_minus_abs(z + z), -40), &r, &n)
-    power = v_exp2_whole(n)
+    exp_reduced(v_max_scalar(v_minus_abs(z + z), -40), &r, &n)
+    power = v_exp2_int(n)
     x = power * r + (power - v_set(1))
     x = v_set(0) - x / (v_set(2) + x)
     return v_where_negative(z, v_set(0) - x, x)
 
 
-cdef inline inlined_void cost_by_parts(
+cdef inline inlined_void loss_by_parts(
     int loss, vreal z, vreal y, vreal weight, vreal power, vreal r, vreal small,
     vreal *value, vreal *derivative
 ) noexcept nogil:
@@ -159,7 +159,7 @@ cdef inline inlined_void cost_by_parts(
     residual = sign * small + rest
     if loss == LOSS_SQUARED_ERROR:
         value[0] = residual * residual * v_set(<real>0.5) * weight
-        derivative[0] = residual * (logistic_slope(small) * weight)
+        derivative[0] = residual * (logistic_derivative(small) * weight)
     else:
         # Its share of |z| is 0 for the right label, of an infinite score too.
         share = v_where_negative(z, y, v_set(1) - y)
@@ -174,6 +174,6 @@ cdef inline inlined_void cost(
     """A cost c(z, y) and dc/dz, both weighted; `loss` is a constant at every call."""
     cdef vreal power, r
     exp_parts(z, &power, &r)
-    cost_by_parts(
+    loss_by_parts(
         loss, z, y, weight, power, r, logistic_of_parts(power, r), value, derivative
     )

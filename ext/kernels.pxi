@@ -13,7 +13,7 @@ from libc.string cimport memcmp, memcpy, memset
 include "codes.pxi"
 
 cdef extern from "Python.h":
-    # Declared here without Cython's check: the exception is raised later, by `pending`.
+    # Declared here without Cython's check: the exception is raised later, by `raise_pending`.
     int PyErr_CheckSignals()
 
 cdef extern from "vec.h" nogil:
@@ -27,18 +27,18 @@ cdef extern from "vec.h" nogil:
     vreal v_set(real x)
     vreal v_where_negative(vreal z, vreal a, vreal b)
     vreal v_where_zero(vreal v, vreal a, vreal b)
-    vreal v_larger(vreal a, vreal b)
-    vreal v_smaller(vreal a, vreal b)
+    vreal v_max(vreal a, vreal b)
+    vreal v_min(vreal a, vreal b)
     vreal v_abs(vreal v)
     vreal v_sqrt(vreal v)
-    real v_largest(vreal v)
+    real v_max_lane(vreal v)
     vreal v_minus_abs(vreal v)
     vreal v_rounded(vreal v)
     double rounded(double x)
-    vreal v_at_least(vreal v, real bound)
+    vreal v_max_scalar(vreal v, real bound)
     vreal v_remainder(vreal a, vreal b, vreal c)
     vreal v_round(vreal v)
-    vreal v_exp2_whole(vreal n)
+    vreal v_exp2_int(vreal n)
     vreal v_exp2(vreal n)
     real v_sum(vreal v)
     vreal v_sum_all(vreal v)
@@ -59,24 +59,24 @@ cdef extern from "convert.h" nogil:
 cdef extern from "cpu.h" nogil:
     int x86_64_level()
 
-cdef extern from "team.h" nogil:
+cdef extern from "threads.h" nogil:
     int64_t atomic_read(int64_t *place)
     void atomic_write(int64_t *place, int64_t value)
     int64_t atomic_next(int64_t *place)
     const int SPINS
     int rest(int spins)
-    int64_t nanoseconds()
+    int64_t clock_ns()
     int64_t process_id()
-    ctypedef struct places:
+    ctypedef struct CpuSet:
         pass
-    void send_away(unsigned long thread, places *allowed)
-    void run_anywhere(places *allowed)
+    void set_affinity(unsigned long thread, CpuSet *allowed)
+    void clear_affinity(CpuSet *allowed)
     void wait_until(const int64_t *place, int64_t value)
     int64_t barrier(int64_t *arrived, int64_t *round, int64_t size, const int64_t *status,
                     int64_t *decided)
 
 cdef enum:
-    MOST_LANES = 16  # of any type and instruction set
+    MAX_LANES = 16  # of any type and instruction set
 
 include "formulas.pxi"
 include "softmax.pxi"

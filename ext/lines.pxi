@@ -9,15 +9,15 @@
 # read beyond a line.
 #
 # A register that straddles two cache lines is read as two (NumPy's rows begin 16 bytes after a
-# cache line's boundary). Long rows are therefore read from their first boundary on, `lead`
+# cache line's boundary). Long rows are therefore read from their first boundary on, `head`
 # elements after their beginning, and the elements before it in one more register, whose vector
 # follows `last`: 3.87 -> 3.21 ms and 4.28 -> 3.75 for 128 MB of float32 at d = 784 and 2000, one
 # thread of Zen 5. Where a row's length is no multiple of a register, rows have a few leads by
-# turns, and weights and sums are laid out anew for each turn (`Turns`): 3.89 -> 3.14 ms for
+# turns, and weights and sums are laid out anew for each turn (`AlignmentPhases`): 3.89 -> 3.14 ms for
 # 128 MB of float64 at d = 100, 3.78 -> 3.05 of float32 at d = 200. Of these, 0.2 ms are what
 # asking for a lead, too, gained: all of a row is to be asked for.
 #
-# Rows that are read in order are asked for before their turn (`Coming`), the same number for each
+# Rows that are read in order are asked for before their turn (`Prefetch`), the same number for each
 # register that either loop treats, because a processor whose loops alternate between waiting
 # for memory and computing leaves it idle half of the time. On Zen 5, one thread, float32 at
 # d = 28, 100 and 784, an epoch from memory takes 0.56, 0.58 and 0.89 of the time without.
@@ -39,40 +39,40 @@ cdef enum:
     LONG_ROW_BYTES = 512
 
 
-cdef struct Coming:
+cdef struct Prefetch:
     const char *next    # what to ask for, or NULL
 
 
-cdef inline inlined_void ask(Coming *coming, Py_ssize_t nbytes) noexcept nogil:
+cdef inline inlined_void prefetch_along(Prefetch *prefetch_ptr, Py_ssize_t nbytes) noexcept nogil:
     """Ask for so many of the bytes that follow; a constant number at each call."""
     cdef Py_ssize_t i
-    if coming.next != NULL:
+    if prefetch_ptr.next != NULL:
         for i in range((nbytes + CACHE_LINE - 1) // CACHE_LINE):
-            prefetch(coming.next + i * CACHE_LINE)
-        coming.next += nbytes
+            prefetch(prefetch_ptr.next + i * CACHE_LINE)
+        prefetch_ptr.next += nbytes
 
 
 cdef enum:
-    MOST_TURNS = 4
-    MOST_TURNED_ROWS = 16   # in a block
+    MAX_PHASES = 4
+    MAX_PHASED_ROWS = 16   # in a block
 
 
-cdef struct Turns:
+cdef struct AlignmentPhases:
     # Rows take turns in their leads: row i has lead i modulo `count`, a power of two, or 0 where
     # rows are not read by turns. For each lead there is a vector, `step` reals after the one
-    # before: `last` and what follows it, then what meets a row, `lead` reals before a boundary.
+    # before: `last` and what follows it, then what meets a row, `head` reals before a boundary.
     Py_ssize_t count
     Py_ssize_t step
-    Py_ssize_t[MOST_TURNS] leads
+    Py_ssize_t[MAX_PHASES] heads
 
 
-cdef inline Py_ssize_t turn_of(const Turns *turns, Py_ssize_t row) noexcept nogil:
-    return row & (turns.count - 1)
+cdef inline Py_ssize_t phase_of(const AlignmentPhases *phases, Py_ssize_t row) noexcept nogil:
+    return row & (phases.count - 1)
 
 
-cdef inline Py_ssize_t begin_of_turn(const Turns *turns, Py_ssize_t turn) noexcept nogil:
+cdef inline Py_ssize_t phase_start(const AlignmentPhases *phases, Py_ssize_t phase) noexcept nogil:
     """Where in the vectors what meets a row begins."""
-    return turn * turns.step + 2 * LANES + (LANES - turns.leads[turn]) % LANES
+    return phase * phases.step + 2 * LANES + (LANES - phases.heads[phase]) % LANES
 
 
 ctypedef const real *line_t
@@ -83,24 +83,24 @@ cdef inline const real *at(const char *lines, Py_ssize_t offset) noexcept nogil:
 
 
 cdef inline vreal long_dot(
-    const real *line, Py_ssize_t length, Py_ssize_t lead, const real *vector, const real *last,
-    Coming *coming,
+    const real *line, Py_ssize_t length, Py_ssize_t head, const real *vector, const real *last,
+    Prefetch *prefetch_ptr,
 ) noexcept nogil:
-    cdef Py_ssize_t whole = length - (length - lead) % LANES, j = lead
+    cdef Py_ssize_t whole = length - (length - head) % LANES, j = head
     cdef vreal a = v_set(0), b = v_set(0), c = v_set(0), d = v_set(0)
-    if lead:
+    if head:
         a = v_load(last + LANES) * v_load(line)
-        ask(coming, LANES * REAL_SIZE // 2)
+        prefetch_along(prefetch_ptr, LANES * REAL_SIZE // 2)
     while j + 4 * LANES <= whole:
         a = a + v_load(vector + j) * v_load(line + j)
         b = b + v_load(vector + j + LANES) * v_load(line + j + LANES)
         c = c + v_load(vector + j + 2 * LANES) * v_load(line + j + 2 * LANES)
         d = d + v_load(vector + j + 3 * LANES) * v_load(line + j + 3 * LANES)
         j += 4 * LANES
-        ask(coming, 2 * LANES * REAL_SIZE)
+        prefetch_along(prefetch_ptr, 2 * LANES * REAL_SIZE)
     # 256 doubles are 31 registers and two parts: 3.74 -> 3.11 ms for 128 MB.
     if j + 2 * LANES <= length:
-        ask(coming, 2 * LANES * REAL_SIZE)
+        prefetch_along(prefetch_ptr, 2 * LANES * REAL_SIZE)
     while j < whole:
         a = a + v_load(vector + j) * v_load(line + j)
         j += LANES
@@ -111,18 +111,18 @@ cdef inline vreal long_dot(
 
 cdef inline void dots(
     const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length, const real *vector,
-    const real *last, real *out, Coming *coming,
+    const real *last, real *out, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """out[i] = line i . vector"""
     cdef Py_ssize_t i = 0, u
     cdef vreal[4] four
     while i + 4 <= count:
         for u in range(4):
-            four[u] = long_dot(at(lines, (i + u) * step), length, 0, vector, last, coming)
+            four[u] = long_dot(at(lines, (i + u) * step), length, 0, vector, last, prefetch_ptr)
         v_sum4(four[0], four[1], four[2], four[3], out + i)
         i += 4
     while i < count:
-        out[i] = v_sum(long_dot(at(lines, i * step), length, 0, vector, last, coming))
+        out[i] = v_sum(long_dot(at(lines, i * step), length, 0, vector, last, prefetch_ptr))
         i += 1
 
 
@@ -158,7 +158,7 @@ cdef inline void add_column_dots(
     cdef vreal[4] even, odd
     cdef real[4] four
     cdef line_t[4] line
-    cdef Coming none
+    cdef Prefetch none
     none.next = NULL
     while i % 4:
         i -= 1
@@ -243,30 +243,30 @@ cdef inline void sum_columns(
 
 
 cdef inline inlined_void add_lines(
-    Py_ssize_t count, const char *lines, Py_ssize_t step, Py_ssize_t length, Py_ssize_t lead,
-    const real *factors, real *out, real *last, Coming *coming,
+    Py_ssize_t count, const char *lines, Py_ssize_t step, Py_ssize_t length, Py_ssize_t head,
+    const real *factors, real *out, real *last, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """As `accumulate`, for a constant number of lines."""
-    cdef Py_ssize_t whole = length - (length - lead) % LANES, j = lead, i
+    cdef Py_ssize_t whole = length - (length - head) % LANES, j = head, i
     cdef line_t[LINES_AT_ONCE] line
     cdef vreal[LINES_AT_ONCE] factor
     for i in range(count):
         line[i] = at(lines, i * step)
         factor[i] = v_set(factors[i])
-    if lead:
+    if head:
         v_store(last + LANES, v_load(last + LANES) + lines_sum(count, line, factor, 0))
-        ask(coming, count * LANES * REAL_SIZE // 2)
+        prefetch_along(prefetch_ptr, count * LANES * REAL_SIZE // 2)
     while j < whole:
         v_store(out + j, v_load(out + j) + lines_sum(count, line, factor, j))
         j += LANES
-        ask(coming, count * LANES * REAL_SIZE // 2)
+        prefetch_along(prefetch_ptr, count * LANES * REAL_SIZE // 2)
     if whole < length:
         v_store(last, v_load(last) + lines_sum(count, line, factor, length - LANES))
 
 
 cdef inline void accumulate(
-    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length, Py_ssize_t lead,
-    const real *factors, real *out, real *last, Coming *coming,
+    const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length, Py_ssize_t head,
+    const real *factors, real *out, real *last, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """out += sum of factors[i] * line i.
 
@@ -274,16 +274,16 @@ cdef inline void accumulate(
     """
     cdef Py_ssize_t i = 0
     while i + 8 <= count:
-        add_lines(8, lines + i * step, step, length, lead, factors + i, out, last, coming)
+        add_lines(8, lines + i * step, step, length, head, factors + i, out, last, prefetch_ptr)
         i += 8
     if i + 4 <= count:
-        add_lines(4, lines + i * step, step, length, lead, factors + i, out, last, coming)
+        add_lines(4, lines + i * step, step, length, head, factors + i, out, last, prefetch_ptr)
         i += 4
     if i + 2 <= count:
-        add_lines(2, lines + i * step, step, length, lead, factors + i, out, last, coming)
+        add_lines(2, lines + i * step, step, length, head, factors + i, out, last, prefetch_ptr)
         i += 2
     if i < count:
-        add_lines(1, lines + i * step, step, length, lead, factors + i, out, last, coming)
+        add_lines(1, lines + i * step, step, length, head, factors + i, out, last, prefetch_ptr)
 
 
 # --------------------------------------------------------------------- short lines
@@ -311,18 +311,18 @@ cdef inline inlined_void short_dot(
 
 cdef inline inlined_void four_dots(
     Py_ssize_t registers, const char *lines, Py_ssize_t step, const vreal *v,
-    Py_ssize_t final_at, vreal *sums, Coming *coming,
+    Py_ssize_t final_at, vreal *sums, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(4):
         short_dot(registers, at(lines, i * step), v, final_at, sums + i)
         if i % 2 == 1:
-            ask(coming, registers * LANES * REAL_SIZE)
+            prefetch_along(prefetch_ptr, registers * LANES * REAL_SIZE)
 
 
 cdef inline inlined_void block_dots(
     Py_ssize_t registers, const char *lines, Py_ssize_t step, Py_ssize_t count,
-    const real *vector, const real *final, Py_ssize_t final_at, real *out, Coming *coming,
+    const real *vector, const real *final, Py_ssize_t final_at, real *out, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     cdef Py_ssize_t i = 0, q
     cdef vreal[SHORT] v
@@ -336,12 +336,12 @@ cdef inline inlined_void block_dots(
     # spans several stores waits until they have reached the cache.
     while LANES >= 4 and i + LANES <= count:
         for q in range(LANES // 4):
-            four_dots(registers, lines + (i + 4 * q) * step, step, v, final_at, four, coming)
+            four_dots(registers, lines + (i + 4 * q) * step, step, v, final_at, four, prefetch_ptr)
             folded[q] = v_fold4(four[0], four[1], four[2], four[3])
         v_store(out + i, v_join(folded))
         i += LANES
     while i + 4 <= count:
-        four_dots(registers, lines + i * step, step, v, final_at, four, coming)
+        four_dots(registers, lines + i * step, step, v, final_at, four, prefetch_ptr)
         v_sum4(four[0], four[1], four[2], four[3], out + i)
         i += 4
     while i < count:
@@ -353,7 +353,7 @@ cdef inline inlined_void block_dots(
 cdef inline inlined_void block_sums(
     Py_ssize_t registers, Py_ssize_t chains, const char *lines, Py_ssize_t step,
     Py_ssize_t count, const real *factors, real *out, real *final, Py_ssize_t final_at,
-    Coming *coming,
+    Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """As `accumulate`, in so many chains of sums, 2 or 4, that never leave the registers."""
     cdef Py_ssize_t i = 0, c, r
@@ -375,7 +375,7 @@ cdef inline inlined_void block_sums(
             r = registers - 1
             sums[c * registers + r] = sums[c * registers + r] + factor * v_load(line + final_at)
             if c % 2 == 1:
-                ask(coming, registers * LANES * REAL_SIZE)
+                prefetch_along(prefetch_ptr, registers * LANES * REAL_SIZE)
         i += chains
     while i < count:
         line = at(lines, i * step)
@@ -396,7 +396,7 @@ cdef inline inlined_void block_sums(
 cdef inline inlined_void short_rows(
     Py_ssize_t registers, bint scores, const char *lines, Py_ssize_t step, Py_ssize_t count,
     Py_ssize_t length, const real *vector, const real *last, real *out, real *sums_last,
-    Coming *coming,
+    Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """`block_dots` with the weights `vector`, or `block_sums` with it as the factors.
 
@@ -406,92 +406,92 @@ cdef inline inlined_void short_rows(
     cdef bint ragged = length % LANES != 0
     if scores:
         block_dots(registers, lines, step, count, vector, last if ragged else vector + final_at,
-                   length - LANES if ragged else final_at, out, coming)
+                   length - LANES if ragged else final_at, out, prefetch_ptr)
     elif 4 * registers <= REGISTERS // 2:
         block_sums(registers, 4, lines, step, count, vector, out,
                    sums_last if ragged else out + final_at,
-                   length - LANES if ragged else final_at, coming)
+                   length - LANES if ragged else final_at, prefetch_ptr)
     elif 2 * registers <= 3 * REGISTERS // 4:
         block_sums(registers, 2, lines, step, count, vector, out,
                    sums_last if ragged else out + final_at,
-                   length - LANES if ragged else final_at, coming)
+                   length - LANES if ragged else final_at, prefetch_ptr)
     else:
-        accumulate(lines, step, count, length, 0, vector, out, sums_last, coming)
+        accumulate(lines, step, count, length, 0, vector, out, sums_last, prefetch_ptr)
 
 
 cdef inline inlined_void rows_of_any(
     bint scores, const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length,
-    const real *vector, const real *last, real *out, real *sums_last, Coming *coming,
+    const real *vector, const real *last, real *out, real *sums_last, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     cdef Py_ssize_t registers = (length + LANES - 1) // LANES
     if registers == 1:
-        short_rows(1, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(1, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 2:
-        short_rows(2, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(2, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 3:
-        short_rows(3, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(3, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 4:
-        short_rows(4, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(4, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 5:
-        short_rows(5, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(5, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 6:
-        short_rows(6, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(6, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 7:
-        short_rows(7, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(7, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 8:
-        short_rows(8, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(8, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 9:
-        short_rows(9, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(9, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 10:
-        short_rows(10, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(10, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 11:
-        short_rows(11, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(11, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 12:
-        short_rows(12, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(12, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 13:
-        short_rows(13, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(13, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 14:
-        short_rows(14, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(14, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 15:
-        short_rows(15, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(15, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif registers == 16:
-        short_rows(16, scores, lines, step, count, length, vector, last, out, sums_last, coming)
+        short_rows(16, scores, lines, step, count, length, vector, last, out, sums_last, prefetch_ptr)
     elif scores:
-        dots(lines, step, count, length, vector, last, out, coming)
+        dots(lines, step, count, length, vector, last, out, prefetch_ptr)
     else:
-        accumulate(lines, step, count, length, 0, vector, out, sums_last, coming)
+        accumulate(lines, step, count, length, 0, vector, out, sums_last, prefetch_ptr)
 
 
 cdef void row_dots(
     const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length, const real *vector,
-    const real *last, real *out, Coming *coming,
+    const real *last, real *out, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """out[i] = line i . vector"""
-    rows_of_any(True, lines, step, count, length, vector, last, out, NULL, coming)
+    rows_of_any(True, lines, step, count, length, vector, last, out, NULL, prefetch_ptr)
 
 
 cdef void row_sums(
     const char *lines, Py_ssize_t step, Py_ssize_t count, Py_ssize_t length,
-    const real *factors, real *out, real *last, Coming *coming,
+    const real *factors, real *out, real *last, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """As `accumulate`."""
-    rows_of_any(False, lines, step, count, length, factors, NULL, out, last, coming)
+    rows_of_any(False, lines, step, count, length, factors, NULL, out, last, prefetch_ptr)
 
 
 # --------------------------------------------------------------------- rows by turns
 
-cdef inline vreal turned_dot(
-    const Turns *turns, Py_ssize_t row, const char *line, Py_ssize_t length,
-    const real *vectors, Coming *coming,
+cdef inline vreal phased_dot(
+    const AlignmentPhases *phases, Py_ssize_t row, const char *line, Py_ssize_t length,
+    const real *vectors, Prefetch *prefetch_ptr,
 ) noexcept nogil:
-    cdef Py_ssize_t turn = turn_of(turns, row)
-    return long_dot(<const real *>line, length, turns.leads[turn],
-                    vectors + begin_of_turn(turns, turn), vectors + turn * turns.step, coming)
+    cdef Py_ssize_t phase = phase_of(phases, row)
+    return long_dot(<const real *>line, length, phases.heads[phase],
+                    vectors + phase_start(phases, phase), vectors + phase * phases.step, prefetch_ptr)
 
 
-cdef void turned_dots(
-    const Turns *turns, Py_ssize_t first, const char *lines, Py_ssize_t step, Py_ssize_t count,
-    Py_ssize_t length, const real *vectors, real *out, Coming *coming,
+cdef void phased_dots(
+    const AlignmentPhases *phases, Py_ssize_t first, const char *lines, Py_ssize_t step, Py_ssize_t count,
+    Py_ssize_t length, const real *vectors, real *out, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """out[i] = line i . the vector of row `first` + i"""
     cdef Py_ssize_t i = 0, q, u
@@ -501,31 +501,31 @@ cdef void turned_dots(
     while LANES >= 4 and i + LANES <= count:
         for q in range(LANES // 4):
             for u in range(4):
-                four[u] = turned_dot(turns, first + i + 4 * q + u,
-                                     lines + (i + 4 * q + u) * step, length, vectors, coming)
+                four[u] = phased_dot(phases, first + i + 4 * q + u,
+                                     lines + (i + 4 * q + u) * step, length, vectors, prefetch_ptr)
             folded[q] = v_fold4(four[0], four[1], four[2], four[3])
         v_store(out + i, v_join(folded))
         i += LANES
     while i < count:
-        out[i] = v_sum(turned_dot(turns, first + i, lines + i * step, length, vectors, coming))
+        out[i] = v_sum(phased_dot(phases, first + i, lines + i * step, length, vectors, prefetch_ptr))
         i += 1
 
 
-cdef void turned_sums(
-    const Turns *turns, Py_ssize_t first, const char *lines, Py_ssize_t step, Py_ssize_t count,
-    Py_ssize_t length, const real *factors, real *vectors, Coming *coming,
+cdef void phased_sums(
+    const AlignmentPhases *phases, Py_ssize_t first, const char *lines, Py_ssize_t step, Py_ssize_t count,
+    Py_ssize_t length, const real *factors, real *vectors, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """The vector of row `first` + i += factors[i] * line i, for at most MOST_TURNED_ROWS rows."""
-    cdef Py_ssize_t turn, i, share
+    cdef Py_ssize_t phase, i, share
     cdef const char *own_lines
-    cdef real[MOST_TURNED_ROWS] own
-    for turn in range(turns.count):
-        i = turn_of(turns, turn - first)
+    cdef real[MAX_PHASED_ROWS] own
+    for phase in range(phases.count):
+        i = phase_of(phases, phase - first)
         share = 0
         own_lines = lines + i * step
         while i < count:
             own[share] = factors[i]
             share += 1
-            i += turns.count
-        accumulate(own_lines, turns.count * step, share, length, turns.leads[turn], own,
-                   vectors + begin_of_turn(turns, turn), vectors + turn * turns.step, coming)
+            i += phases.count
+        accumulate(own_lines, phases.count * step, share, length, phases.heads[phase], own,
+                   vectors + phase_start(phases, phase), vectors + phase * phases.step, prefetch_ptr)

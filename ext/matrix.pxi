@@ -21,11 +21,11 @@ cdef enum:
     # Rows that are read by turns. In shorter ones the further registers cost more than they
     # save: float32 at d = 100 took 3.7 instead of 3.3 ms, but at d = 112 (100 MB) 2.5 instead of
     # 2.7. With 16 registers they do so in all short rows: d = 128 took 2.8 instead of 2.5 ms.
-    TURNED_BYTES = 448
-    TURNED_BLOCK_BYTES = 8192
+    PHASED_BYTES = 448
+    PHASED_BLOCK_BYTES = 8192
     # Sums take the rows of a turn together, four at least where there are four turns: 16 rows of
     # 2000 bytes took 4.3 ms instead of 3.7.
-    FOUR_TURNS_BYTES = 1024
+    FOUR_PHASES_BYTES = 1024
     CONVERTED_BLOCK_BYTES = 12288
     GROUP_ROWS = 256
     # Columns that are converted: long enough lines for few page changes, within half of a
@@ -35,8 +35,8 @@ cdef enum:
     # of the next block. On Zen 5 the first reading, from memory, takes 6 cycles a cache line, the
     # second 2 from L2 and 3 from L3; the first takes longer where pieces are shorter.
     COLUMNS_BLOCK_BYTES = 327680
-    LEAST_COLUMN_BYTES = 512
-    MOST_COLUMN_BYTES = 4096
+    MIN_COLUMN_BYTES = 512
+    MAX_COLUMN_BYTES = 4096
     # So few columns are read at once (columns.h), in blocks of this many rows, or twice as many
     # where X comes from memory.
     FEW_COLUMNS = 32
@@ -57,14 +57,14 @@ cdef enum:
     # A chunk is what one thread takes at a time; its partial gradient is its own. The cut
     # depends on the problem alone, so the sums are the same for every number of threads.
     CHUNK_ELEMENTS = 65536
-    MOST_CHUNKS = 64
+    MAX_CHUNKS = 64
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t value, Py_ssize_t unit) noexcept nogil:
     return (value + unit - 1) // unit * unit
 
 
-cdef inline Py_ssize_t between(Py_ssize_t low, Py_ssize_t value, Py_ssize_t high) noexcept nogil:
+cdef inline Py_ssize_t clamp(Py_ssize_t low, Py_ssize_t value, Py_ssize_t high) noexcept nogil:
     return low if value < low else (high if value > high else value)
 
 
@@ -97,7 +97,7 @@ cdef inline Py_ssize_t rows_of_block(Py_ssize_t n, Py_ssize_t row_bytes) noexcep
             rows *= 2
         return rows
     rows = CACHED_BLOCK_BYTES if cached else ROWS_BLOCK_BYTES
-    return between(16, rows // row_bytes // 16 * 16, 128)
+    return clamp(16, rows // row_bytes // 16 * 16, 128)
 
 
 cdef inline Py_ssize_t beyond_boundary(const char *base) noexcept nogil:
@@ -115,8 +115,8 @@ cdef struct Lines:
     Py_ssize_t column_stride  # bytes
     char kind                 # NumPy's letter of the feature type
     Py_ssize_t block          # rows in a block
-    Py_ssize_t lead           # elements of each column before its first boundary of a register
-    Turns turns               # of rows
+    Py_ssize_t head           # elements of each column before its first boundary of a register
+    AlignmentPhases phases               # of rows
     Py_ssize_t group          # rows whose targets are read at once: whole blocks
     Py_ssize_t width          # d rounded up to whole registers
     Py_ssize_t narrow         # of rows of reals that fill no register, those where one can be read
@@ -141,42 +141,42 @@ cdef inline Py_ssize_t rows_of_columns_block(Lines *x) noexcept nogil:
     cdef bint cached = stays_cached(x.n, x.d * REAL_SIZE)
     cdef Py_ssize_t rows
     if x.narrow:
-        rows = between(256, NARROW_BLOCK_BYTES // (x.d * REAL_SIZE) // 64 * 64, 1024)
+        rows = clamp(256, NARROW_BLOCK_BYTES // (x.d * REAL_SIZE) // 64 * 64, 1024)
     elif x.layout == CONVERTED_COLUMNS:
-        rows = between(32, CONVERTED_COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32, 1024)
+        rows = clamp(32, CONVERTED_COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32, 1024)
     elif few_columns(x):
         rows = FEW_COLUMNS_BLOCK if cached else 2 * FEW_COLUMNS_BLOCK
     else:
-        rows = between((MOST_COLUMN_BYTES if cached else LEAST_COLUMN_BYTES) // REAL_SIZE,
+        rows = clamp((MAX_COLUMN_BYTES if cached else MIN_COLUMN_BYTES) // REAL_SIZE,
                        COLUMNS_BLOCK_BYTES // (x.d * REAL_SIZE) // 32 * 32,
-                       MOST_COLUMN_BYTES // REAL_SIZE)
+                       MAX_COLUMN_BYTES // REAL_SIZE)
     if REAL_SIZE == 4:
         # Many columns have two chains of sums each.
         rows = min(rows, SUM_REGISTERS * LANES * (1 if few_columns(x) else 2))
     return rows
 
 
-cdef inline void take_turns(Lines *x) noexcept nogil:
+cdef inline void set_phases(Lines *x) noexcept nogil:
     """Let rows be read by turns where that pays.
 
     Only of what comes from memory: the sums of smaller X do not depend on where it lies.
     """
-    cdef Py_ssize_t turn, count = 1, row_bytes = x.d * REAL_SIZE
-    while count < MOST_TURNS and count * x.row_stride % (LANES * REAL_SIZE):
+    cdef Py_ssize_t phase, count = 1, row_bytes = x.d * REAL_SIZE
+    while count < MAX_PHASES and count * x.row_stride % (LANES * REAL_SIZE):
         count *= 2
     if (
-        count * x.row_stride % (LANES * REAL_SIZE) or row_bytes < TURNED_BYTES
+        count * x.row_stride % (LANES * REAL_SIZE) or row_bytes < PHASED_BYTES
         or REGISTERS == 16 and x.d <= SHORT * LANES
-        or count == MOST_TURNS and row_bytes > FOUR_TURNS_BYTES
+        or count == MAX_PHASES and row_bytes > FOUR_PHASES_BYTES
         or stays_cached(x.n, x.width * REAL_SIZE)
     ):
         return
-    x.turns.count = count
-    x.turns.step = x.width + 3 * LANES
-    for turn in range(count):
-        x.turns.leads[turn] = beyond_boundary(x.base + turn * x.row_stride)
-    x.block = MOST_TURNED_ROWS if count == MOST_TURNS else between(
-        LONG_BLOCK_ROWS, TURNED_BLOCK_BYTES // row_bytes // 4 * 4, MOST_TURNED_ROWS
+    x.phases.count = count
+    x.phases.step = x.width + 3 * LANES
+    for phase in range(count):
+        x.phases.heads[phase] = beyond_boundary(x.base + phase * x.row_stride)
+    x.block = MAX_PHASED_ROWS if count == MAX_PHASES else clamp(
+        LONG_BLOCK_ROWS, PHASED_BLOCK_BYTES // row_bytes // 4 * 4, MAX_PHASED_ROWS
     )
 
 
@@ -205,7 +205,7 @@ cdef class Matrix:
         self.shape = shape
         self.lines.n, self.lines.d = shape
         self.lines.kind = <char>ord(kind)
-        self.lines.lead = self.lines.turns.count = self.lines.narrow = 0
+        self.lines.head = self.lines.phases.count = self.lines.narrow = 0
         self.lines.width = round_up(self.lines.d, LANES)
         self.packed.panels = self.memory = NULL
         if X is None:
@@ -257,21 +257,21 @@ cdef class Matrix:
         if by_columns:
             x.layout = COLUMNS if own and not x.narrow and x.n >= LANES else CONVERTED_COLUMNS
             x.block = x.group = rows_of_columns_block(x)
-            # As in `take_turns`.
+            # As in `set_phases`.
             if (
                 x.layout == COLUMNS and x.column_stride % (LANES * REAL_SIZE) == 0
                 and not stays_cached(x.n, x.width * REAL_SIZE)
             ):
-                x.lead = beyond_boundary(x.base)
+                x.head = beyond_boundary(x.base)
         else:
             own = own and x.column_stride == REAL_SIZE and x.d >= LANES
             x.layout = ROWS if own else CONVERTED_ROWS
             if own:
                 x.block = rows_of_block(x.n, x.width * REAL_SIZE)
-                take_turns(x)
+                set_phases(x)
             else:
                 x.block = CONVERTED_BLOCK_BYTES // (x.width * REAL_SIZE)
-                x.block = 8 if x.block <= 2 else between(16, round_up(x.block, 16), 128)
+                x.block = 8 if x.block <= 2 else clamp(16, round_up(x.block, 16), 128)
             x.group = round_up(GROUP_ROWS, x.block)
 
     cdef bint pack(self) except -1:

@@ -17,7 +17,7 @@ cdef extern from "product.h" nogil:
                       Py_ssize_t c_line)
     void columns_product(Py_ssize_t m, int nv, Py_ssize_t K, const real *A, Py_ssize_t a_line,
                          const real *B, Py_ssize_t b_line, real *C, Py_ssize_t c_line,
-                         const char *ask, Py_ssize_t ask_step)
+                         const char *prefetch_along, Py_ssize_t prefetch_step)
     void line_sums(int nv, Py_ssize_t rows, const real *B, Py_ssize_t b_line, real *out)
     void transpose(const real *source, Py_ssize_t line, Py_ssize_t rows, real *target,
                    Py_ssize_t target_line, Py_ssize_t columns)
@@ -38,11 +38,11 @@ cdef enum:
     # the L2 cache for layers of some hundreds of neurons. Larger batches are taken in parts.
     NETWORK_ROWS = 256
     # Rows or lines of a strip: whole registers of both types.
-    STRIP = MOST_LANES
+    STRIP = MAX_LANES
     # Multiplications between two looks at signals: some hundredths of a second.
     SIGNAL_PRODUCTS = 1000000000
     INTERRUPTED = -1        # beside the statuses
-    DRAWS_A_CHECK = 1 << 20  # of a shuffle, between two checks of signals
+    DRAWS_PER_CHECK = 1 << 20  # of a shuffle, between two checks of signals
 
 
 cdef struct Layer:
@@ -59,7 +59,7 @@ cdef struct Layer:
     real *first              # the optimiser's arrays
     real *second
     double *gradient         # sums over parts of a batch, where there are several
-    real *turned             # panels of the transposed weights, for the layers above the first
+    real *transposed             # panels of the transposed weights, for the layers above the first
     double *squares          # of the weights, for each strip of lines
 
 
@@ -80,10 +80,10 @@ cdef struct Net:
     real *targets            # (rows, line of the last layer)
     real *is_output          # 1 for each output, 0 for what fills the last register
     double *losses           # for each strip of rows
-    real *turned             # softmax: the scores of each member's strip, a line for each class
+    real *transposed             # softmax: the scores of each member's strip, a line for each class
     real *tiles              # one for each member
     double *norms            # one for each member
-    double *odds             # NaN where a member met a weight that is not finite
+    double *nonfinite             # NaN where a member met a weight that is not finite
     # How a gradient becomes a step.
     int solver
     double momentum
@@ -114,12 +114,12 @@ cdef inline Py_ssize_t strips_of(Py_ssize_t count) noexcept nogil:
     return (count + STRIP - 1) // STRIP
 
 
-cdef inline Py_ssize_t share_of(Py_ssize_t count, int64_t member, int64_t members) noexcept nogil:
+cdef inline Py_ssize_t share_of(Py_ssize_t count, int64_t thread, int64_t team_size) noexcept nogil:
     """The first of the strips that belong to a member, as a place among `count`."""
-    return min(strips_of(count) * member // members * STRIP, count)
+    return min(strips_of(count) * thread // team_size * STRIP, count)
 
 
-cdef inline int64_t meet_all(Problem *team) noexcept nogil:
+cdef inline int64_t team_barrier(Problem *team) noexcept nogil:
     """A barrier; returns the status that all threads act on."""
     if team.n_threads > 1:
         return barrier(&team.arrived, &team.round, team.n_threads, &team.status, &team.decided)
@@ -138,7 +138,7 @@ cdef inline vreal hidden_value(int hidden, vreal z) noexcept nogil:
     return z
 
 
-cdef inline vreal hidden_slope(int hidden, vreal a, vreal g) noexcept nogil:
+cdef inline vreal hidden_derivative(int hidden, vreal a, vreal g) noexcept nogil:
     """g times the derivative of the activation, from the activation itself."""
     if hidden == HIDDEN_LOGISTIC:
         return g * (a * (v_set(1) - a))
@@ -162,7 +162,7 @@ cdef inline void hidden_loop(
             j += LANES
 
 
-cdef inline void slope_loop(
+cdef inline void derivative_loop(
     int hidden, Layer *layer, Py_ssize_t low, Py_ssize_t high
 ) noexcept nogil:
     cdef Py_ssize_t i, j
@@ -172,7 +172,7 @@ cdef inline void slope_loop(
         a, g = layer.output + i * layer.line, layer.delta + i * layer.line
         j = 0
         while j < layer.width:
-            v_store(g + j, hidden_slope(hidden, v_load(a + j), v_load(g + j)))
+            v_store(g + j, hidden_derivative(hidden, v_load(a + j), v_load(g + j)))
             j += LANES
 
 
@@ -182,17 +182,17 @@ cdef inline void hidden_rows(
     # The activation is a constant in each call, so the loops hold no branch on it.
     if hidden == HIDDEN_LOGISTIC:
         if slopes:
-            slope_loop(HIDDEN_LOGISTIC, layer, low, high)
+            derivative_loop(HIDDEN_LOGISTIC, layer, low, high)
         else:
             hidden_loop(HIDDEN_LOGISTIC, layer, low, high)
     elif hidden == HIDDEN_TANH:
         if slopes:
-            slope_loop(HIDDEN_TANH, layer, low, high)
+            derivative_loop(HIDDEN_TANH, layer, low, high)
         else:
             hidden_loop(HIDDEN_TANH, layer, low, high)
     elif hidden == HIDDEN_RELU:
         if slopes:
-            slope_loop(HIDDEN_RELU, layer, low, high)
+            derivative_loop(HIDDEN_RELU, layer, low, high)
         else:
             hidden_loop(HIDDEN_RELU, layer, low, high)
 
@@ -249,7 +249,7 @@ cdef inline double single_strip(
     while i < m:
         cost(loss, v_load(z + i), v_load(y + i), v_set(1), &c, &d)
         if loss == LOSS_LOG_LOSS:
-            c = v_larger(floor, v_smaller(ceiling, c))
+            c = v_max(floor, v_min(ceiling, c))
         total = total + c * v_load(s + i)
         v_store(z + i, d * v_load(s + i))
         i += LANES
@@ -259,7 +259,7 @@ cdef inline double single_strip(
 
 
 cdef double softmax_strip(
-    Net *net, Layer *layer, real *turned, const int32_t *order, Py_ssize_t first,
+    Net *net, Layer *layer, real *transposed, const int32_t *order, Py_ssize_t first,
     Py_ssize_t low, Py_ssize_t m,
 ) noexcept nogil:
     """A strip of rows of classes: rows, not classes, fill the registers.
@@ -285,26 +285,26 @@ cdef double softmax_strip(
         k = 0
         while k < layer.d_out:
             transpose(layer.output + (low + i) * layer.line + k, layer.line,
-                      min(<Py_ssize_t>LANES, m - i), turned + k * STRIP + i, STRIP,
+                      min(<Py_ssize_t>LANES, m - i), transposed + k * STRIP + i, STRIP,
                       min(<Py_ssize_t>LANES, layer.d_out - k))
             k += LANES
-        top = v_load(turned + i)
+        top = v_load(transposed + i)
         for k in range(1, layer.d_out):
-            top = v_larger(top, v_load(turned + k * STRIP + i))
+            top = v_max(top, v_load(transposed + k * STRIP + i))
         total = v_set(0)
         for k in range(layer.d_out):
-            e = exp_minus_abs(v_load(turned + k * STRIP + i) - top)
-            v_store(turned + k * STRIP + i, e)
+            e = exp_minus_abs(v_load(transposed + k * STRIP + i) - top)
+            v_store(transposed + k * STRIP + i, e)
             total = total + e
         v_store(tops + i, top)
         v_store(sums + i, total)
         share = v_load(weights + i) / total
         for k in range(layer.d_out):
-            t = turned + k * STRIP + i
+            t = transposed + k * STRIP + i
             v_store(t, v_load(t) * share)
         k = 0
         while k < layer.d_out:
-            transpose(turned + k * STRIP + i, STRIP, min(<Py_ssize_t>LANES, layer.d_out - k),
+            transpose(transposed + k * STRIP + i, STRIP, min(<Py_ssize_t>LANES, layer.d_out - k),
                       layer.delta + (low + i) * layer.line + k, layer.line,
                       min(<Py_ssize_t>LANES, m - i))
             k += LANES
@@ -331,7 +331,7 @@ cdef inline double logistic_row(
         s = v_load(net.is_output + j) * v_set(weight)
         cost(loss, v_load(z + j), v_load(y + j), v_set(1), &c, &d)
         if loss == LOSS_LOG_LOSS:
-            c = v_larger(low, v_smaller(high, c))
+            c = v_max(low, v_min(high, c))
         v_store(g + j, d * s)
         total = total + c * s
         j += LANES
@@ -408,18 +408,18 @@ cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
 # --------------------------------------------------------------------- rows through the layers
 
 cdef inline bint look(
-    Net *net, Problem *team, Py_ssize_t products, int64_t member
+    Net *net, Problem *team, Py_ssize_t products, int64_t thread
 ) noexcept nogil:
     """Let Ctrl-C through after so many multiplications, which the first thread counts.
 
     Returns whether there is no use in going on; when to leave is decided at a barrier, if there
     is one to come.
     """
-    if member == 0:
+    if thread == 0:
         net.unchecked += products
         if net.unchecked > SIGNAL_PRODUCTS:
             net.unchecked = 0
-            ask_python(team)
+            call_check_signals(team)
             if team.interrupted:
                 atomic_write(&team.status, INTERRUPTED)
     return atomic_read(&team.status) == INTERRUPTED
@@ -459,7 +459,7 @@ cdef inline Py_ssize_t rows_at_once(Py_ssize_t width, Py_ssize_t rows) noexcept 
 
 
 cdef void forward(
-    Net *net, Problem *team, Py_ssize_t low, Py_ssize_t high, int64_t member
+    Net *net, Problem *team, Py_ssize_t low, Py_ssize_t high, int64_t thread
 ) noexcept nogil:
     """Rows that were read, through all layers, to the scores of the last one.
 
@@ -485,12 +485,12 @@ cdef void forward(
             if layer_ + 1 < net.n_layers:
                 hidden_rows(net.hidden, False, layer, i, i + m)
             i += m
-            if look(net, team, m * layer.d_in * layer.d_out, member):
+            if look(net, team, m * layer.d_in * layer.d_out, thread):
                 return
 
 
 cdef void backward(
-    Net *net, Problem *team, Py_ssize_t low, Py_ssize_t high, int64_t member
+    Net *net, Problem *team, Py_ssize_t low, Py_ssize_t high, int64_t thread
 ) noexcept nogil:
     """Errors of the last layer's scores, back to those of the first; interrupted as `forward`."""
     cdef Py_ssize_t layer_, column, width, i, m
@@ -506,18 +506,18 @@ cdef void backward(
                 width = min(<Py_ssize_t>TILE_WIDTH, below.width - column)
                 rows_product(m, <int>(width // LANES), layer.d_out,
                              layer.delta + i * layer.line, layer.line,
-                             layer.turned + column * layer.d_out, width, NULL,
+                             layer.transposed + column * layer.d_out, width, NULL,
                              below.delta + i * below.line + column, below.line)
                 column += width
             hidden_rows(net.hidden, True, below, i, i + m)
             i += m
-            if look(net, team, m * layer.d_in * layer.d_out, member):
+            if look(net, team, m * layer.d_in * layer.d_out, thread):
                 return
 
 
 cdef void learn_rows(
     Net *net, Problem *team, const int32_t *order, Py_ssize_t first, Py_ssize_t low,
-    Py_ssize_t high, bint with_errors, int64_t member,
+    Py_ssize_t high, bint with_errors, int64_t thread,
 ) noexcept nogil:
     """Rows low to high of a part that begins at `first`: their losses and errors."""
     cdef Py_ssize_t i, m, row, strip = low
@@ -526,12 +526,12 @@ cdef void learn_rows(
     cdef real *y
     cdef double loss
     read_rows(net, order, first, low, high)
-    forward(net, team, low, high, member)
+    forward(net, team, low, high, thread)
     while strip < high:
         m = min(<Py_ssize_t>STRIP, high - strip)
         loss = 0
         if net.output == OUTPUT_SOFTMAX:
-            loss = softmax_strip(net, last, net.turned + member * STRIP * last.d_out, order,
+            loss = softmax_strip(net, last, net.transposed + thread * STRIP * last.d_out, order,
                                  first, strip, m)
         elif last.d_out == 1 and net.output == OUTPUT_LOGISTIC:
             loss = single_strip(LOSS_LOG_LOSS, net, last, order, first, strip, m)
@@ -549,14 +549,14 @@ cdef void learn_rows(
         net.losses[strip // STRIP] = loss
         strip += m
     if with_errors:
-        backward(net, team, low, high, member)
+        backward(net, team, low, high, thread)
 
 
 # --------------------------------------------------------------------- gradient and step
 
 cdef inline void step_loop(
     int solver, Net *net, Layer *layer, Step *step, bint intercepts, Py_ssize_t place,
-    Py_ssize_t length, const real *tile, vreal *squares, int64_t member,
+    Py_ssize_t length, const real *tile, vreal *squares, int64_t thread,
 ) noexcept nogil:
     """Move registers of parameters against their gradient, summed in `tile`."""
     cdef Py_ssize_t i = 0
@@ -568,7 +568,7 @@ cdef inline void step_loop(
     cdef vreal momentum = v_set(<real>net.momentum), epsilon = v_set(<real>net.epsilon)
     cdef vreal beta_1 = v_set(<real>net.beta_1), rest_1 = v_set(<real>(1 - net.beta_1))
     cdef vreal beta_2 = v_set(<real>net.beta_2), rest_2 = v_set(<real>(1 - net.beta_2))
-    cdef vreal zero = v_set(0), largest = zero, odd = zero, g, v, t, x
+    cdef vreal zero = v_set(0), largest = zero, nonfinite = zero, g, v, t, x
     # In turns, for one chain of sums takes longer than all the rest.
     cdef vreal sum_ = squares[0], other = zero
     cdef bint squared = net.l2 != 0 and not intercepts
@@ -593,18 +593,18 @@ cdef inline void step_loop(
             sum_ = other
             other = t
         if step.measure:
-            largest = v_larger(largest, v_abs(g))
-            odd = odd + (x + g) * zero
+            largest = v_max(largest, v_abs(g))
+            nonfinite = nonfinite + (x + g) * zero
         i += LANES
     squares[0] = sum_ + other
     if step.measure:
-        net.norms[member] = max(net.norms[member], <double>v_largest(largest))
-        net.odds[member] += v_sum(odd)
+        net.norms[thread] = max(net.norms[thread], <double>v_max_lane(largest))
+        net.nonfinite[thread] += v_sum(nonfinite)
 
 
 cdef void take_tile(
     Net *net, Layer *layer, Step *step, bint intercepts, Py_ssize_t place, Py_ssize_t length,
-    real *tile, bint begins, bint ends, vreal *squares, int64_t member,
+    real *tile, bint begins, bint ends, vreal *squares, int64_t thread,
 ) noexcept nogil:
     """Add a tile of gradient to those of the batch's earlier parts, or take the step."""
     cdef Py_ssize_t i
@@ -623,35 +623,35 @@ cdef void take_tile(
         for i in range(length):
             tile[i] = <real>sums[i]
     if net.solver == SOLVER_ADAM:
-        step_loop(SOLVER_ADAM, net, layer, step, intercepts, place, length, tile, squares, member)
+        step_loop(SOLVER_ADAM, net, layer, step, intercepts, place, length, tile, squares, thread)
     elif net.solver == SOLVER_NESTEROV:
         step_loop(SOLVER_NESTEROV, net, layer, step, intercepts, place, length, tile, squares,
-                  member)
+                  thread)
     else:
         step_loop(SOLVER_MOMENTUM, net, layer, step, intercepts, place, length, tile, squares,
-                  member)
+                  thread)
 
 
-cdef void turn(
+cdef void transpose_weights(
     Layer *layer, Py_ssize_t low, Py_ssize_t high, Py_ssize_t column, Py_ssize_t width
 ) noexcept nogil:
     """Copy lines low to high of a panel into the panels of the transposed weights."""
-    cdef Py_ssize_t i = low, k, start, turned_width
+    cdef Py_ssize_t i = low, k, start, transposed_width
     cdef const real *lines = layer.weights + column * (layer.d_in + 1)
     while i < high:
         start = i // TILE_WIDTH * TILE_WIDTH
-        turned_width = min(<Py_ssize_t>TILE_WIDTH, round_up(layer.d_in, LANES) - start)
+        transposed_width = min(<Py_ssize_t>TILE_WIDTH, round_up(layer.d_in, LANES) - start)
         k = 0
         while k < width:
             transpose(lines + i * width + k, width, min(<Py_ssize_t>LANES, high - i),
-                      layer.turned + start * layer.d_out + (column + k) * turned_width
-                      + i - start, turned_width,
+                      layer.transposed + start * layer.d_out + (column + k) * transposed_width
+                      + i - start, transposed_width,
                       min(<Py_ssize_t>LANES, layer.d_out - column - k))
             k += LANES
         i += LANES
 
 
-cdef inline void ask_lines(const real *place, Py_ssize_t length) noexcept nogil:
+cdef inline void prefetch_vectors(const real *place, Py_ssize_t length) noexcept nogil:
     """Prefetch what a step will change while its gradient is summed: with two large layers the
     parameters of one core fill more than its L2 cache."""
     cdef Py_ssize_t i = 0
@@ -677,19 +677,19 @@ cdef inline char *next_row(Net *net, Ahead *ahead) noexcept nogil:
 
 
 cdef void learn_lines(
-    Net *net, Step *step, Py_ssize_t rows, bint begins, bint ends, Ahead *ahead, int64_t member,
-    int64_t members,
+    Net *net, Step *step, Py_ssize_t rows, bint begins, bint ends, Ahead *ahead, int64_t thread,
+    int64_t team_size,
 ) noexcept nogil:
     """The gradient of a part's rows for the member's lines of each layer, and the step."""
-    cdef Py_ssize_t layer_, i, m, high, column, width, place, ask_step
+    cdef Py_ssize_t layer_, i, m, high, column, width, place, prefetch_step
     cdef Layer *layer
-    cdef real *tile = net.tiles + member * STRIP * TILE_WIDTH
-    cdef const char *ask
+    cdef real *tile = net.tiles + thread * STRIP * TILE_WIDTH
+    cdef const char *prefetch_along
     cdef vreal squares
     for layer_ in range(net.n_layers):
         layer = &net.layers[layer_]
-        i = share_of(layer.d_in, member, members)
-        high = share_of(layer.d_in, member + 1, members)
+        i = share_of(layer.d_in, thread, team_size)
+        high = share_of(layer.d_in, thread + 1, team_size)
         while i < high:
             m = min(<Py_ssize_t>STRIP, layer.d_in - i)
             squares = v_set(0)
@@ -698,35 +698,35 @@ cdef void learn_lines(
                 width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
                 place = column * (layer.d_in + 1) + i * width
                 if ends:
-                    ask_lines(layer.weights + place, m * width)
-                    ask_lines(layer.first + place, m * width)
+                    prefetch_vectors(layer.weights + place, m * width)
+                    prefetch_vectors(layer.first + place, m * width)
                     if net.solver == SOLVER_ADAM:
-                        ask_lines(layer.second + place, m * width)
+                        prefetch_vectors(layer.second + place, m * width)
                 # With the first panel the next strip's inputs are fetched, which are far apart.
-                ask = NULL if column == 0 else next_row(net, ahead)
-                ask_step = max(1, (net.x.d * REAL_SIZE + rows - 1) // rows)
-                if ask == NULL:
-                    ask = <const char *>(layer.input + i + STRIP)
-                    ask_step = layer.input_line * REAL_SIZE
+                prefetch_along = NULL if column == 0 else next_row(net, ahead)
+                prefetch_step = max(1, (net.x.d * REAL_SIZE + rows - 1) // rows)
+                if prefetch_along == NULL:
+                    prefetch_along = <const char *>(layer.input + i + STRIP)
+                    prefetch_step = layer.input_line * REAL_SIZE
                 columns_product(m, <int>(width // LANES), rows, layer.input + i,
                                 layer.input_line, layer.delta + column, layer.line, tile, width,
-                                ask, ask_step)
+                                prefetch_along, prefetch_step)
                 take_tile(net, layer, step, False, place, m * width, tile, begins, ends,
-                          &squares, member)
-                if ends and layer.turned != NULL:
-                    turn(layer, i, i + m, column, width)
+                          &squares, thread)
+                if ends and layer.transposed != NULL:
+                    transpose_weights(layer, i, i + m, column, width)
                 column += width
             if ends:
                 layer.squares[i // STRIP] = v_sum(squares)
             i += m
-        if member + 1 < members:
+        if thread + 1 < team_size:
             continue
         column = 0
         while column < layer.width:
             width = min(<Py_ssize_t>TILE_WIDTH, layer.width - column)
             line_sums(<int>(width // LANES), rows, layer.delta + column, layer.line, tile)
             place = column * (layer.d_in + 1) + layer.d_in * width
-            take_tile(net, layer, step, True, place, width, tile, begins, ends, &squares, member)
+            take_tile(net, layer, step, True, place, width, tile, begins, ends, &squares, thread)
             column += width
 
 
@@ -741,7 +741,7 @@ cdef double squares_of(Net *net) noexcept nogil:
 
 cdef int64_t batch(
     Net *net, Problem *team, const int32_t *order, Py_ssize_t n, Py_ssize_t start,
-    Py_ssize_t stop, Step *step, double *loss, int64_t member,
+    Py_ssize_t stop, Step *step, double *loss, int64_t thread,
 ) noexcept nogil:
     """One batch of the n rows, and its mean loss without penalty, for the first member.
 
@@ -749,7 +749,7 @@ cdef int64_t batch(
     taken; without, the gradient is left in the layers' sums, and where they have none, only the
     loss is computed.
     """
-    cdef int64_t members = team.n_threads
+    cdef int64_t team_size = team.n_threads
     cdef Py_ssize_t parts = (stop - start + net.part - 1) // net.part
     cdef Py_ssize_t size = round_up((stop - start + parts - 1) // parts, STRIP)
     cdef Py_ssize_t first = start, i, rows
@@ -769,12 +769,12 @@ cdef int64_t batch(
         step.share = none.share
     while first < stop and stopped == STATUS_RAN:
         rows = min(size, stop - first)
-        learn_rows(net, team, order, first, share_of(rows, member, members),
-                   share_of(rows, member + 1, members), with_errors, member)
-        stopped = meet_all(team)
+        learn_rows(net, team, order, first, share_of(rows, thread, team_size),
+                   share_of(rows, thread + 1, team_size), with_errors, thread)
+        stopped = team_barrier(team)
         if stopped != STATUS_RAN:
             break
-        if member == 0:
+        if thread == 0:
             for i in range(strips_of(rows)):
                 value += net.losses[i]
             if with_errors:
@@ -784,11 +784,11 @@ cdef int64_t batch(
         if with_errors:
             i = min(rows, n - (first + rows))
             ahead.order = order
-            ahead.low = first + rows + share_of(i, member, members)
-            ahead.high = first + rows + share_of(i, member + 1, members)
+            ahead.low = first + rows + share_of(i, thread, team_size)
+            ahead.high = first + rows + share_of(i, thread + 1, team_size)
             learn_lines(net, &none if step == NULL else step, rows, first == start,
-                        step != NULL and first + rows == stop, &ahead, member, members)
-        stopped = meet_all(team)
+                        step != NULL and first + rows == stop, &ahead, thread, team_size)
+        stopped = team_barrier(team)
         first += rows
     loss[0] = value * none.share
     return stopped
@@ -796,12 +796,12 @@ cdef int64_t batch(
 
 cdef void train(
     Net *net, Problem *team, const int32_t *order, Py_ssize_t n, const double *rates,
-    double *history, Py_ssize_t epochs, int64_t member,
+    double *history, Py_ssize_t epochs, int64_t thread,
 ) noexcept nogil:
     """Up to `epochs` epochs, as each member of the job runs them."""
     cdef Py_ssize_t epoch, start, stop
     cdef int64_t other
-    cdef double steps = net.counters[COUNTER_STEPS], total, penalty, loss = 0, norm, odd
+    cdef double steps = net.counters[COUNTER_STEPS], total, penalty, loss = 0, norm, nonfinite
     cdef Step step
     for epoch in range(epochs):
         total = penalty = 0
@@ -814,27 +814,27 @@ cdef void train(
                 step.rate *= sqrt(1 - net.beta_2 ** steps) / (1 - net.beta_1 ** steps)
             step.measure = stop == n
             if step.measure:
-                net.norms[member] = net.odds[member] = 0
-            if member == 0 and net.l2 != 0:
+                net.norms[thread] = net.nonfinite[thread] = 0
+            if thread == 0 and net.l2 != 0:
                 penalty = net.l2 / 2 * squares_of(net)
-            if batch(net, team, order, n, start, stop, &step, &loss, member) != STATUS_RAN:
+            if batch(net, team, order, n, start, stop, &step, &loss, thread) != STATUS_RAN:
                 return
             total += (loss + penalty * step.share) * (stop - start) / n
             start = stop
-        if member == 0:
-            norm = odd = 0
+        if thread == 0:
+            norm = nonfinite = 0
             for other in range(team.n_threads):
                 norm = max(norm, net.norms[other])
-                odd += net.odds[other]
+                nonfinite += net.nonfinite[other]
             history[3 * epoch] = total
             history[3 * epoch + 1] = norm
             history[3 * epoch + 2] = rates[epoch]
-            if isfinite(odd):
+            if isfinite(nonfinite):
                 net.counters[COUNTER_EPOCHS] = epoch + 1
                 net.counters[COUNTER_STEPS] = steps
             else:
                 team.status = STATUS_NONFINITE
-        if meet_all(team) != STATUS_RAN:
+        if team_barrier(team) != STATUS_RAN:
             return
         if order != NULL:
             order += n
@@ -877,7 +877,7 @@ cdef class NetworkJob(Job):
         """
         cdef Net *net = &self.net
         cdef Layer *layer
-        cdef Py_ssize_t i, n_reals, n_doubles, turned, widest
+        cdef Py_ssize_t i, n_reals, n_doubles, transposed, widest
         cdef real *free_
         cdef double *free_doubles
         units = network.units
@@ -888,7 +888,7 @@ cdef class NetworkJob(Job):
         self.p.n_threads = n_threads
         widest = max(units)
         # Very wide rows are taken by fewer: 32 MiB of them at the most, and a strip at least.
-        net.part = between(STRIP, (1 << 25) // (widest * REAL_SIZE), NETWORK_ROWS)
+        net.part = clamp(STRIP, (1 << 25) // (widest * REAL_SIZE), NETWORK_ROWS)
         net.part = round_up(min(most, net.part), STRIP)
         sums = sums or (slots > 0 and most > net.part)
         # Twice: the first time to count.
@@ -911,9 +911,9 @@ cdef class NetworkJob(Job):
                 if errors:
                     self.cut(&layer.delta, free_, net.part * layer.line, &n_reals)
                     if layer_ > 0:
-                        turned = layer.d_out * round_up(layer.d_in, LANES)
-                        self.cut(&layer.turned, free_, turned, &n_reals)
-                # The rules touch only the arrays that they have.
+                        transposed = layer.d_out * round_up(layer.d_in, LANES)
+                        self.cut(&layer.transposed, free_, transposed, &n_reals)
+                # The configs touch only the arrays that they have.
                 if slots > 0:
                     self.cut(&layer.first, free_, layer.size, &n_reals)
                 if slots > 1:
@@ -927,12 +927,12 @@ cdef class NetworkJob(Job):
             self.cut(&net.is_output, free_, layer.width, &n_reals)
             if errors:
                 self.cut(&net.targets, free_, net.part * layer.line, &n_reals)
-                self.cut(&net.turned, free_, n_threads * STRIP * layer.d_out, &n_reals)
+                self.cut(&net.transposed, free_, n_threads * STRIP * layer.d_out, &n_reals)
                 self.cut(&net.tiles, free_, n_threads * STRIP * TILE_WIDTH, &n_reals)
             if free_doubles != NULL:
                 net.losses = free_doubles + n_doubles
                 net.norms = net.losses + net.part // STRIP
-                net.odds = net.norms + n_threads
+                net.nonfinite = net.norms + n_threads
             n_doubles += net.part // STRIP + 2 * n_threads
             if i == 0:
                 what = f"a network of {net.part} rows through layers of {units}"
@@ -949,7 +949,7 @@ cdef class NetworkJob(Job):
         self.copy_weights(theta)
         # Of a large network that alone takes a while.
         if PyErr_CheckSignals() != 0:
-            pending()
+            raise_pending()
         return 0
 
     cdef int cut(
@@ -1016,8 +1016,8 @@ cdef class NetworkJob(Job):
                         r += LANES
                     squares = squares + other
                     other = v_set(0)
-                    if layer.turned != NULL:
-                        turn(layer, i, i + m, column, width)
+                    if layer.transposed != NULL:
+                        transpose_weights(layer, i, i + m, column, width)
                     column += width
                 layer.squares[i // STRIP] = v_sum(squares)
                 i += m
@@ -1052,7 +1052,7 @@ cdef class NetworkDescent(NetworkJob):
     cdef real[::1] theta
     cdef real[:, ::1] slots
 
-    def __init__(self, data, network, state, rule, const double[::1] rates, order,
+    def __init__(self, data, network, state, config, const double[::1] rates, order,
                  double[:, ::1] history, n_threads):
         cdef Net *net = &self.net
         cdef const int32_t[:, ::1] rows
@@ -1066,20 +1066,20 @@ cdef class NetworkDescent(NetworkJob):
             self.order_ = order
             self.order = &rows[0, 0]
             self.n = rows.shape[1]
-        self.build(data.X, network, self.theta, n_threads, min(rule.batch_size, self.n),
+        self.build(data.X, network, self.theta, n_threads, min(config.batch_size, self.n),
                    self.slots.shape[0], False, True)
         self.hold_targets(data)
         for s in range(self.slots.shape[0]):
             self.between_flat(&self.slots[s, 0], s + 1, True)
-        net.solver, net.batch_size = rule.solver, rule.batch_size
-        net.momentum, net.l2 = rule.momentum, rule.l2
-        net.beta_1, net.beta_2, net.epsilon = rule.beta_1, rule.beta_2, rule.epsilon
+        net.solver, net.batch_size = config.solver, config.batch_size
+        net.momentum, net.l2 = config.momentum, config.l2
+        net.beta_1, net.beta_2, net.epsilon = config.beta_1, config.beta_2, config.epsilon
         net.counters = &self.counters[0]
         self.counters[COUNTER_EPOCHS] = 0
 
-    cdef void serve(self, int64_t member) noexcept nogil:
+    cdef void serve(self, int64_t thread) noexcept nogil:
         train(&self.net, &self.p, self.order, self.n, &self.rates[0], &self.history[0, 0],
-              self.history.shape[0], member)
+              self.history.shape[0], thread)
 
     def lead(self):
         cdef int s
@@ -1090,7 +1090,7 @@ cdef class NetworkDescent(NetworkJob):
         for s in range(self.slots.shape[0]):
             self.between_flat(&self.slots[s, 0], s + 1, False)
         if self.p.interrupted:
-            pending()
+            raise_pending()
         return int(self.counters[COUNTER_EPOCHS]), int(self.p.status)
 
 
@@ -1110,17 +1110,17 @@ cdef class NetworkGradient(NetworkJob):
             self.grad = grad
         self.hold_targets(data)
 
-    cdef void serve(self, int64_t member) noexcept nogil:
+    cdef void serve(self, int64_t thread) noexcept nogil:
         cdef double value
-        batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, &value, member)
-        if member == 0:
+        batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, &value, thread)
+        if thread == 0:
             self.value = value
 
     def lead(self):
         with nogil:
             self.serve(0)
         if self.p.interrupted:
-            pending()
+            raise_pending()
         if self.net.layers[0].gradient != NULL:
             self.between_flat(&self.grad[0], 3, False, self.scale)
         return self.value
@@ -1135,7 +1135,7 @@ cdef class NetworkPrediction(NetworkJob):
         self.n, self.out, self.keep = X.lines.n, out, X
         self.build(X, network, theta, n_threads, self.n, 0, False, False)
 
-    cdef void serve(self, int64_t member) noexcept nogil:
+    cdef void serve(self, int64_t thread) noexcept nogil:
         """The member's strips of each part of the rows; the same ones of the scratch, a shorter
         last part included, so that nobody needs to wait."""
         cdef Net *net = &self.net
@@ -1144,10 +1144,10 @@ cdef class NetworkPrediction(NetworkJob):
         cdef real *z
         while first < self.n:
             rows = min(net.part, self.n - first)
-            low = min(rows, share_of(net.part, member, self.p.n_threads))
-            high = min(rows, share_of(net.part, member + 1, self.p.n_threads))
+            low = min(rows, share_of(net.part, thread, self.p.n_threads))
+            high = min(rows, share_of(net.part, thread + 1, self.p.n_threads))
             read_rows(net, NULL, first, low, high)
-            forward(net, &self.p, low, high, member)
+            forward(net, &self.p, low, high, thread)
             # No barrier follows, so each may leave when it sees that.
             if self.p.status != STATUS_RAN:
                 return
@@ -1161,7 +1161,7 @@ cdef class NetworkPrediction(NetworkJob):
         with nogil:
             self.serve(0)
         if self.p.interrupted:
-            pending()
+            raise_pending()
 
 
 def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
@@ -1195,10 +1195,10 @@ def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
                 row[i] = kept
                 i -= fits
                 draws += 1
-                if draws % DRAWS_A_CHECK == 0:
+                if draws % DRAWS_PER_CHECK == 0:
                     with gil:
                         if PyErr_CheckSignals() != 0:
-                            pending()
+                            raise_pending()
             before = row
 
 

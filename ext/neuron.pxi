@@ -9,12 +9,12 @@ ctypedef fused index_t:
 cdef enum:
     PREDICTED_AHEAD = 6144
     PREDICTED_BYTES = 8192
-    LONGEST_ASKED_ROW = 7168    # bytes
+    LONGEST_PREFETCHED_ROW = 7168    # bytes
     SUM_TILE = 32   # gradients that are summed over the chunks at a time
-    MOST_PARTIALS = 1 << 23  # partial gradients beside those of a chunk: 64 MiB
+    MAX_PARTIALS = 1 << 23  # partial gradients beside those of a chunk: 64 MiB
     SHARED_SUM = 1 << 17    # reals of partial gradients, whose sum takes some 10 us alone
-    ELEMENTS_A_CHECK = 50_000_000  # between two looks at signals: some hundredths of a second
-    ELEMENTS_A_NAP = 200_000
+    ELEMENTS_PER_CHECK = 50_000_000  # between two looks at signals: some hundredths of a second
+    ELEMENTS_PER_SLEEP = 200_000
 
 
 cdef struct Scratch:
@@ -24,7 +24,7 @@ cdef struct Scratch:
     real *targets  # (K, group)
     real *weights  # (group)
     real *sums     # (K, span): gradients of a group of rows
-    real *turned   # sums of rows that are read by turns
+    real *phased   # sums of rows that are read by turns
 
 
 cdef struct Curvature:
@@ -67,8 +67,8 @@ cdef struct Problem_:
     real *theta
     real *total
     double *partial         # sums over a chunk, K times `span` for each
-    real *turned            # weights for rows that are read by turns, K times `turned_step`
-    Py_ssize_t turned_step
+    real *phased            # weights for rows that are read by turns, K times `phased_step`
+    Py_ssize_t phased_step
     double *partial_value
     real *panel_sums        # of a packed X: a register for each parameter
     # The rows of the pass under way.
@@ -93,8 +93,8 @@ cdef struct Problem_:
     int task                # the one under way (passes.pxi)
     int64_t next_share
     Py_ssize_t n_shares
-    Problem *host           # whose members take the shares, if it is another's
-    Problem *guest          # whose task they take them of
+    Problem *owner           # whose members take the shares, if it is another's
+    Problem *borrower          # whose task they take them of
     Curvature *curvature    # newton.pxi
     Scratch *scratch
     Py_ssize_t unchecked    # elements since the last check of signals
@@ -107,7 +107,7 @@ cdef struct Problem_:
 
 # --------------------------------------------------------------------- cost over a block
 
-cdef inline inlined_void cost_loop(
+cdef inline inlined_void loss_loop(
     int loss, Py_ssize_t count, real intercept, real *z, const real *y, const real *s,
     real *value, real *bias,
 ) noexcept nogil:
@@ -136,17 +136,17 @@ cdef inline inlined_void cost_loop(
     v_store(bias, slope)
 
 
-cdef inline void cost_block(
+cdef inline void loss_block(
     int loss, Py_ssize_t count, real intercept, real *z, const real *y, const real *s,
     real *value, real *bias,
 ) noexcept nogil:
     # The loss is a constant in each call, so the loops hold no branch on it.
     if loss == LOSS_SQUARED_ERROR:
-        cost_loop(LOSS_SQUARED_ERROR, count, intercept, z, y, s, value, bias)
+        loss_loop(LOSS_SQUARED_ERROR, count, intercept, z, y, s, value, bias)
     elif loss == LOSS_LOG_LOSS:
-        cost_loop(LOSS_LOG_LOSS, count, intercept, z, y, s, value, bias)
+        loss_loop(LOSS_LOG_LOSS, count, intercept, z, y, s, value, bias)
     else:
-        cost_loop(LOSS_QUADRATIC, count, intercept, z, y, s, value, bias)
+        loss_loop(LOSS_QUADRATIC, count, intercept, z, y, s, value, bias)
 
 
 # --------------------------------------------------------------------- lines of a block
@@ -160,9 +160,9 @@ cdef struct Block:
     Py_ssize_t step     # bytes from line to line
     bint by_columns
     Py_ssize_t length   # of a line: features, or rows padded to registers
-    const Turns *turns  # of rows of X itself that are read by turns, or NULL
+    const AlignmentPhases *phases  # of rows of X itself that are read by turns, or NULL
     Py_ssize_t first
-    Coming coming         # of rows of X itself
+    Prefetch prefetch_ptr         # of rows of X itself
 
 
 cdef extern from "narrow.h" nogil:
@@ -171,7 +171,7 @@ cdef extern from "narrow.h" nogil:
                         real *wide)
 
 
-cdef inline void ask_for_rows(
+cdef inline void prefetch_rows(
     Lines *x, Py_ssize_t first, Py_ssize_t m, Py_ssize_t ahead
 ) noexcept nogil:
     """Prefetch as many bytes as m rows have, if they lie one behind the other."""
@@ -190,7 +190,7 @@ cdef void take_narrow_rows(
     """Each row in a register, with zeros after it."""
     cdef Py_ssize_t i, row
     cdef const char *line
-    cdef real[MOST_LANES] own
+    cdef real[MAX_LANES] own
     cdef vreal kept, zero = v_set(0)
     for i in range(LANES):
         own[i] = -1 if i < x.d else 0
@@ -225,26 +225,26 @@ cdef inline void take_block(
 ) noexcept nogil:
     """Point at the rows first to first + m of an order, or convert them into the buffer."""
     cdef Py_ssize_t i, padded = round_up(m, LANES)
-    block.coming.next = NULL
-    block.turns = NULL
+    block.prefetch_ptr.next = NULL
+    block.phases = NULL
     if order == NULL:
         if x.layout == ROWS:
             block.lines = x.base + first * x.row_stride
             if x.row_stride == x.d * REAL_SIZE:
-                block.coming.next = block.lines + (
+                block.prefetch_ptr.next = block.lines + (
                     ROWS_AHEAD_BYTES if x.row_stride <= LONG_ROW_BYTES else LONG_ROWS_AHEAD_BYTES
                 )
             block.step = x.row_stride
             block.by_columns = False
             block.length = x.d
             block.first = first
-            if x.turns.count:
-                block.turns = &x.turns
+            if x.phases.count:
+                block.phases = &x.phases
             return
         if x.layout == COLUMNS and m == padded:
             block.lines = x.base + first * REAL_SIZE
             if not stays_cached(x.n, x.d * REAL_SIZE):
-                block.coming.next = block.lines + m * REAL_SIZE
+                block.prefetch_ptr.next = block.lines + m * REAL_SIZE
             block.step = x.column_stride
             block.by_columns = True
             block.length = m
@@ -256,7 +256,7 @@ cdef inline void take_block(
             block.length = padded
             if x.narrow:
                 if not stays_cached(x.n, x.d * REAL_SIZE):
-                    ask_for_rows(x, first, m, ROWS_AHEAD_BYTES)
+                    prefetch_rows(x, first, m, ROWS_AHEAD_BYTES)
                 take_narrow_columns(x, first, m, buffer, padded)
                 return
             for i in range(x.d):
@@ -273,7 +273,7 @@ cdef inline void take_block(
     if x.narrow:
         # 10.9 -> 4.3 ms an epoch of 2,000,000 x 10 float32 (Zen 5).
         if order == NULL and not stays_cached(x.n, x.d * REAL_SIZE):
-            ask_for_rows(x, first, m, ROWS_AHEAD_BYTES)
+            prefetch_rows(x, first, m, ROWS_AHEAD_BYTES)
         take_narrow_rows(x, order, first, m, buffer)
         return
     for i in range(m):
@@ -284,33 +284,33 @@ cdef inline void take_block(
 
 cdef inline void block_scores(
     Block *block, Lines *x, Py_ssize_t m, const real *theta, const real *last,
-    const real *turned, real *z, Coming *coming,
+    const real *phased, real *z, Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """z = X w for one neuron; z has room for whole registers."""
     if block.by_columns:
         sum_columns(block.lines, block.step, x.d, block.length, theta, z)
-    elif block.turns != NULL:
-        turned_dots(block.turns, block.first, block.lines, block.step, m, block.length, turned, z,
-                    coming)
+    elif block.phases != NULL:
+        phased_dots(block.phases, block.first, block.lines, block.step, m, block.length, phased, z,
+                    prefetch_ptr)
     else:
-        row_dots(block.lines, block.step, m, block.length, theta, last, z, coming)
+        row_dots(block.lines, block.step, m, block.length, theta, last, z, prefetch_ptr)
 
 
 cdef inline void block_gradient(
-    Block *block, Lines *x, Py_ssize_t m, const real *g, real *grad, real *last, real *turned,
-    Coming *coming,
+    Block *block, Lines *x, Py_ssize_t m, const real *g, real *grad, real *last, real *phased,
+    Prefetch *prefetch_ptr,
 ) noexcept nogil:
     """grad += X^T g for one neuron."""
     if block.by_columns:
-        add_column_dots(block.lines, block.step, x.d, block.length, g, grad, coming.next)
-    elif block.turns != NULL:
-        turned_sums(block.turns, block.first, block.lines, block.step, m, block.length, g, turned,
-                    coming)
+        add_column_dots(block.lines, block.step, x.d, block.length, g, grad, prefetch_ptr.next)
+    elif block.phases != NULL:
+        phased_sums(block.phases, block.first, block.lines, block.step, m, block.length, g, phased,
+                    prefetch_ptr)
     else:
-        row_sums(block.lines, block.step, m, block.length, g, grad, last, coming)
+        row_sums(block.lines, block.step, m, block.length, g, grad, last, prefetch_ptr)
 
 
-cdef inline void ask_for_row(
+cdef inline void prefetch_entries(
     index_t *indices, const real *values, Py_ssize_t start, Py_ssize_t stop
 ) noexcept nogil:
     """Prefetch entries as many as a row has, SPARSE_AHEAD after it.
@@ -354,7 +354,7 @@ cdef void sparse_scores(
     for i in range(m):
         row = row_at(order, first + i)
         start, stop = indptr[row], indptr[row + 1]
-        ask_for_row(indices, values, start, stop)
+        prefetch_entries(indices, values, start, stop)
         for k in range(K):
             z[k * z_step + i] = entries_dot(indices, values, start, stop, theta + k * span)
 
@@ -520,7 +520,7 @@ cdef inline void scores_of_block(
 ) noexcept nogil:
     """X w for every neuron, without the intercepts, into the scratch's scores."""
     cdef Py_ssize_t k, B = p.scores_step
-    cdef Coming none
+    cdef Prefetch none
     none.next = NULL
     if p.x.layout == SPARSE:
         memset(s.scores, 0, p.K * B * REAL_SIZE)
@@ -529,9 +529,9 @@ cdef inline void scores_of_block(
         take_block(&p.x, p.order, first, m, s.lines, block)
         for k in range(p.K):
             block_scores(block, &p.x, m, p.theta + k * p.span,
-                         p.theta + k * p.span + p.length, p.turned + k * p.turned_step,
+                         p.theta + k * p.span + p.length, p.phased + k * p.phased_step,
                          s.scores + k * B,
-                         &block.coming if k == 0 and p.predicted == NULL else &none)
+                         &block.prefetch_ptr if k == 0 and p.predicted == NULL else &none)
 
 
 cdef inline vreal activate(int activation, vreal z) noexcept nogil:
@@ -552,13 +552,13 @@ cdef void block_prediction(
     cdef real *z
     cdef vreal b, score, doubt = v_set(0)
     cdef Block block
-    if p.x.layout == ROWS and p.x.row_stride <= LONGEST_ASKED_ROW:
+    if p.x.layout == ROWS and p.x.row_stride <= LONGEST_PREFETCHED_ROW:
         # Processors ask for too little by themselves: 16.0 -> 10.2 ms for 1,000,000 x 100
         # float32, which take 9.7 ms to read (Zen 5). Requests spread over the loop, as those of
-        # a pass (`Coming`) are, took 12.4 ms; in float64, blocks of twice the size 23.8 ms
+        # a pass (`Prefetch`) are, took 12.4 ms; in float64, blocks of twice the size 23.8 ms
         # instead of 21.1, of which 19.3 are reading. Long rows they ask for themselves, and blocks
         # of them are too much to ask for at once: 9.9 -> 7.5 ms for 300 MB of float64 at d = 2000.
-        ask_for_rows(&p.x, first, m, PREDICTED_AHEAD)
+        prefetch_rows(&p.x, first, m, PREDICTED_AHEAD)
     scores_of_block(p, s, first, m, &block)
     for k in range(p.K):
         z = s.scores + k * B
@@ -578,7 +578,7 @@ cdef void block_prediction(
         p.not_finite = True
 
 
-cdef inline void block_costs(
+cdef inline void block_losses(
     Problem *p, Py_ssize_t m, const real *y, Py_ssize_t y_step, const real *weights,
     real *scores, Py_ssize_t scores_step, real *grad, real *value,
 ) noexcept nogil:
@@ -588,13 +588,13 @@ cdef inline void block_costs(
     cdef real *z
     cdef real *bias
     # Of the last rows, where they are not a whole register.
-    cdef real[MOST_LANES] rest_z, rest_y, rest_weights
+    cdef real[MAX_LANES] rest_z, rest_y, rest_weights
     for k in range(p.K):
         intercept = p.theta[k * p.span + p.x.d]
         z = scores + k * scores_step
         bias = grad + k * p.span + p.span - LANES
         if whole:
-            cost_block(p.loss, whole, intercept, z, y + k * y_step, weights, value, bias)
+            loss_block(p.loss, whole, intercept, z, y + k * y_step, weights, value, bias)
         if whole < m:
             for i in range(LANES):
                 rest_z[i] = rest_y[i] = rest_weights[i] = 0
@@ -602,7 +602,7 @@ cdef inline void block_costs(
                 rest_z[i] = z[whole + i]
                 rest_y[i] = y[k * y_step + whole + i]
                 rest_weights[i] = 1 if weights == NULL else weights[whole + i]
-            cost_block(p.loss, LANES, intercept, rest_z, rest_y, rest_weights, value, bias)
+            loss_block(p.loss, LANES, intercept, rest_z, rest_y, rest_weights, value, bias)
             for i in range(m - whole):
                 z[whole + i] = rest_z[i]
 
@@ -619,7 +619,7 @@ cdef void block_pass(
     cdef real *grad = s.sums
     cdef Py_ssize_t k, i, B = p.scores_step, padded = round_up(m, LANES)
     cdef Block block
-    cdef Coming none
+    cdef Prefetch none
     none.next = NULL
     if (
         few_columns(&p.x) and p.K == 1 and p.order == NULL and m == padded
@@ -637,7 +637,7 @@ cdef void block_pass(
         softmax_block(p.K, padded, p.theta + p.x.d, p.span, s.scores, B, y, y_step, weights,
                       value, grad + p.span - LANES)
     else:
-        block_costs(p, m, y, y_step, weights, s.scores, B, grad, value)
+        block_losses(p, m, y, y_step, weights, s.scores, B, grad, value)
     if p.x.layout == SPARSE:
         if p.x.index_size == 4:
             sparse_gradient(<int32_t *>p.x.indices, <int32_t *>p.x.indptr, &p.x, p.order, first,
@@ -648,8 +648,8 @@ cdef void block_pass(
     else:
         for k in range(p.K):
             block_gradient(&block, &p.x, m, s.scores + k * B, grad + k * p.span,
-                           grad + k * p.span + p.length, s.turned + k * p.turned_step,
-                           &block.coming if k == 0 else &none)
+                           grad + k * p.span + p.length, s.phased + k * p.phased_step,
+                           &block.prefetch_ptr if k == 0 else &none)
 
 
 cdef void group_pass(
@@ -661,7 +661,7 @@ cdef void group_pass(
     """
     cdef Py_ssize_t i = 0, m
     # Few enough rows for a sum of their own type.
-    cdef real[MOST_LANES] costs
+    cdef real[MAX_LANES] costs
     cdef const real *y
     cdef const real *weights = NULL
     cdef Py_ssize_t y_step
@@ -699,59 +699,59 @@ cdef void group_pass(
 
 cdef inline Py_ssize_t rows_before_boundary(Problem *p, Py_ssize_t first) noexcept nogil:
     """Rows from `first` on that lie before the columns' next boundary of a register."""
-    if p.x.layout != COLUMNS or p.order != NULL or p.x.lead == 0:
+    if p.x.layout != COLUMNS or p.order != NULL or p.x.head == 0:
         return 0
-    return (p.x.lead + LANES - first % LANES) % LANES
+    return (p.x.head + LANES - first % LANES) % LANES
 
 
 cdef inline void fill_ragged(
-    const real *theta, Py_ssize_t d, Py_ssize_t lead, real *last
+    const real *theta, Py_ssize_t d, Py_ssize_t head, real *last
 ) noexcept nogil:
     """The last weights, after zeros where whole registers reach.
 
     Where there is a lead then its weights, before zeros.
     """
-    cdef Py_ssize_t rest = (d - lead) % LANES, i
+    cdef Py_ssize_t rest = (d - head) % LANES, i
     for i in range(LANES):
         last[i] = 0 if i < LANES - rest else theta[d - LANES + i]
-        if lead:
-            last[LANES + i] = theta[i] if i < lead else 0
+        if head:
+            last[LANES + i] = theta[i] if i < head else 0
 
 
 cdef inline void add_ragged(
-    const real *last, Py_ssize_t d, Py_ssize_t lead, real *sums
+    const real *last, Py_ssize_t d, Py_ssize_t head, real *sums
 ) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(LANES - (d - lead) % LANES, LANES):
+    for i in range(LANES - (d - head) % LANES, LANES):
         sums[d - LANES + i] += last[i]
-    for i in range(lead):
+    for i in range(head):
         sums[i] += last[LANES + i]
 
 
 cdef inline void lay_out_weights(Problem *p) noexcept nogil:
     """As the registers of rows meet them, whole and ragged."""
-    cdef Py_ssize_t k, turn
+    cdef Py_ssize_t k, phase
     cdef const real *theta
     cdef real *vectors
     for k in range(p.K):
-        theta, vectors = p.theta + k * p.span, p.turned + k * p.turned_step
-        if p.x.layout == ROWS and p.x.turns.count == 0 and p.x.d % LANES:
+        theta, vectors = p.theta + k * p.span, p.phased + k * p.phased_step
+        if p.x.layout == ROWS and p.x.phases.count == 0 and p.x.d % LANES:
             fill_ragged(theta, p.x.d, 0, p.theta + k * p.span + p.length)
-        for turn in range(p.x.turns.count):
-            fill_ragged(theta, p.x.d, p.x.turns.leads[turn], vectors + turn * p.x.turns.step)
-            memcpy(vectors + begin_of_turn(&p.x.turns, turn), theta, p.x.d * REAL_SIZE)
+        for phase in range(p.x.phases.count):
+            fill_ragged(theta, p.x.d, p.x.phases.heads[phase], vectors + phase * p.x.phases.step)
+            memcpy(vectors + phase_start(&p.x.phases, phase), theta, p.x.d * REAL_SIZE)
 
 
-cdef inline void add_turned(Problem *p, const real *turned, real *grad) noexcept nogil:
+cdef inline void add_phased(Problem *p, const real *phased, real *grad) noexcept nogil:
     """Add the sums of each turn to those of all rows."""
-    cdef Py_ssize_t k, turn, j
+    cdef Py_ssize_t k, phase, j
     cdef const real *sums
     for k in range(p.K):
-        for turn in range(p.x.turns.count):
-            sums = turned + k * p.turned_step
-            add_ragged(sums + turn * p.x.turns.step, p.x.d, p.x.turns.leads[turn],
+        for phase in range(p.x.phases.count):
+            sums = phased + k * p.phased_step
+            add_ragged(sums + phase * p.x.phases.step, p.x.d, p.x.phases.heads[phase],
                        grad + k * p.span)
-            sums += begin_of_turn(&p.x.turns, turn)
+            sums += phase_start(&p.x.phases, phase)
             for j in range(p.x.d):
                 grad[k * p.span + j] += sums[j]
 
@@ -765,7 +765,7 @@ cdef inline void clear_sums(Problem *p, Scratch *s) noexcept nogil:
     cdef Py_ssize_t k, begin = sums_begin(p)
     for k in range(p.K):
         memset(s.sums + k * p.span + begin, 0, (p.span - begin) * REAL_SIZE)
-    memset(s.turned, 0, p.K * p.turned_step * REAL_SIZE)
+    memset(s.phased, 0, p.K * p.phased_step * REAL_SIZE)
 
 
 cdef inline void add_sums(Problem *p, Scratch *s, double *total, bint first) noexcept nogil:
@@ -773,7 +773,7 @@ cdef inline void add_sums(Problem *p, Scratch *s, double *total, bint first) noe
     cdef Py_ssize_t k, i, begin = sums_begin(p), count = p.span - begin
     cdef const real *part
     cdef double *sums
-    add_turned(p, s.turned, s.sums)
+    add_phased(p, s.phased, s.sums)
     for k in range(p.K):
         part, sums = s.sums + k * p.span + begin, total + k * p.span + begin
         if first:
@@ -785,9 +785,9 @@ cdef inline void add_sums(Problem *p, Scratch *s, double *total, bint first) noe
 
 
 cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
-    cdef Py_ssize_t lead = rows_before_boundary(p, p.start)
-    cdef Py_ssize_t first = p.start + (lead + chunk * p.chunk if chunk else 0)
-    cdef Py_ssize_t stop = min(p.start + lead + (chunk + 1) * p.chunk, p.stop)
+    cdef Py_ssize_t head = rows_before_boundary(p, p.start)
+    cdef Py_ssize_t first = p.start + (head + chunk * p.chunk if chunk else 0)
+    cdef Py_ssize_t stop = min(p.start + head + (chunk + 1) * p.chunk, p.stop)
     cdef double *total = p.partial + chunk * p.K * p.span
     cdef Py_ssize_t m
     cdef bint fresh = True, added = False
@@ -797,9 +797,9 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
             memset(total, 0, p.K * p.span * sizeof(double))
     while first < stop:
         m = min(p.x.block if p.predicted != NULL else p.x.group, stop - first)
-        lead = rows_before_boundary(p, first)
-        if 0 < lead < m:
-            m = lead
+        head = rows_before_boundary(p, first)
+        if 0 < head < m:
+            m = head
         elif (p.x.layout == COLUMNS or few_columns(&p.x)) and m > LANES:
             m -= m % LANES
         if p.predicted != NULL:
@@ -826,19 +826,19 @@ cdef inline Py_ssize_t elements_of_pass(Problem *p) noexcept nogil:
 
 cdef inline Py_ssize_t chunks_wanted(Problem *p) noexcept nogil:
     """At most, of the rows of the pass."""
-    cdef Py_ssize_t most = between(2, 1 + MOST_PARTIALS // (p.K * p.span), MOST_CHUNKS)
-    return between(1, elements_of_pass(p) // max(<Py_ssize_t>CHUNK_ELEMENTS, 6 * p.span), most)
+    cdef Py_ssize_t most = clamp(2, 1 + MAX_PARTIALS // (p.K * p.span), MAX_CHUNKS)
+    return clamp(1, elements_of_pass(p) // max(<Py_ssize_t>CHUNK_ELEMENTS, 6 * p.span), most)
 
 
 cdef void cut_chunks(Problem *p) noexcept nogil:
     """Cut the rows of a pass into chunks of whole blocks, by the problem alone."""
-    cdef Py_ssize_t rows = p.stop - p.start, lead = rows_before_boundary(p, p.start)
+    cdef Py_ssize_t rows = p.stop - p.start, head = rows_before_boundary(p, p.start)
     cdef Py_ssize_t elements = elements_of_pass(p), wanted = chunks_wanted(p)
     # In numbers that threads share evenly.
     wanted -= wanted % 8 if wanted > 8 else wanted % 2 if wanted > 2 else 0
     # At least one row a chunk, also where there are none to cut.
     p.chunk = round_up(max(1, (rows + wanted - 1) // wanted), p.x.group)
-    p.n_chunks = (max(rows - lead, min(rows, 1)) + p.chunk - 1) // p.chunk
+    p.n_chunks = (max(rows - head, min(rows, 1)) + p.chunk - 1) // p.chunk
     p.row_elements = (elements // max(1, rows) + 1) * p.K
     p.shared_sum = (
         p.n_threads > 1 and p.predicted == NULL and p.n_chunks * p.K * p.span > SHARED_SUM
@@ -860,7 +860,7 @@ cdef inline Py_ssize_t entries_between(
     return (<int64_t *>x.indptr)[stop] - (<int64_t *>x.indptr)[first]
 
 
-cdef void ask_python(Problem *p) noexcept nogil:
+cdef void call_check_signals(Problem *p) noexcept nogil:
     p.unchecked = 0
     if not p.interrupted:
         with gil:
@@ -870,8 +870,8 @@ cdef void ask_python(Problem *p) noexcept nogil:
 cdef inline bint check_signals(Problem *p, Py_ssize_t elements) noexcept nogil:
     """Let Ctrl-C through now and then, after so many elements. For the first thread only."""
     p.unchecked += elements
-    if p.unchecked > ELEMENTS_A_CHECK:
-        ask_python(p)
+    if p.unchecked > ELEMENTS_PER_CHECK:
+        call_check_signals(p)
     return p.interrupted != 0
 
 
@@ -882,13 +882,13 @@ cdef inline bint checked_rows(Problem *p, Scratch *s, Py_ssize_t m) noexcept nog
     return atomic_read(&p.interrupted) != 0
 
 
-cdef void await_others(Problem *p, int64_t *place, int64_t value) noexcept nogil:
+cdef void wait_for_others(Problem *p, int64_t *place, int64_t value) noexcept nogil:
     """As `wait_until`, for the first thread, which checks signals meanwhile."""
     cdef int spins = 0
     while atomic_read(place) != value:
         spins = rest(spins)
         if spins == SPINS:
-            check_signals(p, ELEMENTS_A_NAP)
+            check_signals(p, ELEMENTS_PER_SLEEP)
 
 
 cdef inline Py_ssize_t tiles(Problem *p) noexcept nogil:
@@ -963,7 +963,7 @@ cdef class Job:
     cdef object keep
     cdef real *memory
     cdef double *values
-    cdef places *allowed    # where each member may run
+    cdef CpuSet *allowed    # where each member may run
 
     def __cinit__(self):
         memset(&self.p, 0, sizeof(Problem))
@@ -989,7 +989,7 @@ cdef class Job:
         cdef const real[::1] weights
         cdef Py_ssize_t n, B, G, block_reals, scores_reals, scratch_reals, padded_reals, t
         cdef Py_ssize_t panel_reals, chunks
-        cdef Py_ssize_t sums_reals = 0, turned_reals = 0, group_reals = 0
+        cdef Py_ssize_t sums_reals = 0, phased_reals = 0, group_reals = 0
         cdef real *free_
         self.keep = (X, y, sample_weight)
         p.x = X.lines
@@ -1005,7 +1005,7 @@ cdef class Job:
         n, B, G = p.x.n, p.x.block, p.x.group
         p.length = round_up(p.x.d + 1, LANES)
         p.span = p.length + 2 * LANES
-        p.turned_step = p.x.turns.count * p.x.turns.step
+        p.phased_step = p.x.phases.count * p.x.phases.step
         if y is None:
             pass
         elif y.ndim == 2:
@@ -1032,8 +1032,8 @@ cdef class Job:
         p.scores_step = round_up(B, LANES)
         scores_reals = K * p.scores_step
         if gradients:
-            sums_reals, turned_reals, group_reals = K * p.span, K * p.turned_step, (K + 1) * G
-        scratch_reals = block_reals + scores_reals + sums_reals + turned_reals + group_reals
+            sums_reals, phased_reals, group_reals = K * p.span, K * p.phased_step, (K + 1) * G
+        scratch_reals = block_reals + scores_reals + sums_reals + phased_reals + group_reals
         padded_reals = (K + 1) * round_up(n, LANES) if p.x.layout == PACKED else 0
         panel_reals = LANES * p.length if p.x.layout == PACKED else 0
         # As many chunks as all rows have. Predictions sum nothing up.
@@ -1044,7 +1044,7 @@ cdef class Job:
         what = f"the weights of {K} x {p.x.d}" + (" and their gradients" if gradients else "")
         self.memory = <real *>reserve(
             64 // REAL_SIZE + n_threads * scratch_reals + round_up(padded_reals, 64)
-            + K * p.turned_step + (2 if gradients else 1) * K * p.span + panel_reals, REAL_SIZE,
+            + K * p.phased_step + (2 if gradients else 1) * K * p.span + panel_reals, REAL_SIZE,
             what,
         )
         self.values = <double *>reserve(chunks * (1 + K * p.span) + 8, sizeof(double), what)
@@ -1059,13 +1059,13 @@ cdef class Job:
         for t in range(n_threads):
             p.scratch[t].scores = free_
             p.scratch[t].sums = free_ + scores_reals
-            p.scratch[t].turned = p.scratch[t].sums + sums_reals
-            p.scratch[t].targets = p.scratch[t].turned + turned_reals
+            p.scratch[t].phased = p.scratch[t].sums + sums_reals
+            p.scratch[t].targets = p.scratch[t].phased + phased_reals
             p.scratch[t].weights = p.scratch[t].targets + K * G
-            p.scratch[t].lines = p.scratch[t].turned + turned_reals + group_reals
+            p.scratch[t].lines = p.scratch[t].phased + phased_reals + group_reals
             free_ += scratch_reals
-        p.turned = free_
-        p.theta = p.turned + K * p.turned_step
+        p.phased = free_
+        p.theta = p.phased + K * p.phased_step
         p.total = p.theta + K * p.span
         memset(p.theta, 0, (2 if gradients else 1) * K * p.span * REAL_SIZE)
         p.panel_sums = p.total + K * p.span
@@ -1099,18 +1099,18 @@ cdef class Job:
     cdef int make_places(self) except -1:
         """Before there are other members."""
         if self.allowed == NULL:
-            self.allowed = <places *>reserve(self.p.n_threads, sizeof(places), "threads", True)
+            self.allowed = <CpuSet *>reserve(self.p.n_threads, sizeof(CpuSet), "threads", True)
         return 0
 
-    cdef void serve(self, int64_t member) noexcept nogil:
+    cdef void serve(self, int64_t thread) noexcept nogil:
         """A member's part of a job that `run` does."""
 
-    def follow(self, int64_t member):
+    def follow(self, int64_t thread):
         """Serve as member 1, 2, … of the job's threads."""
         with nogil:
-            run_anywhere(&self.allowed[member])
+            clear_affinity(&self.allowed[thread])
             wait_until(&self.p.started, 1)
-            self.serve(member)
+            self.serve(thread)
             atomic_next(&self.p.left)
 
     def run(self):
@@ -1119,20 +1119,20 @@ cdef class Job:
         No line of Python runs between the first start and the last member's leave, so no
         signal handler can raise there and strand a member that waits for the others.
         """
-        cdef int64_t members = 1
+        cdef int64_t team_size = 1
         if self.p.n_threads > 1:
             self.make_places()
-        while members < self.p.n_threads:
+        while team_size < self.p.n_threads:
             try:
                 # It waits for the interpreter's lock, so it is alive.
-                send_away(start_new_thread(self.follow, (members,)), &self.allowed[members])
+                set_affinity(start_new_thread(self.follow, (team_size,)), &self.allowed[team_size])
             except (RuntimeError, MemoryError):
                 break  # the system grants no more: the job runs with those it has
-            members += 1
-        self.p.n_threads = members
+            team_size += 1
+        self.p.n_threads = team_size
         atomic_write(&self.p.started, 1)
         try:
             return self.lead()
         finally:
             with nogil:
-                wait_until(&self.p.left, members - 1)
+                wait_until(&self.p.left, team_size - 1)

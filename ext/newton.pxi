@@ -10,7 +10,7 @@ cdef extern from "product.h" nogil:
     const int TILE_ROWS
 
 cdef enum:
-    MOST_TILE_REALS = 8 * 2 * MOST_LANES
+    MAX_TILE_REALS = 8 * 2 * MAX_LANES
     # Rows of a block: each tile of the Hessian is loaded and stored once for so many. Twice as
     # many where they fit into L1 together.
     HESSIAN_ROWS = 64
@@ -37,7 +37,7 @@ cdef inline inlined_void curvature_roots(
     cdef Py_ssize_t i = 0
     while i < count:
         exp_parts(v_load(z + i), &power, &r)
-        slope = logistic_slope(logistic_of_parts(power, r))
+        slope = logistic_derivative(logistic_of_parts(power, r))
         if loss == LOSS_SQUARED_ERROR:
             slope = slope * slope
         v_store(z + i, v_sqrt(slope * v_load(weight + i)))
@@ -48,7 +48,7 @@ cdef void add_gram(
     Py_ssize_t m, Py_ssize_t width, const real *lines, real *hessian
 ) noexcept nogil:
     """Upper triangle of hessian += lines^T lines, and some of what lies below it."""
-    cdef real[MOST_TILE_REALS] tile
+    cdef real[MAX_TILE_REALS] tile
     cdef Py_ssize_t j = 0, k, i, rows, registers, r
     cdef real *target
     while j < width:
@@ -159,7 +159,7 @@ cdef double largest_entry(const double *x, Py_ssize_t r) noexcept nogil:
     return largest
 
 
-cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept nogil:
+cdef void curvature_chunk(Problem *p, int64_t thread, Py_ssize_t chunk) noexcept nogil:
     """Sums of a chunk of rows: upper triangle of their part of the Hessian."""
     cdef Curvature *c = p.curvature
     cdef Lines *x = &c.x
@@ -168,13 +168,13 @@ cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept
     cdef real *sums = c.sums + chunk * width * width
     cdef double *wide = NULL if c.wide == NULL else c.wide + chunk * width * width
     cdef bint whole
-    cdef real *lines = c.blocks + member * c.block_reals
+    cdef real *lines = c.blocks + thread * c.block_reals
     cdef real *w = lines + B * width
     cdef real *root = w + width
     cdef real *weight = root + B
     cdef real *line
     cdef vreal f
-    cdef Coming none
+    cdef Prefetch none
     none.next = NULL
     memset(sums, 0, width * width * REAL_SIZE)
     if wide != NULL:
@@ -213,7 +213,7 @@ cdef void curvature_chunk(Problem *p, int64_t member, Py_ssize_t chunk) noexcept
                 wide[i] += sums[i]
                 sums[i] = 0
         # Products take an eighth of the time of elements.
-        if member == 0:
+        if thread == 0:
             check_signals(p, m * r * r // 16)
         if atomic_read(&p.interrupted):
             return
@@ -255,20 +255,20 @@ cdef class Newton(Job):
         free(self.doubles)
 
     def __init__(
-        self, data, rule, theta, gradient, const double[:, ::1] model, Evaluator helper
+        self, data, config, theta, gradient, const double[:, ::1] model, Evaluator helper
     ):
         cdef Problem *p = &self.p
         cdef Curvature *c = &self.curvature
         cdef Matrix X = data.X
         cdef Py_ssize_t wanted, n_threads = 1 if helper is None else helper.p.n_threads
         self.theta, self.gradient = theta, gradient
-        self.l2, self.scale = rule.l2, data.scale
-        self.tol, self.rate, self.enough = rule.tol, rule.rate, rule.enough
-        self.noise, self.singular, self.armijo = rule.noise, rule.singular, rule.armijo
-        self.set_up(X, 1, rule.loss, data.y, data.sample_weight, n_threads, True, True)
+        self.l2, self.scale = config.l2, data.scale
+        self.tol, self.rate, self.enough = config.tol, config.rate, config.enough
+        self.noise, self.singular, self.armijo = config.noise, config.singular, config.armijo
+        self.set_up(X, 1, config.loss, data.y, data.sample_weight, n_threads, True, True)
         if n_threads > 1:
             self.helper = helper
-            p.host = &helper.p
+            p.owner = &helper.p
         self.r = self.theta.shape[0]
         p.curvature = c
         c.x, c.r, c.width = X.lines, self.r, round_up(self.r, LANES)
@@ -276,7 +276,7 @@ cdef class Newton(Job):
         if 2 * HESSIAN_ROWS * c.width * REAL_SIZE <= HESSIAN_BYTES:
             c.rows = 2 * HESSIAN_ROWS
         # As the chunks of a pass, cut by the problem alone.
-        wanted = between(1, c.x.n * self.r * self.r // HESSIAN_PRODUCTS, HESSIAN_CHUNKS)
+        wanted = clamp(1, c.x.n * self.r * self.r // HESSIAN_PRODUCTS, HESSIAN_CHUNKS)
         wanted = min(wanted, max(2, HESSIAN_REALS // (c.width * c.width)))
         c.chunk = round_up(max(1, (c.x.n + wanted - 1) // wanted), c.rows)
         c.n_chunks = (c.x.n + c.chunk - 1) // c.chunk
@@ -291,7 +291,7 @@ cdef class Newton(Job):
         c.wide = self.wide
         c.blocks = from_cache_line(self.reals)
         c.sums = c.blocks + n_threads * c.block_reals
-        self.most_pairs = rule.steps
+        self.most_pairs = config.steps
         self.doubles = <double *>reserve(
             (self.r + 2 * self.most_pairs + 4) * self.r + 2 * self.most_pairs, sizeof(double),
             f"the Hessian of {self.r} parameters",
@@ -308,7 +308,7 @@ cdef class Newton(Job):
             with nogil:
                 self.serves = factorise(p, self.doubles, self.r, self.singular)
             if p.interrupted:
-                pending()
+                raise_pending()
 
     cdef double evaluate(self, const double *theta, double *grad) noexcept nogil:
         """Objective and gradient."""
@@ -450,7 +450,7 @@ cdef class Newton(Job):
                     break
                 with gil:
                     if PyErr_CheckSignals() != 0:
-                        pending()
+                        raise_pending()
                     if self.helper is not None:
                         # Factorising may have taken longer than they wait.
                         self.helper.call_members()
@@ -464,6 +464,6 @@ cdef class Newton(Job):
                         hess[k * r + j] = hess[j * r + k]
         if self.p.interrupted:
             self.p.interrupted = False
-            pending()
+            raise_pending()
         self.known = True
         return steps, expected, passes

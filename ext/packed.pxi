@@ -13,7 +13,7 @@ cdef enum:
     PANELS_SUM = SUM_REGISTERS * PANEL
 
 
-cdef inline inlined_void weighted_costs(
+cdef inline inlined_void weighted_losses(
     int loss, Py_ssize_t registers, vreal *z, const real *y, const real *s, vreal *value,
     vreal *bias
 ) noexcept nogil:
@@ -31,7 +31,7 @@ cdef inline inlined_void weighted_costs(
     for i in range(registers):
         small[i] = logistic_of_parts(power[i], r[i])
     for i in range(registers):
-        cost_by_parts(loss, z[i], v_load(y + i * LANES), v_load(s + i * LANES), power[i], r[i],
+        loss_by_parts(loss, z[i], v_load(y + i * LANES), v_load(s + i * LANES), power[i], r[i],
                       small[i], &c, &z[i])
         value[0] = value[0] + c
         bias[0] = bias[0] + z[i]
@@ -79,7 +79,7 @@ cdef inline inlined_void panels(
         for j in range(PANEL):
             g[j] = z[j]
             z[j] = b
-        weighted_costs(loss, PANEL, g, y, s, &value, &slope)
+        weighted_losses(loss, PANEL, g, y, s, &value, &slope)
         total += v_sum(value)
         bias = bias + v_rounded(slope)
         y += PANEL * LANES
@@ -109,7 +109,7 @@ cdef inline inlined_void panels(
             z[0] = z[0] + v_set(theta[j]) * v_load(x + j * LANES)
             j += 1
         z[0] = (z[0] + z[1]) + (z[2] + z[3])
-        weighted_costs(loss, 1, z, y, s, &value, &bias)
+        weighted_losses(loss, 1, z, y, s, &value, &bias)
         total += v_sum(value)
         for j in range(d):
             v_store(sums + j * LANES, v_load(sums + j * LANES) + z[0] * v_load(x))
@@ -157,7 +157,7 @@ cdef inline inlined_void add_rows(
         z[i] = w[d]
         for j in range(d):
             z[i] = z[i] + w[j] * v_load(x + i * row + j * column)
-    weighted_costs(loss, registers, z, y, s, value, sums + d)
+    weighted_losses(loss, registers, z, y, s, value, sums + d)
     for i in range(registers):
         for j in range(d):
             sums[j] = sums[j] + z[i] * v_load(x + i * row + j * column)
@@ -178,7 +178,7 @@ cdef inline inlined_void narrow_panels(
     cdef Py_ssize_t i = 0, r
     cdef double total = 0
     cdef double[FEW] totals
-    cdef real[MOST_LANES] lanes
+    cdef real[MAX_LANES] lanes
     cdef vreal value = v_set(0)
     for r in range(d + 1):
         sums[r] = v_set(0)

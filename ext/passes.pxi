@@ -25,49 +25,49 @@ cdef Py_ssize_t parts(Problem *p) noexcept nogil:
     return tiles(p) if p.task == TASK_SUM else p.curvature.n_chunks
 
 
-cdef void do_part(Problem *p, int64_t member, Py_ssize_t part) noexcept nogil:
+cdef void do_part(Problem *p, int64_t thread, Py_ssize_t part) noexcept nogil:
     if p.task == TASK_PASS:
-        chunk_pass(p, &p.scratch[member], part)
+        chunk_pass(p, &p.scratch[thread], part)
     elif p.task == TASK_SUM:
         sum_chunks(p, part)
     else:
-        curvature_chunk(p, member, part)
+        curvature_chunk(p, thread, part)
 
 
-cdef void do_share(Problem *p, int64_t member, Py_ssize_t share, Py_ssize_t shares) noexcept nogil:
+cdef void do_share(Problem *p, int64_t thread, Py_ssize_t share, Py_ssize_t shares) noexcept nogil:
     """One of so many shares of the task under way."""
     cdef Py_ssize_t count = parts(p), part
     for part in range(share * count // shares, (share + 1) * count // shares):
         if not atomic_read(&p.interrupted):
-            do_part(p, member, part)
+            do_part(p, thread, part)
 
 
-cdef void take_shares(Problem *p, int64_t member) noexcept nogil:
+cdef void take_shares(Problem *p, int64_t thread) noexcept nogil:
     """Shares of the task under way, until there are none."""
     cdef int64_t share
     while True:
         share = atomic_next(&p.next_share)
         if share >= p.n_shares:
             return
-        do_share(p if p.task != TASK_GUEST else p.guest, member, share, p.n_shares)
+        do_share(p if p.task != TASK_GUEST else p.borrower, thread, share, p.n_shares)
         # Done, or dropped.
         atomic_next(&p.arrived)
 
 
 cdef void share_out(Problem *p, int task) noexcept nogil:
     """All of a task, with those members that are there. Called by the first only."""
-    cdef Problem *host = p if p.host == NULL else p.host
+    cdef Problem *owner = p if p.owner == NULL else p.owner
     p.task = task
-    if host.n_threads == 1:
+    if owner.n_threads == 1:
         do_share(p, 0, 0, 1)
         return
-    if host != p:
-        host.guest, host.task = p, TASK_GUEST
-    host.arrived = 0
+    if owner != p:
+        owner.borrower, owner.task = p, TASK_GUEST
+    owner.arrived = 0
     # Who takes a share has read this, and so sees what was written before.
-    atomic_write(&host.next_share, 0)
-    take_shares(host, 0)
-    await_others(p, &host.arrived, host.n_shares)
+    atomic_write(&owner.next_share, 0)
+    take_shares(owner, 0)
+    wait_for_others(p, &owner.arrived, owner.n_shares)
 
 
 cdef class PassJob(Job):
@@ -102,37 +102,37 @@ cdef class PassJob(Job):
         self.make_places()
         return 0
 
-    def follow(self, int64_t member):
+    def follow(self, int64_t thread):
         """Serve as member 1, 2, … until the job ends or no task comes any more."""
         cdef Problem *p = &self.p
         cdef int64_t last
         cdef int spins = -SPINS_BETWEEN_TASKS
         with nogil:
-            run_anywhere(&self.allowed[member])
-            last = nanoseconds()
-            while not atomic_read(&p.ended) and nanoseconds() - last < self.patience:
+            clear_affinity(&self.allowed[thread])
+            last = clock_ns()
+            while not atomic_read(&p.ended) and clock_ns() - last < self.patience:
                 if atomic_read(&p.next_share) < p.n_shares:
-                    take_shares(p, member)
-                    last = nanoseconds()
+                    take_shares(p, thread)
+                    last = clock_ns()
                     spins = -SPINS_BETWEEN_TASKS
                 else:
                     spins = rest(spins)
-            atomic_write(&self.there[member], 0)
+            atomic_write(&self.there[thread], 0)
 
     cdef int call_members(self) except -1:
-        cdef int64_t member
+        cdef int64_t thread
         cdef bint forked = self.process != process_id()
         self.process = process_id()
-        for member in range(1, self.p.n_threads):
+        for thread in range(1, self.p.n_threads):
             # A child of fork has none of its parent's threads.
-            if forked or not atomic_read(&self.there[member]):
-                atomic_write(&self.there[member], 1)
+            if forked or not atomic_read(&self.there[thread]):
+                atomic_write(&self.there[thread], 1)
                 try:
                     # It waits for the interpreter's lock, so it is alive.
-                    send_away(start_new_thread(self.follow, (member,)), &self.allowed[member])
+                    set_affinity(start_new_thread(self.follow, (thread,)), &self.allowed[thread])
                 except (RuntimeError, MemoryError):
                     # The system grants no more: this one does their work, too.
-                    atomic_write(&self.there[member], 0)
+                    atomic_write(&self.there[thread], 0)
         return 0
 
     def run(self):
@@ -173,7 +173,7 @@ cdef class Gradient(PassJob):
             value = whole_pass(p, NULL, 0, p.x.n, self.scale)
         if p.interrupted:
             p.interrupted = False
-            pending()
+            raise_pending()
         for k in range(p.K):
             memcpy(&self.coef_grad[k, 0], p.total + k * p.span, p.x.d * REAL_SIZE)
             self.intercept_grad[k] = p.total[k * p.span + p.x.d]

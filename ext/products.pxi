@@ -3,7 +3,7 @@
 
 cdef enum:
     PRODUCT_ROWS = 256          # a tile of both matrices lies in L1 together
-    MOST_PRODUCT_ROWS = 320     # rather than a few rows apart
+    MAX_PRODUCT_ROWS = 320     # rather than a few rows apart
     PRODUCT_COLUMNS = 256       # of the right one, in L2
     PRODUCTS_UNTIL_LOOK = 100000000
 
@@ -38,8 +38,8 @@ cdef void add_products(
     Py_ssize_t place
 ) noexcept nogil:
     """The part of some rows of both, for a tile of columns of the left from `place` on."""
-    cdef real[MOST_TILE_REALS] tile
-    cdef real *mine = panels + MOST_PRODUCT_ROWS * PRODUCT_COLUMNS
+    cdef real[MAX_TILE_REALS] tile
+    cdef real *mine = panels + MAX_PRODUCT_ROWS * PRODUCT_COLUMNS
     cdef real *panel
     cdef double *target
     cdef Py_ssize_t m = min(<Py_ssize_t>TILE_ROWS, left.shape[1] - place), k, i, j, count
@@ -83,7 +83,7 @@ def add_product(
         raise ValueError("rows of out are not contiguous")
     # One line more, as much as is fetched ahead.
     memory = <real *>reserve(
-        64 // REAL_SIZE + MOST_PRODUCT_ROWS * (PRODUCT_COLUMNS + TILE_ROWS + TILE_WIDTH),
+        64 // REAL_SIZE + MAX_PRODUCT_ROWS * (PRODUCT_COLUMNS + TILE_ROWS + TILE_WIDTH),
         REAL_SIZE, "a product of matrices",
     )
     panels = from_cache_line(memory)
@@ -95,7 +95,7 @@ def add_product(
                 row = 0
                 while row < n:
                     rows = n - row
-                    if rows > MOST_PRODUCT_ROWS:
+                    if rows > MAX_PRODUCT_ROWS:
                         rows = PRODUCT_ROWS
                     k = 0
                     while k < columns:
@@ -113,7 +113,7 @@ def add_product(
                             done = 0
                             with gil:
                                 if PyErr_CheckSignals() != 0:
-                                    pending()
+                                    raise_pending()
                     row += rows
                 column += columns
     finally:

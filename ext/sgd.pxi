@@ -10,7 +10,7 @@
 # and its opposite then cancel to the same zero, which the perceptron's threshold tells.
 
 cdef extern from "exponential.h" nogil:
-    double quick_exp(double x)
+    double fast_exp(double x)
     void fill_parts()
 
 fill_parts()
@@ -20,17 +20,17 @@ cdef enum:
     # 4 rows or 24 made no difference at d = 100; into the first cache it was 1.5 to 3 times
     # as slow (100,000 x 100 and 20,000 x 1000).
     AHEAD_BYTES = 8192
-    LEAST_AHEAD = 2
-    MOST_AHEAD = 16
+    MIN_AHEAD = 2
+    MAX_AHEAD = 16
     ROW_ELEMENTS = 16       # what a row costs besides its own
-    SWAPS_A_CHECK = 1 << 20
-    ROWS_OF_COSTS = 64      # whose logarithms are taken together
+    SWAPS_PER_CHECK = 1 << 20
+    ROWS_OF_LOSSES = 64      # whose logarithms are taken together
     # Bytes of rows whose scores are foreseen, at most: beyond that the second product of rows
     # costs more than the time that it saves (100,000 x 100 in float64).
     FORESEEN_BYTES = 512
 
 
-cdef struct Pace_:
+cdef struct SGDConfig_:
     int loss
     int schedule
     double parameter
@@ -45,7 +45,7 @@ cdef struct Pace_:
     double average_from
     double tol
     double patience
-    double largest_slope
+    double largest_derivative
     double least_scale
     double divisor
     double least_step
@@ -54,9 +54,9 @@ cdef struct Pace_:
 cdef struct Sweeper:
     # One neuron on its way.
     Problem *p
-    Pace_ pace
+    SGDConfig_ config
     Py_ssize_t k
-    int64_t member
+    int64_t thread
     real *w
     real *average       # NULL without averages
     real *debt          # NULL without l1
@@ -73,7 +73,7 @@ cdef struct Sweeper:
 
 # --------------------------------------------------------------------- one row
 
-cdef inline double row_cost(
+cdef inline double row_loss(
     int loss, double parameter, double p, double y, double *slope
 ) noexcept nogil:
     """Cost of a row, and its derivative with respect to the score."""
@@ -113,7 +113,7 @@ cdef inline double row_cost(
     return (fabs(z) - parameter) * (fabs(z) - parameter)
 
 
-cdef inline double log_loss_slope(
+cdef inline double log_loss_derivative(
     double p, double y, double *linear, real *rest
 ) noexcept nogil:
     """Derivative of the log-loss of a row: ``linear + log(1 + min(rest, 1 / rest))``.
@@ -123,7 +123,7 @@ cdef inline double log_loss_slope(
     """
     # For y = 0 and y = 1 the derivative is sigma(q) and -sigma(q), without a difference.
     cdef double q = p if y == 0 else -p
-    cdef double e = quick_exp(-q), slope = 1 / (1 + e)
+    cdef double e = fast_exp(-q), slope = 1 / (1 + e)
     rest[0] = <real>e
     linear[0] = q if q > 0 else 0
     if y == 0:
@@ -142,7 +142,7 @@ cdef double log_sum(real *rests, Py_ssize_t count) noexcept nogil:
     memset(rests + count, 0, (round_up(count, LANES) - count) * REAL_SIZE)
     while j < count:
         e = v_load(rests + j)
-        total = total + log1p_unit(v_smaller(e, v_set(1) / e))
+        total = total + log1p_unit(v_min(e, v_set(1) / e))
         j += LANES
     return v_sum(total)
 
@@ -151,7 +151,7 @@ cdef inline vreal ragged(const real *x, vreal mask) noexcept nogil:
     return v_where_zero(mask, mask, v_load(x))
 
 
-cdef inline void ask_for(const real *line, Py_ssize_t length) noexcept nogil:
+cdef inline void prefetch_row(const real *line, Py_ssize_t length) noexcept nogil:
     cdef Py_ssize_t j = 0
     while j < length:
         prefetch_far(line + j)
@@ -159,21 +159,21 @@ cdef inline void ask_for(const real *line, Py_ssize_t length) noexcept nogil:
 
 
 cdef inline real line_dot(
-    const real *w, const real *x, Py_ssize_t d, vreal mask, const real *coming
+    const real *w, const real *x, Py_ssize_t d, vreal mask, const real *prefetch_ptr
 ) noexcept nogil:
     """w . x, asking for a row that comes later on the way."""
     cdef Py_ssize_t whole = d - d % LANES, j = 0
     cdef vreal a0, a1, a2, a3
     a0 = a1 = a2 = a3 = v_set(0)
     while j + 4 * LANES <= whole:
-        ask_for(coming + j, 4 * LANES)
+        prefetch_row(prefetch_ptr + j, 4 * LANES)
         a0 = a0 + v_load(w + j) * v_load(x + j)
         a1 = a1 + v_load(w + j + LANES) * v_load(x + j + LANES)
         a2 = a2 + v_load(w + j + 2 * LANES) * v_load(x + j + 2 * LANES)
         a3 = a3 + v_load(w + j + 3 * LANES) * v_load(x + j + 3 * LANES)
         j += 4 * LANES
-    ask_for(coming + j, d - j)
-    prefetch_far(coming + d - 1)
+    prefetch_row(prefetch_ptr + j, d - j)
+    prefetch_far(prefetch_ptr + d - 1)
     while j + 2 * LANES <= whole:
         a0 = a0 + v_load(w + j) * v_load(x + j)
         a1 = a1 + v_load(w + j + LANES) * v_load(x + j + LANES)
@@ -187,14 +187,14 @@ cdef inline real line_dot(
 
 cdef inline void line_dots(
     const real *w, const real *x, const real *next, Py_ssize_t d, vreal mask,
-    const real *coming, const real *squares, real *sums
+    const real *prefetch_ptr, const real *squares, real *sums
 ) noexcept nogil:
     """w . next, x . next and the sum of a register; asks for a row that comes later on the way."""
     cdef Py_ssize_t whole = d - d % LANES, j = 0
     cdef vreal a0, a1, b0, b1, v
     a0 = a1 = b0 = b1 = v_set(0)
-    ask_for(coming, d)
-    prefetch_far(coming + d - 1)
+    prefetch_row(prefetch_ptr, d)
+    prefetch_far(prefetch_ptr + d - 1)
     while j + 2 * LANES <= whole:
         v = v_load(next + j)
         a0 = a0 + v_load(w + j) * v
@@ -267,8 +267,8 @@ cdef inline void line_owed(
     while j < d:
         v = v_load(w + j)
         q = v_load(debt + j)
-        high = v_larger(zero, v - (u + q) * inverse)
-        low = v_smaller(zero, v + (u - q) * inverse)
+        high = v_max(zero, v - (u + q) * inverse)
+        low = v_min(zero, v + (u - q) * inverse)
         high = v_where_zero(v, v, v_where_negative(v, low, high))
         v_store(w + j, high)
         v_store(debt + j, q + s * (high - v))
@@ -276,12 +276,12 @@ cdef inline void line_owed(
 
 
 cdef void sparse_row(
-    index_t *indices, index_t *indptr, Py_ssize_t row, Py_ssize_t coming,
-    const real *values, const void **places, const real **entries, Py_ssize_t *count,
+    index_t *indices, index_t *indptr, Py_ssize_t row, Py_ssize_t prefetch_ptr,
+    const real *values, const void **CpuSet, const real **entries, Py_ssize_t *count,
 ) noexcept nogil:
     """Where the entries of a row lie; asks for those of a later row."""
-    cdef Py_ssize_t start = indptr[row], i = indptr[coming], stop = indptr[coming + 1]
-    places[0] = indices + start
+    cdef Py_ssize_t start = indptr[row], i = indptr[prefetch_ptr], stop = indptr[prefetch_ptr + 1]
+    CpuSet[0] = indices + start
     entries[0] = values + start
     count[0] = indptr[row + 1] - start
     while i < stop:
@@ -358,14 +358,14 @@ cdef void fold(Sweeper *s, double scale, double share, double whole) noexcept no
 cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     """All rows once. Returns whether a signal's handler has raised on the way."""
     cdef Problem *p = s.p
-    cdef Pace_ *pace = &s.pace
+    cdef SGDConfig_ *config = &s.config
     cdef double *marks = s.marks
     cdef bint sparse = p.x.layout == SPARSE
     cdef bint narrow = p.x.index_size == 4
-    cdef bint passive = pace.schedule >= SCHEDULE_PA1
-    cdef bint penalised = (pace.l2 > 0 or pace.l1 > 0) and not passive
-    cdef Py_ssize_t n = p.x.n, d = p.x.d, i, row, coming, count = d, learnt = 0, budget
-    cdef double low = 0 if pace.loss == ROWLOSS_LOG_LOSS else -1
+    cdef bint passive = config.schedule >= SCHEDULE_PA1
+    cdef bint penalised = (config.l2 > 0 or config.l1 > 0) and not passive
+    cdef Py_ssize_t n = p.x.n, d = p.x.d, i, row, prefetch_ptr, count = d, learnt = 0, budget
+    cdef double low = 0 if config.loss == ROWLOSS_LOG_LOSS else -1
     cdef double intercept = marks[SWEEPMARK_INTERCEPT], scale = marks[SWEEPMARK_SCALE]
     cdef double average_intercept = marks[SWEEPMARK_AVERAGE_INTERCEPT]
     cdef double share = marks[SWEEPMARK_SHARE], whole = marks[SWEEPMARK_WHOLE]
@@ -374,16 +374,16 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     cdef double inverse = 1 / scale
     cdef double total = 0, y, score, value, slope = 0, update, weight, factor, seen
     cdef const real *x = NULL
-    cdef const void *places = NULL
+    cdef const void *CpuSet = NULL
     cdef int interrupted = 0
-    cdef real[ROWS_OF_COSTS] rests
+    cdef real[ROWS_OF_LOSSES] rests
     cdef Py_ssize_t n_rests = 0
     # The score of the next row but for this one's slope, which it then waits for a single
     # product and sum: the product of the next row and the weights as they are, and that of the
     # two rows, by which a step moves it. 100,000 x 20 took 3.1 ms an epoch without that. Not
     # where a threshold might tell the rounding errors from those of a plain score.
     cdef bint foresees = (
-        not sparse and pace.loss == ROWLOSS_LOG_LOSS and pace.l1 == 0
+        not sparse and config.loss == ROWLOSS_LOG_LOSS and config.l1 == 0
         and d * REAL_SIZE <= FORESEEN_BYTES
     )
     cdef Py_ssize_t next = -1, foreseen = -1
@@ -391,30 +391,30 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     # Products with the next row, and the sum of the squares of the weights, which is only wanted
     # there.
     cdef real[4] sums
-    cdef real[MOST_LANES] parts
+    cdef real[MAX_LANES] parts
     cdef bint in_parts = False
     v_store(parts, v_set(0))
-    budget = ELEMENTS_A_CHECK
+    budget = ELEMENTS_PER_CHECK
     for i in range(n):
         row = s.order[i]
-        coming = s.order[min(i + s.ahead, n - 1)]
+        prefetch_ptr = s.order[min(i + s.ahead, n - 1)]
         if s.held_out != NULL and s.held_out[row]:
             continue
         if p.soft == NULL and p.codes_8 != NULL:
-            prefetch_far(p.codes_8 + coming)
+            prefetch_far(p.codes_8 + prefetch_ptr)
         elif p.soft != NULL:
-            prefetch_far(p.soft + s.k * p.soft_step + coming)
+            prefetch_far(p.soft + s.k * p.soft_step + prefetch_ptr)
         if p.sample_weight != NULL:
-            prefetch_far(p.sample_weight + coming)
+            prefetch_far(p.sample_weight + prefetch_ptr)
         if sparse:
             if narrow:
-                sparse_row(<int32_t *>p.x.indices, <int32_t *>p.x.indptr, row, coming,
-                           p.x.values, &places, &x, &count)
-                score = sparse_dot(<int32_t *>places, s.w, x, count)
+                sparse_row(<int32_t *>p.x.indices, <int32_t *>p.x.indptr, row, prefetch_ptr,
+                           p.x.values, &CpuSet, &x, &count)
+                score = sparse_dot(<int32_t *>CpuSet, s.w, x, count)
             else:
-                sparse_row(<int64_t *>p.x.indices, <int64_t *>p.x.indptr, row, coming,
-                           p.x.values, &places, &x, &count)
-                score = sparse_dot(<int64_t *>places, s.w, x, count)
+                sparse_row(<int64_t *>p.x.indices, <int64_t *>p.x.indptr, row, prefetch_ptr,
+                           p.x.values, &CpuSet, &x, &count)
+                score = sparse_dot(<int64_t *>CpuSet, s.w, x, count)
         else:
             if row < s.in_place:
                 x = <const real *>(p.x.base + row * p.x.row_stride)
@@ -424,68 +424,68 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
                 x = s.line
             if foreseen != row:
                 score = line_dot(s.w, x, d, s.mask,
-                                 <const real *>(p.x.base + coming * p.x.row_stride))
+                                 <const real *>(p.x.base + prefetch_ptr * p.x.row_stride))
             next = s.order[min(i + 1, n - 1)]
             if not foresees or max(row, next) >= s.in_place:
                 next = -1
             else:
                 line_dots(s.w, x, <const real *>(p.x.base + next * p.x.row_stride), d, s.mask,
-                          <const real *>(p.x.base + coming * p.x.row_stride), parts, sums)
+                          <const real *>(p.x.base + prefetch_ptr * p.x.row_stride), parts, sums)
             if in_parts:
                 squares = (sums[2] if next >= 0 else v_sum(v_load(parts))) * scale * scale
                 in_parts = False
         budget -= count + ROW_ELEMENTS
         if budget < 0:
-            budget = ELEMENTS_A_CHECK
+            budget = ELEMENTS_PER_CHECK
             if is_interrupted(s):
                 interrupted = 1
                 break
         score = next_score if foreseen == row else <real>rounded(score * scale) + intercept
         y = target(p, s.k, row, low)
-        if pace.schedule == SCHEDULE_OPTIMAL:
-            eta = 1 / (pace.alpha * (pace.shift + t - 1))
-        elif pace.schedule == SCHEDULE_INVSCALING:
-            eta = pace.eta0 / pow(t, pace.power_t)
-        if pace.loss == ROWLOSS_LOG_LOSS:
-            slope = log_loss_slope(score, y, &value, rests + n_rests)
+        if config.schedule == SCHEDULE_OPTIMAL:
+            eta = 1 / (config.alpha * (config.shift + t - 1))
+        elif config.schedule == SCHEDULE_INVSCALING:
+            eta = config.eta0 / pow(t, config.power_t)
+        if config.loss == ROWLOSS_LOG_LOSS:
+            slope = log_loss_derivative(score, y, &value, rests + n_rests)
             n_rests += 1
-            if n_rests == ROWS_OF_COSTS:
+            if n_rests == ROWS_OF_LOSSES:
                 total += log_sum(rests, n_rests)
                 n_rests = 0
         else:
-            value = row_cost(pace.loss, pace.parameter, score, y, &slope)
+            value = row_loss(config.loss, config.parameter, score, y, &slope)
         total += value
         if penalised:
-            total += 0.5 * pace.l2 * squares + pace.l1 * absolutes
+            total += 0.5 * config.l2 * squares + config.l1 * absolutes
         learnt += 1
         if passive:
             update = line_squares(x, count)
-            if pace.schedule == SCHEDULE_PA1:
+            if config.schedule == SCHEDULE_PA1:
                 if update == 0:
                     continue
-                update = min(pace.eta0, value / update)
+                update = min(config.eta0, value / update)
             else:
-                update = value / (update + 0.5 / pace.eta0)
-            if pace.loss == ROWLOSS_HINGE:
+                update = value / (update + 0.5 / config.eta0)
+            if config.loss == ROWLOSS_HINGE:
                 update *= y
             elif y - score < 0:
                 update = -update
         else:
-            if slope > pace.largest_slope:
-                slope = pace.largest_slope
-            elif slope < -pace.largest_slope:
-                slope = -pace.largest_slope
+            if slope > config.largest_derivative:
+                slope = config.largest_derivative
+            elif slope < -config.largest_derivative:
+                slope = -config.largest_derivative
             update = -eta * slope
         weight = s.if_positive if y > 0 else s.if_not
         if p.sample_weight != NULL:
             weight *= p.sample_weight[row]
         update *= weight
-        if pace.l2 > 0:
-            factor = <real>max(0., 1 - rounded(eta * pace.l2))
+        if config.l2 > 0:
+            factor = <real>max(0., 1 - rounded(eta * config.l2))
             scale *= factor
             squares *= factor * factor
             absolutes *= factor
-            if scale < pace.least_scale:
+            if scale < config.least_scale:
                 fold(s, scale, share, whole)
                 scale, share, whole = 1, 0, 1
                 next = -1
@@ -493,17 +493,17 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
         foreseen = next
         if next >= 0:
             next_score = sums[0] * scale + intercept - slope * (
-                eta * weight * (sums[1] + pace.fit_intercept * pace.decay)
+                eta * weight * (sums[1] + config.fit_intercept * config.decay)
             )
         if update != 0:
             factor = <real>update * inverse
             if sparse:
                 if narrow:
-                    sparse_add(<int32_t *>places, s.w, x, count, factor, &squares, &absolutes)
+                    sparse_add(<int32_t *>CpuSet, s.w, x, count, factor, &squares, &absolutes)
                 else:
-                    sparse_add(<int64_t *>places, s.w, x, count, factor, &squares, &absolutes)
+                    sparse_add(<int64_t *>CpuSet, s.w, x, count, factor, &squares, &absolutes)
                 squares *= scale * scale
-            elif pace.l1 > 0:
+            elif config.l1 > 0:
                 line_add(s.w, x, d, s.mask, <real>factor, True, True, parts, &absolutes)
                 in_parts = True
             elif penalised:
@@ -512,30 +512,30 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
             else:
                 line_add(s.w, x, d, s.mask, <real>factor, False, False, parts, &absolutes)
             absolutes *= scale
-            if pace.fit_intercept:
-                intercept += rounded(update * pace.decay)
-        if s.average != NULL and pace.average_from <= t:
-            seen = t - pace.average_from + 1
+            if config.fit_intercept:
+                intercept += rounded(update * config.decay)
+        if s.average != NULL and config.average_from <= t:
+            seen = t - config.average_from + 1
             if update != 0:
                 factor = share * (-<real>update * inverse)
                 if not sparse:
                     line_add(s.average, x, d, s.mask, <real>factor, False, False, parts, &value)
                 elif narrow:
-                    sparse_add(<int32_t *>places, s.average, x, count, factor, &value, &slope)
+                    sparse_add(<int32_t *>CpuSet, s.average, x, count, factor, &value, &slope)
                 else:
-                    sparse_add(<int64_t *>places, s.average, x, count, factor, &value, &slope)
+                    sparse_add(<int64_t *>CpuSet, s.average, x, count, factor, &value, &slope)
             if seen > 1:
                 whole /= 1 - 1 / seen
             share += whole * scale / seen
             average_intercept += (intercept - average_intercept) / seen
-        if pace.l1 > 0:
-            owed += eta * pace.l1
+        if config.l1 > 0:
+            owed += eta * config.l1
             if not sparse:
                 line_owed(s.w, s.debt, d, scale, owed)
             elif narrow:
-                sparse_owed(<int32_t *>places, s.w, s.debt, count, scale, owed)
+                sparse_owed(<int32_t *>CpuSet, s.w, s.debt, count, scale, owed)
             else:
-                sparse_owed(<int64_t *>places, s.w, s.debt, count, scale, owed)
+                sparse_owed(<int64_t *>CpuSet, s.w, s.debt, count, scale, owed)
         t += 1
     if in_parts:
         squares = v_sum(v_load(parts)) * scale * scale
@@ -549,8 +549,8 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
 
 cdef bint is_interrupted(Sweeper *s) noexcept nogil:
     """After some hundredths of a second of work; the first thread checks signals."""
-    if s.member == 0:
-        ask_python(s.p)
+    if s.thread == 0:
+        call_check_signals(s.p)
     return atomic_read(&s.p.interrupted) != 0
 
 
@@ -572,7 +572,7 @@ cdef bint swap_rows(Sweeper *s, int32_t *rows, Py_ssize_t n, uint32_t state) noe
         row = rows[i]
         rows[i] = rows[j]
         rows[j] = row
-        if (i + 1) % SWAPS_A_CHECK == 0 and is_interrupted(s):
+        if (i + 1) % SWAPS_PER_CHECK == 0 and is_interrupted(s):
             return True
     return False
 
@@ -616,15 +616,15 @@ cdef int sweep_epochs(
         if swept_off(s):
             marks[SWEEPMARK_STATUS] = STATUS_NONFINITE
             return 0
-        if s.pace.tol > -INFINITY and value > marks[SWEEPMARK_BEST] - s.pace.tol:
+        if s.config.tol > -INFINITY and value > marks[SWEEPMARK_BEST] - s.config.tol:
             marks[SWEEPMARK_WAITED] += 1
         else:
             marks[SWEEPMARK_WAITED] = 0
         if value < marks[SWEEPMARK_BEST]:
             marks[SWEEPMARK_BEST] = value
-        if marks[SWEEPMARK_WAITED] >= s.pace.patience:
-            if s.pace.schedule == SCHEDULE_ADAPTIVE and marks[SWEEPMARK_STEP] > s.pace.least_step:
-                marks[SWEEPMARK_STEP] /= s.pace.divisor
+        if marks[SWEEPMARK_WAITED] >= s.config.patience:
+            if s.config.schedule == SCHEDULE_ADAPTIVE and marks[SWEEPMARK_STEP] > s.config.least_step:
+                marks[SWEEPMARK_STEP] /= s.config.divisor
                 marks[SWEEPMARK_WAITED] = 0
             else:
                 marks[SWEEPMARK_STATUS] = STATUS_CONVERGED
@@ -635,7 +635,7 @@ cdef int sweep_epochs(
 cdef class Sweep(Job):
     """A call of `sweep`: a neuron at a time for each thread."""
 
-    cdef Pace_ pace
+    cdef SGDConfig_ config
     cdef real[:, ::1] coef
     cdef real[:, ::1] average
     cdef real[:, ::1] debt
@@ -657,22 +657,22 @@ cdef class Sweep(Job):
         free(self.vectors)
         free(self.jumps)
 
-    def __init__(self, data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+    def __init__(self, data, state, config, class_weight, held_out, seeds, history, n_threads):
         cdef Problem *p = &self.p
-        self.coef, self.average, self.debt = trail.coef, trail.average, trail.debt
-        self.order, self.marks, self.history = trail.order, trail.marks, history
+        self.coef, self.average, self.debt = state.coef, state.average, state.debt
+        self.order, self.marks, self.history = state.order, state.marks, history
         self.class_weight, self.held_out, self.seeds = class_weight, held_out, seeds
         self.set_up(data.X, self.coef.shape[0], LOSS_QUADRATIC, data.y, data.sample_weight,
                     min(n_threads, self.coef.shape[0]), False, False)
-        self.pace.loss, self.pace.parameter = pace.loss, pace.parameter
-        self.pace.schedule, self.pace.eta0 = pace.schedule, pace.eta0
-        self.pace.power_t, self.pace.alpha, self.pace.shift = pace.power_t, pace.alpha, pace.shift
-        self.pace.l2, self.pace.l1 = pace.l2, pace.l1
-        self.pace.fit_intercept, self.pace.decay = pace.fit_intercept, pace.decay
-        self.pace.average_from = pace.average_from
-        self.pace.tol, self.pace.patience = pace.tol, pace.patience
-        self.pace.largest_slope, self.pace.least_scale = pace.largest_slope, pace.least_scale
-        self.pace.divisor, self.pace.least_step = pace.divisor, pace.least_step
+        self.config.loss, self.config.parameter = config.loss, config.parameter
+        self.config.schedule, self.config.eta0 = config.schedule, config.eta0
+        self.config.power_t, self.config.alpha, self.config.shift = config.power_t, config.alpha, config.shift
+        self.config.l2, self.config.l1 = config.l2, config.l1
+        self.config.fit_intercept, self.config.decay = config.fit_intercept, config.decay
+        self.config.average_from = config.average_from
+        self.config.tol, self.config.patience = config.tol, config.patience
+        self.config.largest_derivative, self.config.least_scale = config.largest_derivative, config.least_scale
+        self.config.divisor, self.config.least_step = config.divisor, config.least_step
         # For each neuron its averages and debts, padded; for each thread a row.
         self.n_vectors = (self.average.shape[1] > 0) + (self.debt.shape[1] > 0)
         self.vectors = <real *>reserve(
@@ -687,30 +687,30 @@ cdef class Sweep(Job):
         cdef Py_ssize_t k
         with nogil:
             self.serve(0)
-            await_others(&self.p, &self.p.left, self.p.n_threads - 1)
+            wait_for_others(&self.p, &self.p.left, self.p.n_threads - 1)
             # `run` waits for them once more, and finds them gone.
         if self.p.interrupted:
-            pending()
+            raise_pending()
         return max(int(self.marks[k, SWEEPMARK_EPOCHS]) for k in range(self.p.K))
 
-    cdef void serve(self, int64_t member) noexcept nogil:
+    cdef void serve(self, int64_t thread) noexcept nogil:
         cdef int64_t k
         while True:
             k = atomic_next(&self.p.next_share)
-            if k >= self.p.K or self.sweep_one(k, member):
+            if k >= self.p.K or self.sweep_one(k, thread):
                 return
 
-    cdef int sweep_one(self, Py_ssize_t k, int64_t member) noexcept nogil:
+    cdef int sweep_one(self, Py_ssize_t k, int64_t thread) noexcept nogil:
         cdef Problem *p = &self.p
         cdef Sweeper s
         cdef Py_ssize_t j, size = p.x.d * REAL_SIZE, row_bytes
-        cdef real[MOST_LANES] ones
+        cdef real[MAX_LANES] ones
         cdef int interrupted
         self.marks[k, SWEEPMARK_EPOCHS] = 0
         if self.marks[k, SWEEPMARK_STATUS] != STATUS_RAN:
             return 0
         memset(&s, 0, sizeof(s))
-        s.p, s.pace, s.k, s.member = p, self.pace, k, member
+        s.p, s.config, s.k, s.thread = p, self.config, k, thread
         s.order, s.marks = &self.order[k, 0], &self.marks[k, 0]
         s.if_positive, s.if_not = self.class_weight[k, 0], self.class_weight[k, 1]
         if self.held_out is not None:
@@ -723,20 +723,20 @@ cdef class Sweep(Job):
         if self.debt.shape[1]:
             s.debt = self.vectors + (self.n_vectors * (k + 1) - 1) * p.span
             memcpy(s.debt, &self.debt[k, 0], size)
-        s.line = self.vectors + (self.n_vectors * p.K + member) * p.span
+        s.line = self.vectors + (self.n_vectors * p.K + thread) * p.span
         if p.x.layout == ROWS and p.x.row_stride == p.x.d * REAL_SIZE:
             # Whole registers of the others would end beyond the array.
             s.in_place = p.x.n if p.x.d % LANES == 0 else max(0, p.x.n - LANES)
         row_bytes = p.x.d * REAL_SIZE
         if p.x.layout == SPARSE:
             row_bytes = 2 * REAL_SIZE * sparse_entries(p) // max(p.x.n, 1)
-        s.ahead = between(LEAST_AHEAD, AHEAD_BYTES // max(row_bytes, 1), MOST_AHEAD)
+        s.ahead = clamp(MIN_AHEAD, AHEAD_BYTES // max(row_bytes, 1), MAX_AHEAD)
         for j in range(LANES):
             ones[j] = j < p.x.d % LANES
         s.mask = v_load(ones)
         interrupted = sweep_epochs(
             &s, self.seeds is not None, self.seeds[k] if self.seeds is not None else 0,
-            NULL if self.jumps == NULL else self.jumps + 2 * member * p.x.n,
+            NULL if self.jumps == NULL else self.jumps + 2 * thread * p.x.n,
             &self.history[0, k, 0], self.history.shape[0],
         )
         memcpy(&self.coef[k, 0], s.w, size)

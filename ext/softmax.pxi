@@ -14,12 +14,12 @@ cdef void softmax_block(
     cdef Py_ssize_t i = 0, j, k
     cdef vreal largest, free_, hit, rest, own, e, total, c, p, q, t, w
     cdef vreal one = v_set(1), none = v_set(0), sum_ = v_set(0)
-    cdef real[MOST_LANES] lanes
+    cdef real[MAX_LANES] lanes
     while i < count:
         w = one if s == NULL else v_load(s + i)
         largest = v_load(z + i) + v_set(intercept[0])
         for k in range(1, K):
-            largest = v_larger(largest, v_load(z + k * z_step + i) + v_set(intercept[k * span]))
+            largest = v_max(largest, v_load(z + k * z_step + i) + v_set(intercept[k * span]))
         free_, rest, own = one, none, none
         for k in range(K):
             t = largest - (v_load(z + k * z_step + i) + v_set(intercept[k * span]))

@@ -1,6 +1,6 @@
 # Descent of a function of n parameters: `walk` of the contract, for float64 only.
 #
-# The rules are those of descent.pxi, for one neuron whose intercept is the last parameter.
+# The configs are those of descent.pxi, for one neuron whose intercept is the last parameter.
 
 cdef extern from "walk.h" nogil:
     double call_value(const void *function, bint takes_array, bint takes_data, int n, double *x,
@@ -98,7 +98,7 @@ cdef double evaluate(
 
 cdef inline int judge(
     Marks_ *marks, const Limits_ *limits, double tol, bint fixed, double value, double norm,
-    double odd, double squares, double moved, double farthest, double turned, double product,
+    double nonfinite, double squares, double moved, double farthest, double gradient_change_sq, double product,
     double size, double last_size,
 ) noexcept nogil:
     """Whether a walk goes on from here.
@@ -110,7 +110,7 @@ cdef inline int judge(
     """
     cdef int status = STATUS_RAN
     cdef bint far
-    if not isfinite(value + norm + odd):
+    if not isfinite(value + norm + nonfinite):
         return STATUS_NONFINITE
     if norm <= tol:
         status = STATUS_CONVERGED
@@ -128,8 +128,8 @@ cdef inline int judge(
         else:
             marks.above = 0
         # Compared without the division and the root, which most points do not need.
-        if far and turned > marks.curvature * marks.curvature * moved:
-            marks.curvature = sqrt(turned) / sqrt(moved)
+        if far and gradient_change_sq > marks.curvature * marks.curvature * moved:
+            marks.curvature = sqrt(gradient_change_sq) / sqrt(moved)
         if marks.reversals >= limits.reversals or marks.above >= limits.above:
             status = STATUS_OVERSHOT
         elif limits.xtol > 0 and farthest <= limits.xtol:
@@ -150,7 +150,7 @@ cdef int walk_line(
     `walk_on`, which goes through the optimiser's memory, takes three times as long.
     """
     cdef double x = x_[0], last_x = w.x[0], last_gradient = w.gradient[0]
-    cdef double gradient, value, move, turn
+    cdef double gradient, value, move, gradient_change
     # Copies, which the stores to path and values cannot change behind the compiler's back.
     cdef Marks_ marks = marks_[0]
     cdef Limits_ bounds = limits[0]
@@ -168,12 +168,12 @@ cdef int walk_line(
         value = horner(coef, n_coef, x)
         path[k] = x
         values[k] = value
-        move, turn = x - last_x, gradient - last_gradient
+        move, gradient_change = x - last_x, gradient - last_gradient
         # One branch for the many points of which there is nothing to say, NaN not among them.
         if (
             (fabs(gradient) > tol) & (gradient * last_gradient > 0) & (fabs(move) > xtol)
             & (fabs(value - marks.value) > ftol) & (value <= marks.first_value)
-            & (fabs(turn) <= marks.curvature * fabs(move)) & (k > 0)
+            & (fabs(gradient_change) <= marks.curvature * fabs(move)) & (k > 0)
         ):
             marks.value = value
             marks.reversals = marks.above = 0
@@ -183,7 +183,7 @@ cdef int walk_line(
             seen = k + 1
             status = judge(
                 &marks, &bounds, tol, True, value, fabs(gradient), 0 * x, x * x, move * move,
-                fabs(move), turn * turn, gradient * last_gradient, gradient * gradient,
+                fabs(move), gradient_change * gradient_change, gradient * last_gradient, gradient * gradient,
                 last_gradient * last_gradient,
             )
             if status != STATUS_NONFINITE:
@@ -202,43 +202,43 @@ cdef int walk_line(
 
 
 cdef int walk_on(
-    const Function_ *f, const Walk_ *w, Marks_ *marks, const Limits_ *limits, Optimiser *o,
-    Rule_ *rule, Py_ssize_t m, Py_ssize_t *done,
+    const Function_ *f, const Walk_ *w, Marks_ *marks, const Limits_ *limits, Optimizer *o,
+    UpdateConfig_ *config, Py_ssize_t m, Py_ssize_t *done,
 ) noexcept nogil:
     cdef Py_ssize_t k, j
-    cdef double value, norm, odd, squares, moved, farthest, turned, product, size, last_size
-    cdef double x, g, move, turn
-    cdef bint fixed = rule.solver != SOLVER_ADAM and rule.solver != SOLVER_ADAPTIVE
+    cdef double value, norm, nonfinite, squares, moved, farthest, gradient_change_sq, product, size, last_size
+    cdef double x, g, move, gradient_change
+    cdef bint fixed = config.solver != SOLVER_ADAM and config.solver != SOLVER_ADAPTIVE
     cdef int status
     for k in range(m):
         value = evaluate(f, w.n, o.theta, o.grad, limits.difference, w.given)
-        norm = odd = squares = moved = farthest = turned = product = size = last_size = 0
+        norm = nonfinite = squares = moved = farthest = gradient_change_sq = product = size = last_size = 0
         for j in range(w.n):
             x, g = o.theta[j], o.grad[j]
-            move, turn = x - w.x[j], g - w.gradient[j]
+            move, gradient_change = x - w.x[j], g - w.gradient[j]
             w.path[k * w.n + j] = x
-            odd += 0 * (x + g)
+            nonfinite += 0 * (x + g)
             squares += x * x
             moved += move * move
-            turned += turn * turn
+            gradient_change_sq += gradient_change * gradient_change
             product += g * w.gradient[j]
             size += g * g
             last_size += w.gradient[j] * w.gradient[j]
             norm = max(norm, fabs(g))
             farthest = max(farthest, fabs(move))
         w.values[k] = value
-        status = judge(marks, limits, rule.tol, fixed, value, norm, odd, squares, moved,
-                       farthest, turned, product, size, last_size)
+        status = judge(marks, limits, config.tol, fixed, value, norm, nonfinite, squares, moved,
+                       farthest, gradient_change_sq, product, size, last_size)
         if status != STATUS_NONFINITE:
             memcpy(w.x, o.theta, w.n * sizeof(double))
             memcpy(w.gradient, o.grad, w.n * sizeof(double))
         if status != STATUS_RAN:
             done[0] = k
             return status
-        rule.learning_rate = w.rates[k * w.rate_stride]
+        config.learning_rate = w.rates[k * w.rate_stride]
         if limits.automatic and marks.curvature > 0:
-            rule.learning_rate = 1 / marks.curvature
-        take_step(o, rule, True)
+            config.learning_rate = 1 / marks.curvature
+        take_step(o, config, True)
     done[0] = m
     return STATUS_RAN
 
@@ -247,16 +247,16 @@ cdef void *address(number):
     return <void *><size_t>number
 
 
-def walk(function, state, rule, limits, trail, const double[::1] rates, double[:, ::1] path,
+def walk(function, state, config, limits, previous, const double[::1] rates, double[:, ::1] path,
          double[::1] values):
     """See the contract."""
     cdef double[:, ::1] coef = state.coef
     cdef double[::1] intercept = state.intercept
     cdef double[:, :, ::1] slots = state.slots
     cdef double[::1] counters = state.counters
-    cdef double[::1] last_x = trail.x
-    cdef double[::1] last_gradient = trail.gradient
-    cdef double[::1] marks_ = trail.marks
+    cdef double[::1] last_x = previous.x
+    cdef double[::1] last_gradient = previous.gradient
+    cdef double[::1] marks_ = previous.marks
     cdef const double[::1] polynomial = function.coef
     cdef const double[::1] slope = function.slope
     cdef Py_ssize_t n = path.shape[1], m = path.shape[0], done = 0, s, S = slots.shape[0], j
@@ -265,8 +265,8 @@ def walk(function, state, rule, limits, trail, const double[::1] rates, double[:
     cdef Limits_ bounds
     cdef Marks_ marks
     cdef Walk_ w
-    cdef Rule_ r
-    cdef Optimiser o
+    cdef UpdateConfig_ r
+    cdef Optimizer o
     cdef real *memory
     f.coef, f.n_coef = (&polynomial[0] if polynomial.shape[0] else NULL), polynomial.shape[0]
     f.slope, f.n_slope = (&slope[0] if slope.shape[0] else NULL), slope.shape[0]
@@ -286,8 +286,8 @@ def walk(function, state, rule, limits, trail, const double[::1] rates, double[:
     w.n, w.rates, w.rate_stride = n, &rates[0], rates.shape[0] > 1
     w.path, w.values = &path[0, 0], &values[0]
     w.x, w.gradient = &last_x[0], &last_gradient[0]
-    r.solver, r.momentum, r.tol = rule.solver, rule.momentum, rule.tol
-    r.beta_1, r.beta_2, r.epsilon = rule.beta_1, rule.beta_2, rule.epsilon
+    r.solver, r.momentum, r.tol = config.solver, config.momentum, config.tol
+    r.beta_1, r.beta_2, r.epsilon = config.beta_1, config.beta_2, config.epsilon
     r.l1 = r.l2 = 0
     r.fit_intercept = True
     o.K, o.d, o.counters = 1, n - 1, &counters[0]

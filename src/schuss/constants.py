@@ -47,7 +47,7 @@ class Counter(IntEnum):
 
 
 class Mark(IntEnum):
-    """Places in ``Trail.marks``: what `walk` remembers of the points behind it."""
+    """Places in ``MinimizeState.marks``: what `walk` remembers of the points behind it."""
 
     POINTS = 0  # points seen
     VALUE = 1  # at the last one

@@ -26,7 +26,7 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import _check_y, column_or_1d
 
 from schuss import backends, data, threads, validation
-from schuss.backends.contract import Network, NetworkRule
+from schuss.backends.contract import Network, NetworkConfig
 from schuss.callbacks import Callback
 from schuss.constants import Hidden
 from schuss.errors import warn
@@ -222,7 +222,7 @@ class _SchussNetwork(Trained):
                     "clipped",
                 )
             batch_size = min(self.batch_size, n)
-        rule = NetworkRule(
+        rule = NetworkConfig(
             Solver.ADAM if self.solver == "adam"
             else Solver.NESTEROV if self.nesterovs_momentum else Solver.MOMENTUM,
             float(self.momentum), float(self.beta_1), float(self.beta_2), float(self.epsilon),

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import scipy.sparse as sp
 
-from schuss.backends.contract import Data, Rule, State
+from schuss.backends.contract import Data, State, UpdateConfig
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, REAL_TYPE, Activation
 from schuss.losses import BY_CODE, Loss
 from schuss.methods import N_SLOTS, Solver
@@ -224,14 +224,14 @@ def assert_within(actual, expected, bound, what):
 # Runs.
 
 
-def rule(**changes):
-    """A rule with usual numbers; full batches of the log-loss unless told otherwise."""
+def update_config(**changes):
+    """A config with usual numbers; full batches of the log-loss unless told otherwise."""
     usual = {
         "loss": Loss.LOG_LOSS, "solver": Solver.GD, "learning_rate": 0.1, "momentum": 0.9,
         "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "l2": 0.0, "l1": 0.0, "tol": 0.0,
         "fit_intercept": True, "batch_size": 1 << 30,
     }  # fmt: skip
-    return Rule(**{**usual, **changes})
+    return UpdateConfig(**{**usual, **changes})
 
 
 def state(p, solver):
@@ -240,13 +240,13 @@ def state(p, solver):
     return State(p.coef.copy(), p.intercept.copy(), slots, np.zeros(N_COUNTERS))
 
 
-def descend(backend, p, rule, epochs, order=None, chunk=None, n_threads=1):
+def descend(backend, p, config, epochs, order=None, chunk=None, n_threads=1):
     """A run of some epochs, in chunks; returns state, history, and each call's answer."""
-    s, rows = state(p, rule.solver), data(backend, p)
+    s, rows = state(p, config.solver), data(backend, p)
     history = np.full((epochs, len(HISTORY_COLUMNS)), np.nan)
     answers = []
     for start in range(0, epochs, chunk or epochs):
         part = slice(start, start + (chunk or epochs))
         ordered = None if order is None else order[part]
-        answers.append(backend.descend(rows, s, rule, ordered, history[part], n_threads))
+        answers.append(backend.descend(rows, s, config, ordered, history[part], n_threads))
     return s, history, answers

@@ -16,18 +16,18 @@ CODES = (
     ("pointwise", "loss", Loss, [Loss.MULTINOMIAL]),
     ("gradient", "loss", Loss, []),
     ("evaluator", "loss", Loss, []),
-    ("newton", "rule.loss", Loss, [Loss.QUADRATIC, Loss.MULTINOMIAL]),
-    ("descend", "rule.loss", Loss, []),
-    ("descend", "rule.solver", Solver, []),
-    ("walk", "rule.solver", Solver, []),
+    ("newton", "config.loss", Loss, [Loss.QUADRATIC, Loss.MULTINOMIAL]),
+    ("descend", "config.loss", Loss, []),
+    ("descend", "config.solver", Solver, []),
+    ("walk", "config.solver", Solver, []),
     ("predict", "activation", Activation, []),
-    ("sweep", "pace.loss", RowLoss, []),
-    ("sweep", "pace.schedule", Schedule, []),
+    ("sweep", "config.loss", RowLoss, []),
+    ("sweep", "config.schedule", Schedule, []),
     ("network_gradient", "network.hidden", Hidden, []),
     ("network_gradient", "network.output", Output, []),
     ("network_epochs", "network.hidden", Hidden, []),
     ("network_epochs", "network.output", Output, []),
-    ("network_epochs", "rule.solver", Solver, [Solver.GD, Solver.ADAPTIVE]),
+    ("network_epochs", "config.solver", Solver, [Solver.GD, Solver.ADAPTIVE]),
     ("network_predict", "network.hidden", Hidden, []),
     ("network_predict", "network.output", Output, []),
 )
@@ -38,7 +38,7 @@ KNOWN = {"loss": Loss.LOG_LOSS, "solver": Solver.MOMENTUM, "schedule": 0, "hidde
 def call(backend, function, argument, code):
     names = inspect.signature(getattr(contract, function)).parameters
     name, _, field = argument.partition(".")
-    arguments = {n: SimpleNamespace(**KNOWN) if n in ("rule", "pace", "network") else None
+    arguments = {n: SimpleNamespace(**KNOWN) if n in ("config", "network") else None
                  for n in names}  # fmt: skip
     arguments[name] = SimpleNamespace(**KNOWN | {field: code}) if field else code
     return getattr(backend, function)(**arguments)
@@ -56,22 +56,26 @@ def test_unknown_code_is_refused(backend, function, argument, codes, others):
 def test_every_argument_with_codes_is_listed():
     fields = {"loss", "solver", "schedule", "hidden", "output"}
     tuples = {
-        "rule": {"newton": contract.NewtonRule, "network_epochs": contract.NetworkRule},
-        "pace": contract.Pace, "network": contract.Network,
-    }  # fmt: skip
+        "config": {
+            "newton": contract.NewtonConfig,
+            "network_epochs": contract.NetworkConfig,
+            "sweep": contract.SGDConfig,
+        },
+        "network": contract.Network,
+    }
     expected = set()
     for function in contract.FUNCTIONS:
         for name in inspect.signature(getattr(contract, function)).parameters:
             kind = tuples.get(name, ())
             if isinstance(kind, dict):
-                kind = kind.get(function, contract.Rule)
+                kind = kind.get(function, contract.UpdateConfig)
             if name in ("loss", "activation"):
                 expected.add((function, name))
             expected |= {
                 (function, f"{name}.{f}") for f in getattr(kind, "_fields", ()) if f in fields
             }
     # A walk has no loss.
-    assert expected - {("walk", "rule.loss")} == {(f, argument) for f, argument, *_ in CODES}
+    assert expected - {("walk", "config.loss")} == {(f, argument) for f, argument, *_ in CODES}
 
 
 Z = np.ones((2, 1))

@@ -1,4 +1,4 @@
-"""Whole runs: the five rules, penalties, batches, why a run ends, and chunks."""
+"""Whole runs: the five configs, penalties, batches, why a run ends, and chunks."""
 
 import itertools
 
@@ -36,18 +36,18 @@ def batches(kind, n, epochs, seed=0):
     return 16, np.array([rng.permutation(n) for _ in range(epochs)], np.int32)
 
 
-def same_run(backend, reference, p, rule, order, what, epochs=EPOCHS):
+def same_run(backend, reference, p, config, order, what, epochs=EPOCHS):
     """Compare a run with that of the reference in float64."""
-    actual, history, answers = cases.descend(backend, p, rule, epochs, order)
+    actual, history, answers = cases.descend(backend, p, config, epochs, order)
     expected, expected_history, expected_answers = cases.descend(
-        reference, cases.widened(p), rule, epochs, order
+        reference, cases.widened(p), config, epochs, order
     )
     assert answers == expected_answers, what
-    # A rule moves by at most a few units and contracts: errors add up over the steps, each
+    # A config moves by at most a few units and contracts: errors add up over the steps, each
     # of them a few times that of one gradient.
-    steps = epochs * -(-p.X.shape[0] // min(rule.batch_size, p.X.shape[0]))
+    steps = epochs * -(-p.X.shape[0] // min(config.batch_size, p.X.shape[0]))
     close = 16 * steps * np.finfo(p.coef.dtype).eps
-    if rule.solver == Solver.ADAPTIVE:
+    if config.solver == Solver.ADAPTIVE:
         # Its step is a quotient of differences, in which digits cancel near the optimum.
         close *= 64
     size = max(1.0, np.abs(expected.coef).max())
@@ -74,11 +74,11 @@ def test_rule(backend, reference, solver, real, kind):
         setting = next(settings)
         p = small(real, setting=setting)
         batch_size, order = batches(kind, p.X.shape[0], EPOCHS)
-        rule = cases.rule(
+        config = cases.update_config(
             loss=setting[-1], solver=solver, batch_size=batch_size, fit_intercept=fit_intercept,
             learning_rate=0.02 if solver == Solver.ADAM else 0.1, **penalty,
         )  # fmt: skip
-        actual, _ = same_run(backend, reference, p, rule, order, f"{penalty} {setting}")
+        actual, _ = same_run(backend, reference, p, config, order, f"{penalty} {setting}")
         if not fit_intercept:
             np.testing.assert_array_equal(actual.intercept, p.intercept)
 
@@ -97,15 +97,15 @@ def test_batches_of_every_type(kernels, reference, dtype, layout):
         p.scale /= 1 if X.dtype.kind == "f" else 128**2  # keeps the steps short
         for kind in BATCHES:
             batch_size, order = batches(kind, n, 3)
-            rule = cases.rule(loss=setting[-1], batch_size=batch_size)
-            same_run(kernels, reference, p, rule, order, f"{n} x {d} {kind} {setting}", 3)
+            config = cases.update_config(loss=setting[-1], batch_size=batch_size)
+            same_run(kernels, reference, p, config, order, f"{n} x {d} {kind} {setting}", 3)
 
 
 @pytest.mark.parametrize("batch_size", (1, 7, 35, 69, 70, 71))
 def test_batch_sizes(backend, reference, batch_size):
-    rule = cases.rule(solver=Solver.MOMENTUM, batch_size=batch_size, learning_rate=0.01)
+    config = cases.update_config(solver=Solver.MOMENTUM, batch_size=batch_size, learning_rate=0.01)
     _, order = batches("shuffled", 70, EPOCHS)
-    same_run(backend, reference, small(), rule, order, f"batches of {batch_size}")
+    same_run(backend, reference, small(), config, order, f"batches of {batch_size}")
 
 
 @pytest.mark.parametrize(("n", "batch_size"), ((300, 7), (300, 150), (700, 270)))
@@ -114,8 +114,8 @@ def test_batches_begin_within_what_lies_together(backend, reference, order, n, b
     """Small X may be copied into blocks of its own; a batch begins anywhere in them."""
     p = small(n=n)
     p.X = np.asarray(p.X, order=order)
-    rule = cases.rule(batch_size=batch_size, learning_rate=0.01)
-    same_run(backend, reference, p, rule, None, f"{n} rows by {batch_size}")
+    config = cases.update_config(batch_size=batch_size, learning_rate=0.01)
+    same_run(backend, reference, p, config, None, f"{n} rows by {batch_size}")
 
 
 @pytest.mark.parametrize("shuffled", (False, True))
@@ -123,9 +123,9 @@ def test_batches_begin_within_what_lies_together(backend, reference, order, n, b
 def test_batches_of_large_X(kernels, reference, d, shuffled):
     """Rows from memory may be read by turns; a batch begins anywhere in these."""
     p = small(n=(1 << 24) // (8 * d) + 70, d=d)
-    rule = cases.rule(batch_size=p.X.shape[0] // 3 + 1, learning_rate=0.01)
+    config = cases.update_config(batch_size=p.X.shape[0] // 3 + 1, learning_rate=0.01)
     order = np.random.default_rng(1).permutation(p.X.shape[0]).astype(np.int32)[None]
-    same_run(kernels, reference, p, rule, order if shuffled else None, f"{d}", 1)
+    same_run(kernels, reference, p, config, order if shuffled else None, f"{d}", 1)
 
 
 @pytest.mark.parametrize("shuffled", (False, True))
@@ -134,8 +134,8 @@ def test_batches_of_rows_shorter_than_a_register(kernels, reference, d, shuffled
     p = small(n=700, d=d)
     order = np.random.default_rng(1).permutation(700).astype(np.int32)[None]
     for batch_size in (1, 33, 400):
-        rule = cases.rule(batch_size=batch_size, learning_rate=0.01)
-        same_run(kernels, reference, p, rule, order if shuffled else None, f"{d}", 1)
+        config = cases.update_config(batch_size=batch_size, learning_rate=0.01)
+        same_run(kernels, reference, p, config, order if shuffled else None, f"{d}", 1)
 
 
 @pytest.mark.parametrize("kind", BATCHES)
@@ -143,10 +143,12 @@ def test_batches_of_rows_shorter_than_a_register(kernels, reference, d, shuffled
 def test_chunks_change_no_bit(backend, solver, kind):
     p = small("float32", setting=(3, True, "int32", Loss.SQUARED_ERROR))
     batch_size, order = batches(kind, p.X.shape[0], EPOCHS)
-    rule = cases.rule(solver=solver, batch_size=batch_size, l1=0.001, loss=Loss.SQUARED_ERROR)
-    whole, history, _ = cases.descend(backend, p, rule, EPOCHS, order)
+    config = cases.update_config(
+        solver=solver, batch_size=batch_size, l1=0.001, loss=Loss.SQUARED_ERROR
+    )
+    whole, history, _ = cases.descend(backend, p, config, EPOCHS, order)
     for chunk in (1, 5):
-        part, part_history, answers = cases.descend(backend, p, rule, EPOCHS, order, chunk)
+        part, part_history, answers = cases.descend(backend, p, config, EPOCHS, order, chunk)
         for a, b in zip(part[:3], whole[:3], strict=True):
             np.testing.assert_array_equal(a, b)
         np.testing.assert_array_equal(part_history, history)
@@ -165,21 +167,21 @@ def test_few_features(backend, reference, n, d):
     losses = Loss.SQUARED_ERROR, Loss.LOG_LOSS
     for real, weighted, l2, fit_intercept, loss in itertools.product(*cut, losses):
         p = small(real, n, d, setting=(1, weighted, "uint8", loss))
-        rule = cases.rule(loss=loss, l2=l2, fit_intercept=fit_intercept)
-        what = f"{real} {weighted} {rule}"
-        whole, _ = same_run(backend, reference, p, rule, None, what)
-        part, history, _ = cases.descend(backend, p, rule, EPOCHS, chunk=5)
+        config = cases.update_config(loss=loss, l2=l2, fit_intercept=fit_intercept)
+        what = f"{real} {weighted} {config}"
+        whole, _ = same_run(backend, reference, p, config, None, what)
+        part, history, _ = cases.descend(backend, p, config, EPOCHS, chunk=5)
         for name in ("coef", "intercept"):
             np.testing.assert_array_equal(getattr(part, name), getattr(whole, name), what)
-        between = rule._replace(tol=float(history[5:7, 1].mean()))
+        between = config._replace(tol=float(history[5:7, 1].mean()))
         if history[6, 1] < between.tol < history[:6, 1].min():
             state, _, answers = cases.descend(backend, p, between, EPOCHS)
-            before, *_ = cases.descend(backend, p, rule, 6)
+            before, *_ = cases.descend(backend, p, config, 6)
             assert answers == [(6, Status.CONVERGED)]
             np.testing.assert_array_equal(state.coef, before.coef)
             assert state.counters[Counter.STEPS] == 6
         p.X[n // 2, d - 1] = np.nan
-        state, _, answers = cases.descend(backend, p, rule, EPOCHS)
+        state, _, answers = cases.descend(backend, p, config, EPOCHS)
         assert answers == [(0, Status.NONFINITE)]
         np.testing.assert_array_equal(state.coef, p.coef)
 
@@ -190,15 +192,15 @@ def test_large_weights_of_few_rows(backend, reference, real):
     p = small(real, 4, 1, setting=(1, True, "uint8", Loss.LOG_LOSS))
     p.weight[:] = np.finfo(real).max / 5
     p.scale = 1 / p.weight.sum(dtype="float64")
-    same_run(backend, reference, p, cases.rule(loss=Loss.LOG_LOSS), None, real)
+    same_run(backend, reference, p, cases.update_config(loss=Loss.LOG_LOSS), None, real)
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=solver_id)
 def test_counters(backend, solver):
     p = small(n=70)
     for batch_size, steps in ((16, 5), (70, 1), (1000, 1)):
-        rule = cases.rule(solver=solver, batch_size=batch_size)
-        state, history, [(epochs, status)] = cases.descend(backend, p, rule, 4)
+        config = cases.update_config(solver=solver, batch_size=batch_size)
+        state, history, [(epochs, status)] = cases.descend(backend, p, config, 4)
         assert (epochs, status) == (4, Status.RAN)
         assert state.counters[Counter.EPOCHS] == 4
         assert state.counters[Counter.STEPS] == 4 * steps
@@ -208,7 +210,7 @@ def test_counters(backend, solver):
 def test_first_step_is_the_textbook_one(backend):
     p = small()
     value, coef, intercept = cases.gradient(backend, p)
-    state, history, _ = cases.descend(backend, p, cases.rule(learning_rate=0.25), 1)
+    state, history, _ = cases.descend(backend, p, cases.update_config(learning_rate=0.25), 1)
     np.testing.assert_allclose(state.coef, p.coef - 0.25 * coef, rtol=1e-14)
     np.testing.assert_allclose(state.intercept, p.intercept - 0.25 * intercept, rtol=1e-14)
     norm = max(np.abs(coef).max(), np.abs(intercept).max())
@@ -220,25 +222,25 @@ def test_first_step_is_the_textbook_one(backend):
 def test_converged(backend, reference, solver, penalty):
     """A run ends before the first step whose gradient is within the tolerance."""
     p = small()
-    rule = cases.rule(solver=solver, learning_rate=0.05, **penalty)
-    _, history, _ = cases.descend(reference, p, rule, 40)
+    config = cases.update_config(solver=solver, learning_rate=0.05, **penalty)
+    _, history, _ = cases.descend(reference, p, config, 40)
     norms = history[:, 1]
     # The first epoch that undercuts every earlier one by a clear margin.
     stop = next(i for i in range(5, 40) if norms[i] < 0.999 * norms[:i].min())
     tol = float(np.sqrt(norms[stop] * norms[:stop].min()))
-    state, history, [(epochs, status)] = cases.descend(backend, p, rule._replace(tol=tol), 40)
+    state, history, [(epochs, status)] = cases.descend(backend, p, config._replace(tol=tol), 40)
     assert (epochs, status) == (stop, Status.CONVERGED)
     assert state.counters[Counter.EPOCHS] == state.counters[Counter.STEPS] == stop
     assert np.isfinite(history[: stop + 1]).all()
     assert np.isnan(history[stop + 1 :]).all(), "a row after the last is filled"
-    before, *_ = cases.descend(backend, p, rule, stop)
+    before, *_ = cases.descend(backend, p, config, stop)
     np.testing.assert_array_equal(state.coef, before.coef)
 
 
 def test_batches_do_not_stop_at_the_tolerance(backend):
     p = small()
-    rule = cases.rule(batch_size=16, tol=1e9)
-    assert cases.descend(backend, p, rule, 3)[2] == [(3, Status.RAN)]
+    config = cases.update_config(batch_size=16, tol=1e9)
+    assert cases.descend(backend, p, config, 3)[2] == [(3, Status.RAN)]
 
 
 @pytest.mark.parametrize("kind", BATCHES)
@@ -246,8 +248,8 @@ def test_batches_do_not_stop_at_the_tolerance(backend):
 def test_too_large_a_step_is_seen(backend, solver, kind):
     p = small()
     batch_size, order = batches(kind, p.X.shape[0], 50)
-    rule = cases.rule(solver=solver, batch_size=batch_size, l2=1.0, learning_rate=1e30)
-    state, history, [(epochs, status)] = cases.descend(backend, p, rule, 50, order)
+    config = cases.update_config(solver=solver, batch_size=batch_size, l2=1.0, learning_rate=1e30)
+    state, history, [(epochs, status)] = cases.descend(backend, p, config, 50, order)
     assert status == Status.NONFINITE
     assert state.counters[Counter.EPOCHS] == epochs < 50
     assert np.isfinite(history[:epochs]).all()
@@ -268,7 +270,7 @@ def test_bad_features_are_seen(kernels, where, bad):
     p = cases.problem(X, (1, False, "real", Loss.SQUARED_ERROR), rng)
     before = p.coef.copy()
     with np.errstate(invalid="ignore"):
-        state, _, answers = cases.descend(kernels, p, cases.rule(), 5)
+        state, _, answers = cases.descend(kernels, p, cases.update_config(), 5)
     assert answers == [(0, Status.NONFINITE)]
     np.testing.assert_array_equal(state.coef, before)
 
@@ -285,9 +287,9 @@ def test_norm_of_what_is_not_finite(kernels, layout, penalty, kind):
         p.X[n // 3, d // 2] = bad
         p.X = cases.LAYOUTS[layout](p.X)
         batch_size, order = batches(kind, n, EPOCHS)
-        rule = cases.rule(batch_size=batch_size, learning_rate=0.01, **penalty)
+        config = cases.update_config(batch_size=batch_size, learning_rate=0.01, **penalty)
         with np.errstate(invalid="ignore"):
-            _, history, answers = cases.descend(kernels, p, rule, EPOCHS, order)
+            _, history, answers = cases.descend(kernels, p, config, EPOCHS, order)
         what = f"{n_outputs} {n} x {d} {size} {bad} {history[0]}"
         assert answers == [(0, Status.NONFINITE)], what
         assert not np.isfinite(history[0, 1]), what
@@ -299,8 +301,8 @@ def test_l1_gives_exact_zeros(backend):
     X = rng.standard_normal((400, 10))
     p = cases.problem(X, (1, False, "real", Loss.LOG_LOSS), rng)
     p.y = (X[:, :1].T + rng.standard_normal((1, 400)) > 0).astype(float)
-    rule = cases.rule(solver=Solver.NESTEROV, learning_rate=1.0, l1=0.1, tol=1e-9)
-    state, history, [(epochs, status)] = cases.descend(backend, p, rule, 3000)
+    config = cases.update_config(solver=Solver.NESTEROV, learning_rate=1.0, l1=0.1, tol=1e-9)
+    state, history, [(epochs, status)] = cases.descend(backend, p, config, 3000)
     assert status == Status.CONVERGED
     assert (state.coef[0, 1:] == 0).sum() >= 7
     assert state.coef[0, 0] > 0.3
@@ -322,10 +324,10 @@ def test_threads_change_no_bit(kernels, dtype, kind):
     p = cases.problem(X, (3, True, "uint8", Loss.SQUARED_ERROR), rng)
     batch_size = n if kind == "full" else 8192
     order = np.array([rng.permutation(n)] * 3, np.int32) if kind == "shuffled" else None
-    rule = cases.rule(solver=Solver.MOMENTUM, batch_size=batch_size, learning_rate=1e-4)
+    config = cases.update_config(solver=Solver.MOMENTUM, batch_size=batch_size, learning_rate=1e-4)
 
     def everything(n_threads):
-        run = cases.descend(kernels, p, rule, 3, order, n_threads=n_threads)
+        run = cases.descend(kernels, p, config, 3, order, n_threads=n_threads)
         pieces = [*run[0], run[1]]
         if kind == "full":
             pieces += cases.gradient(kernels, p, n_threads)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from schuss.backends.contract import Network, NewtonRule
+from schuss.backends.contract import Network, NewtonConfig
 from schuss.constants import HISTORY_COLUMNS, Activation, Hidden
 from schuss.losses import Loss, Output
 from schuss.methods import Solver
@@ -86,7 +86,7 @@ def test_sums_over_many_rows(backend, layout, d):
 def test_sums_over_rows_that_are_packed(backend, d):
     row, p = _equals("C", 131_072 // d - 64, d)
     _assert_gradient(backend, p, row)
-    q = cases.rule(solver=Solver.GD, learning_rate=1.0)
+    q = cases.update_config(solver=Solver.GD, learning_rate=1.0)
     state, history, _ = cases.descend(backend, p, q, 1)
     _assert_relative(history[0, 0], np.log(2), 2e-6)
     _assert_relative(state.coef, 0.5 * row, 2e-6)
@@ -104,9 +104,9 @@ def test_sums_over_many_rows_of_other_types(backend, dtype, layout, n_outputs):
 def test_hessian_of_many_rows(backend):
     row, p = _equals("one row repeated", 1_000_000, 5)
     wide = np.append(row, 1)
-    rule = NewtonRule(p.loss, np.zeros(6), tol=0.0, rate=0.0, enough=0.0, noise=1e-6)
+    config = NewtonConfig(p.loss, np.zeros(6), tol=0.0, rate=0.0, enough=0.0, noise=1e-6)
     theta, gradient, hessian = np.zeros(6), np.empty(6), np.empty((6, 6))
-    advance = backend.newton(cases.data(backend, p), rule, theta, gradient, None, None)
+    advance = backend.newton(cases.data(backend, p), config, theta, gradient, None, None)
     advance(np.empty((0, len(HISTORY_COLUMNS))), hessian)
     _assert_relative(gradient, -0.5 * wide, 2e-6)
     # Within a block each row's product is added to those before.

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from scipy.special import expit
 from sklearn.utils import shuffle
 
-from schuss.backends.contract import Data, Network, NetworkRule, NetworkState
+from schuss.backends.contract import Data, Network, NetworkConfig, NetworkState
 from schuss.constants import N_COUNTERS, REAL_TYPE, Counter, Hidden, Status
 from schuss.losses import Output
 from schuss.methods import Solver
@@ -57,9 +57,19 @@ def answers(backend, data, network, theta, n_threads=1):
 
 
 def train(
-    backend, data, network, theta, *, rule, epochs=3, rate=0.02, order=None, n_threads=1, chunk=None
+    backend,
+    data,
+    network,
+    theta,
+    *,
+    config,
+    epochs=3,
+    rate=0.02,
+    order=None,
+    n_threads=1,
+    chunk=None,
 ):
-    slots = np.zeros((2 if rule.solver == Solver.ADAM else 1, len(theta)), theta.dtype)
+    slots = np.zeros((2 if config.solver == Solver.ADAM else 1, len(theta)), theta.dtype)
     state = NetworkState(theta.copy(), slots, np.zeros(N_COUNTERS))
     history = np.full((epochs, 3), np.nan)
     found = []
@@ -67,15 +77,15 @@ def train(
         part = slice(first, first + (chunk or epochs))
         found.append(
             backend.network_epochs(
-                bind(backend, data), network, state, rule, np.full(len(history[part]), rate),
+                bind(backend, data), network, state, config, np.full(len(history[part]), rate),
                 None if order is None else order[part], history[part], n_threads,
             )
         )  # fmt: skip
     return state, history, found
 
 
-def rule(solver=Solver.NESTEROV, batch_size=16, l2=0.01, momentum=0.9):
-    return NetworkRule(solver, momentum, 0.9, 0.99, 1e-8, l2, batch_size)
+def network_config(solver=Solver.NESTEROV, batch_size=16, l2=0.01, momentum=0.9):
+    return NetworkConfig(solver, momentum, 0.9, 0.99, 1e-8, l2, batch_size)
 
 
 def close(actual, expected, real):
@@ -129,7 +139,7 @@ def test_epochs(backend, reference, real, solver):
         p = problem(units, n, output, real, rng, weighted=weighted)
         order = np.array([rng.permutation(n) for _ in range(3)], np.int32)
         # Larger steps make the exponential outputs overflow.
-        options = {"rule": rule(solver), "order": order, "rate": 1e-3}
+        options = {"config": network_config(solver), "order": order, "rate": 1e-3}
         state, history, found = train(reference, *p, **options)
         own_state, own_history, own_found = train(backend, *p, **options)
         assert own_found == found == [(3, Status.RAN)]
@@ -144,7 +154,7 @@ def test_batches_of_any_size(backend, reference, batch_size):
     """Batches of more rows than go through the layers together, too."""
     rng = np.random.default_rng(7)
     p = problem((6, 10, 3), 700, Output.SOFTMAX, np.float64, rng)
-    options = {"rule": rule(batch_size=batch_size), "epochs": 1, "rate": 1e-3}
+    options = {"config": network_config(batch_size=batch_size), "epochs": 1, "rate": 1e-3}
     state, history, _ = train(reference, *p, **options)
     own_state, own_history, _ = train(backend, *p, **options)
     close(own_state.theta, state.theta, np.float64)
@@ -157,8 +167,12 @@ def test_part_of_the_rows(backend, reference):
     data, network, theta = problem((5, 4, 1), 60, Output.LOGISTIC, np.float64, rng)
     data.X[40:] = np.nan
     order = np.array([rng.permutation(40) for _ in range(2)], np.int32)
-    state, history, _ = train(reference, data, network, theta, rule=rule(), epochs=2, order=order)
-    own, own_history, _ = train(backend, data, network, theta, rule=rule(), epochs=2, order=order)
+    state, history, _ = train(
+        reference, data, network, theta, config=network_config(), epochs=2, order=order
+    )
+    own, own_history, _ = train(
+        backend, data, network, theta, config=network_config(), epochs=2, order=order
+    )
     assert np.isfinite(own.theta).all()
     close(own.theta, state.theta, np.float64)
     close(own_history, history, np.float64)
@@ -171,7 +185,7 @@ def test_threads_do_not_change_a_bit(backend, n_threads):
         p = problem(units, n, Output.LOGISTIC, real, rng, weighted=True)
         order = np.array([rng.permutation(n) for _ in range(2)], np.int32)
         for solver, batch_size in ((Solver.NESTEROV, 33), (Solver.ADAM, 400)):
-            options = {"rule": rule(solver, batch_size), "epochs": 2, "order": order}
+            options = {"config": network_config(solver, batch_size), "epochs": 2, "order": order}
             one, several = (train(backend, *p, n_threads=t, **options) for t in (1, n_threads))
             for a, b in zip((*one[0], one[1]), (*several[0], several[1]), strict=True):
                 np.testing.assert_array_equal(a, b)
@@ -185,7 +199,7 @@ def test_chunks_do_not_change_a_bit(backend):
     for solver in RULES:
         p = problem((7, 9, 2), 40, Output.LOGISTIC, np.float32, rng)
         order = np.array([rng.permutation(40) for _ in range(6)], np.int32)
-        options = {"rule": rule(solver), "epochs": 6, "order": order}
+        options = {"config": network_config(solver), "epochs": 6, "order": order}
         whole, parts = train(backend, *p, **options), train(backend, *p, chunk=2, **options)
         for a, b in zip((*whole[0][:2], whole[1]), (*parts[0][:2], parts[1]), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -219,7 +233,10 @@ def test_sparse_features(backend, reference, dtype, index):
     close(gradient(backend, data, network, theta)[1],
           gradient(reference, dense, network, theta)[1], real)  # fmt: skip
     close(answers(backend, data, network, theta), answers(reference, dense, network, theta), real)
-    options = {"rule": rule(Solver.ADAM), "order": rng.permutation(n).astype(np.int32)[None]}
+    options = {
+        "config": network_config(Solver.ADAM),
+        "order": rng.permutation(n).astype(np.int32)[None],
+    }
     own, expected = (
         train(b, one, network, theta, epochs=1, **options)[0]
         for b, one in ((backend, data), (reference, dense))
@@ -275,7 +292,7 @@ def test_nonfinite_costs_end_the_run(backend):
     rng = np.random.default_rng(13)
     data, network, theta = problem((3, 4, 1), 20, Output.IDENTITY, np.float64, rng)
     _, history, found = train(
-        backend, data, network, theta, rule=rule(batch_size=5), epochs=200, rate=1e3
+        backend, data, network, theta, config=network_config(batch_size=5), epochs=200, rate=1e3
     )
     ((done, status),) = found
     assert status == Status.NONFINITE
@@ -287,8 +304,8 @@ def test_a_batch_without_weight_teaches_nothing(backend):
     rng = np.random.default_rng(14)
     data, network, theta = problem((3, 2, 1), 8, Output.LOGISTIC, np.float64, rng)
     weight = np.repeat([1.0, 0.0], 4)
-    first = rule(Solver.MOMENTUM, batch_size=4, momentum=0.0)
-    options = {"rule": first, "epochs": 1}
+    first = network_config(Solver.MOMENTUM, batch_size=4, momentum=0.0)
+    options = {"config": first, "epochs": 1}
     both, _, _ = train(backend, data._replace(sample_weight=weight), network, theta, **options)
     order = np.arange(4, dtype=np.int32)[None]
     alone, _, _ = train(backend, data, network, theta, order=order, **options)

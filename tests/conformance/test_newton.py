@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from schuss.backends import numpy_
-from schuss.backends.contract import NewtonRule
+from schuss.backends.contract import NewtonConfig
 from schuss.constants import HISTORY_COLUMNS
 from schuss.losses import Loss
 
@@ -21,7 +21,7 @@ def newton(backend, p, steps, fit_intercept=True, **changes):
     theta = np.append(p.coef[0], p.intercept[:fit_intercept]).astype(np.float64)
     l2 = np.full(r, 0.01)
     l2[d:] = 0
-    rule = {
+    config = {
         "loss": p.loss,
         "l2": l2,
         "tol": 0.0,
@@ -33,7 +33,7 @@ def newton(backend, p, steps, fit_intercept=True, **changes):
     out = np.full(r, np.nan), np.full((r, r), np.nan)
     history = np.full((steps, len(HISTORY_COLUMNS)), np.nan)
     advance = backend.newton(
-        cases.data(backend, p), NewtonRule(**{**rule, **changes}), theta, out[0], None, None
+        cases.data(backend, p), NewtonConfig(**{**config, **changes}), theta, out[0], None, None
     )
     done, expected, _ = advance(history, out[1])
     return done, expected, theta, *out, history
@@ -81,8 +81,8 @@ def begun(backend, p, rate=0.0, model=None, helper=None, **changes):
     r = p.X.shape[1] + 1
     theta, gradient = np.zeros(r), np.empty(r)
     l2 = np.append(np.full(r - 1, 0.01), 0.0)
-    rule = NewtonRule(p.loss, l2, tol=1e-6, rate=rate, enough=0.0, noise=1e-12, **changes)
-    return backend.newton(cases.data(backend, p), rule, theta, gradient, model, helper), theta
+    config = NewtonConfig(p.loss, l2, tol=1e-6, rate=rate, enough=0.0, noise=1e-12, **changes)
+    return backend.newton(cases.data(backend, p), config, theta, gradient, model, helper), theta
 
 
 def test_a_factor_serves_for_several_steps(backend):

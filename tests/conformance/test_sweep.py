@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from schuss.backends.contract import Data, Pace, SweepState
+from schuss.backends.contract import Data, SGDConfig, SweepState
 from schuss.constants import (
     ADAPTIVE_DIVISOR,
     LEAST_SCALE,
@@ -23,51 +23,51 @@ from . import cases
 PENALTIES = ({}, {"l2": 0.1}, {"l1": 0.02}, {"l2": 0.05, "l1": 0.01})
 
 
-def pace(real, **changes):
+def sgd_config(real, **changes):
     usual = {
         "loss": RowLoss.LOG_LOSS, "parameter": 0.2, "schedule": Schedule.INVSCALING, "eta0": 0.05,
         "power_t": 0.3, "alpha": 0.5, "shift": 20.0, "l2": 0.0, "l1": 0.0, "fit_intercept": True,
         "decay": 1.0, "average_from": 0, "tol": -np.inf, "patience": 3,
         "least_scale": LEAST_SCALE[np.dtype(real)],
     }  # fmt: skip
-    return Pace(**{**usual, **changes})
+    return SGDConfig(**{**usual, **changes})
 
 
-def trail(p, pace):
+def sweep_state(p, config):
     k, d = p.coef.shape
     real, marks = p.coef.dtype, np.zeros((k, N_SWEEP_MARKS))
     marks[:, [SweepMark.SCALE, SweepMark.WHOLE, SweepMark.T]] = 1
     marks[:, SweepMark.INTERCEPT] = p.intercept
-    marks[:, SweepMark.STEP], marks[:, SweepMark.BEST] = pace.eta0, np.inf
+    marks[:, SweepMark.STEP], marks[:, SweepMark.BEST] = config.eta0, np.inf
     wide = p.coef.astype(np.float64)
     marks[:, SweepMark.SQUARES] = (wide * wide).sum(axis=1)
     marks[:, SweepMark.ABSOLUTES] = np.abs(wide).sum(axis=1)
     return SweepState(
         p.coef.copy(),
-        np.zeros((k, d if pace.average_from else 0), real),
-        np.zeros((k, d if pace.l1 else 0), real),
+        np.zeros((k, d if config.average_from else 0), real),
+        np.zeros((k, d if config.l1 else 0), real),
         np.tile(np.arange(p.X.shape[0], dtype=np.int32), (k, 1)),
         marks,
     )
 
 
-def sweep(backend, p, pace, epochs=3, chunk=None, held_out=None, shuffled=True, n_threads=1):
-    """A sweep in chunks; returns its trail and history."""
+def sweep(backend, p, config, epochs=3, chunk=None, held_out=None, shuffled=True, n_threads=1):
+    """A sweep in chunks; returns its state and history."""
     k = len(p.coef)
-    t = trail(p, pace)
+    t = sweep_state(p, config)
     history = np.full((epochs, k, 2), np.nan)
     class_weight = np.linspace(0.5, 2, 2 * k).reshape(k, 2)
     seeds = np.arange(3, 3 + k, dtype=np.uint32) if shuffled else None
     rows = Data(backend.prepare(p.X), p.y, p.weight, 1.0)
     for start in range(0, epochs, chunk or epochs):
         part = history[start : start + (chunk or epochs)]
-        backend.sweep(rows, t, pace, class_weight, held_out, seeds, part, n_threads)
+        backend.sweep(rows, t, config, class_weight, held_out, seeds, part, n_threads)
     return t, history
 
 
-def compare(backend, reference, p, pace, what, rtol=None, **options):
-    actual, history = sweep(backend, p, pace, **options)
-    expected, expected_history = sweep(reference, cases.widened(p), pace, **options)
+def compare(backend, reference, p, config, what, rtol=None, **options):
+    actual, history = sweep(backend, p, config, **options)
+    expected, expected_history = sweep(reference, cases.widened(p), config, **options)
     real = p.coef.dtype
     # Steps contract here: errors add up slowly over some hundred of them.
     close = rtol or 3000 * np.finfo(real).eps
@@ -77,10 +77,10 @@ def compare(backend, reference, p, pace, what, rtol=None, **options):
                                    err_msg=f"{what} {name}")  # fmt: skip
     np.testing.assert_array_equal(actual.order, expected.order, err_msg=what)
     unused = [
-        *(() if pace.l1 else [SweepMark.ABSOLUTES]),
-        *(() if pace.l1 or pace.l2 else [SweepMark.SQUARES]),
+        *(() if config.l1 else [SweepMark.ABSOLUTES]),
+        *(() if config.l1 or config.l2 else [SweepMark.SQUARES]),
     ]
-    if pace.schedule >= Schedule.PA1:
+    if config.schedule >= Schedule.PA1:
         unused = [SweepMark.ABSOLUTES, SweepMark.SQUARES]
     a, e = np.delete(actual.marks, unused, 1), np.delete(expected.marks, unused, 1)
     np.testing.assert_allclose(a, e, close, close, err_msg=f"{what} marks")
@@ -100,8 +100,8 @@ def test_costs_schedules_penalties(kernels, reference, loss, real):
     for (schedule, penalty), average in zip(
         itertools.product(list(Schedule)[:4], PENALTIES), itertools.cycle((0, 1, 40)), strict=False
     ):
-        rule = pace(real, loss=loss, schedule=schedule, average_from=average, **penalty)
-        compare(kernels, reference, small(real), rule, f"{schedule.name} {penalty} {average}")
+        config = sgd_config(real, loss=loss, schedule=schedule, average_from=average, **penalty)
+        compare(kernels, reference, small(real), config, f"{schedule.name} {penalty} {average}")
 
 
 @pytest.mark.parametrize("schedule", (Schedule.PA1, Schedule.PA2), ids=lambda v: v.name)
@@ -109,7 +109,7 @@ def test_costs_schedules_penalties(kernels, reference, loss, real):
 def test_passive_aggressive(kernels, reference, schedule, loss):
     p = small()
     p.X[7] = 0
-    compare(kernels, reference, p, pace("float64", loss=loss, schedule=schedule, l2=0.1), "")
+    compare(kernels, reference, p, sgd_config("float64", loss=loss, schedule=schedule, l2=0.1), "")
 
 
 @pytest.mark.parametrize("d", (1, 3, 4, 7, 8, 17, 33, 100))
@@ -120,8 +120,10 @@ def test_types_and_widths(kernels, reference, dtype, d):
         X = cases.dense(dtype, 23, d, rng)
         p = cases.problem(arrange(X), (1, False, "real", Loss.LOG_LOSS), rng)
         size = 1 if X.dtype.kind == "f" else 128.0**2
-        rule = pace(p.coef.dtype, eta0=0.05 / size / np.sqrt(d), l2=0.1)
-        compare(kernels, reference, p, rule, f"{layout}", rtol=0.02 if size > 1 else None, epochs=1)
+        config = sgd_config(p.coef.dtype, eta0=0.05 / size / np.sqrt(d), l2=0.1)
+        compare(
+            kernels, reference, p, config, f"{layout}", rtol=0.02 if size > 1 else None, epochs=1
+        )
 
 
 @pytest.mark.parametrize("dtype", cases.SPARSE_TYPES)
@@ -132,11 +134,11 @@ def test_sparse(kernels, reference, dtype, index, setting):
     p = cases.problem(cases.sparse(dtype, index, 50, 21, rng), (*setting, Loss.LOG_LOSS), rng)
     wide = cases.widened(p)
     for penalty in PENALTIES:
-        rule = pace(dtype, average_from=20, decay=0.01, **penalty)
+        config = sgd_config(dtype, average_from=20, decay=0.01, **penalty)
         # Dense rows would owe other penalties: the reference sweeps over sparse ones, too.
         sparse_wide = SimpleNamespace(**{**vars(wide), "X": sp.csr_array(p.X.astype(np.float64))})
-        actual, history = sweep(kernels, p, rule)
-        expected, expected_history = sweep(reference, sparse_wide, rule)
+        actual, history = sweep(kernels, p, config)
+        expected, expected_history = sweep(reference, sparse_wide, config)
         close = 3000 * np.finfo(p.coef.dtype).eps
         for a, e in zip(actual, expected, strict=True):
             np.testing.assert_allclose(a, e, close, close)
@@ -146,18 +148,20 @@ def test_sparse(kernels, reference, dtype, index, setting):
 def test_rows_held_out(kernels, reference):
     p = small()
     held_out = (np.arange(60) % 3 == 0).astype(np.uint8)
-    compare(kernels, reference, p, pace("float64", l2=0.1), "", held_out=held_out, shuffled=False)
+    compare(
+        kernels, reference, p, sgd_config("float64", l2=0.1), "", held_out=held_out, shuffled=False
+    )
     p.X[held_out == 1] = np.nan
-    t, _ = sweep(kernels, p, pace("float64"), held_out=held_out)
+    t, _ = sweep(kernels, p, sgd_config("float64"), held_out=held_out)
     assert np.isfinite(t.coef).all()
     assert t.marks[0, SweepMark.T] == 1 + 3 * (held_out == 0).sum()
 
 
 def test_scale_is_folded_before_it_underflows(kernels, reference):
-    rule = pace("float64", schedule=Schedule.CONSTANT, l2=12.0, average_from=5)
+    config = sgd_config("float64", schedule=Schedule.CONSTANT, l2=12.0, average_from=5)
     # Averages between two folds are differences of numbers up to 1e9 times as large.
-    compare(kernels, reference, small(), rule, "", epochs=2, rtol=1e-6)
-    none = pace("float64", schedule=Schedule.CONSTANT, l2=1 / 0.05)
+    compare(kernels, reference, small(), config, "", epochs=2, rtol=1e-6)
+    none = sgd_config("float64", schedule=Schedule.CONSTANT, l2=1 / 0.05)
     t, _ = sweep(kernels, small(), none, epochs=1)
     assert np.isfinite(t.coef).all() and t.marks[0, SweepMark.SCALE] == 1
 
@@ -165,9 +169,9 @@ def test_scale_is_folded_before_it_underflows(kernels, reference):
 @pytest.mark.parametrize("n_threads", (1, 3))
 def test_chunks_and_threads_change_no_bit(kernels, n_threads):
     p = small(setting=(3, True, "uint8", Loss.LOG_LOSS))
-    rule = pace("float64", l2=0.05, l1=0.01, average_from=30)
-    whole, history = sweep(kernels, p, rule, epochs=6)
-    parts, other = sweep(kernels, p, rule, epochs=6, chunk=1, n_threads=n_threads)
+    config = sgd_config("float64", l2=0.05, l1=0.01, average_from=30)
+    whole, history = sweep(kernels, p, config, epochs=6)
+    parts, other = sweep(kernels, p, config, epochs=6, chunk=1, n_threads=n_threads)
     for name, a, b in zip(whole._fields, whole, parts, strict=True):
         if name == "marks":
             a, b = np.delete(a, SweepMark.EPOCHS, 1), np.delete(b, SweepMark.EPOCHS, 1)
@@ -176,32 +180,34 @@ def test_chunks_and_threads_change_no_bit(kernels, n_threads):
 
 
 def test_a_sweep_ends_where_the_objective_stays(kernels):
-    rule = pace("float64", tol=10.0, patience=3)
-    t, history = sweep(kernels, small(), rule, epochs=9)
+    config = sgd_config("float64", tol=10.0, patience=3)
+    t, history = sweep(kernels, small(), config, epochs=9)
     # The first epoch is an improvement on nothing at all.
     assert t.marks[0, SweepMark.EPOCHS] == 4 == np.isfinite(history[:, 0, 0]).sum()
     assert t.marks[0, SweepMark.STATUS] == Status.CONVERGED
-    rule = rule._replace(schedule=Schedule.ADAPTIVE)
-    t, history = sweep(kernels, small(), rule, epochs=9)
+    config = config._replace(schedule=Schedule.ADAPTIVE)
+    t, history = sweep(kernels, small(), config, epochs=9)
     assert t.marks[0, SweepMark.STATUS] == Status.RAN
-    np.testing.assert_allclose(history[4, 0, 1], rule.eta0 / ADAPTIVE_DIVISOR)
+    np.testing.assert_allclose(history[4, 0, 1], config.eta0 / ADAPTIVE_DIVISOR)
 
 
 def test_a_neuron_that_has_stopped_stays(kernels):
     p = small(setting=(3, False, "uint8", Loss.LOG_LOSS))
-    t = trail(p, pace("float64"))
+    t = sweep_state(p, sgd_config("float64"))
     t.marks[1, SweepMark.STATUS] = Status.CONVERGED
     history = np.full((2, 3, 2), np.nan)
     rows = Data(kernels.prepare(p.X), p.y, None, 1.0)
-    assert kernels.sweep(rows, t, pace("float64"), np.ones((3, 2)), None, None, history, 2) == 2
+    assert (
+        kernels.sweep(rows, t, sgd_config("float64"), np.ones((3, 2)), None, None, history, 2) == 2
+    )
     np.testing.assert_array_equal(t.coef[1], p.coef[1])
     assert (t.coef[[0, 2]] != p.coef[[0, 2]]).any(axis=1).all()
     assert np.isnan(history[:, 1]).all()
 
 
 def test_weights_that_are_not_finite_are_told(kernels):
-    rule = pace(
+    config = sgd_config(
         "float64", loss=RowLoss.HINGE, parameter=1.0, schedule=Schedule.CONSTANT, eta0=1e308
     )
-    t, _ = sweep(kernels, small(), rule)
+    t, _ = sweep(kernels, small(), config)
     assert t.marks[0, SweepMark.STATUS] == Status.NONFINITE

@@ -1,4 +1,4 @@
-"""`walk` of each backend against the plain rules, and against the reference."""
+"""`walk` of each backend against the plain configs, and against the reference."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from numpy.polynomial import Polynomial
 
 from schuss import constants
-from schuss.backends.contract import Function, Limits, Rule, State, Trail
+from schuss.backends.contract import Function, Limits, MinimizeState, State, UpdateConfig
 from schuss.constants import N_COUNTERS, N_MARKS, Counter, Mark, Status
 from schuss.methods import N_SLOTS, Solver
 
@@ -20,14 +20,14 @@ def walk(
     backend, polynomial, x0, solver=Solver.GD, *, rates=(0.1,), n=20, tol=0.0, xtol=0.0, ftol=0.0,
     automatic=False, chunk=None,
 ):  # fmt: skip
-    """Run `walk` in chunks; returns path, values, status, state and trail."""
+    """Run `walk` in chunks; returns path, values, status, state and previous."""
     function = Function(polynomial.coef, polynomial.deriv().coef)
     state = State(
         np.empty((1, 0)), np.array([float(x0)]), np.zeros((N_SLOTS[solver], 1, 1)),
         np.zeros(N_COUNTERS),
     )  # fmt: skip
-    trail = Trail(np.zeros(1), np.zeros(1), np.zeros(N_MARKS))
-    rule = Rule(
+    previous = MinimizeState(np.zeros(1), np.zeros(1), np.zeros(N_MARKS))
+    config = UpdateConfig(
         2, solver, 0.0, constants.MOMENTUM, constants.ADAM_BETA_1, constants.ADAM_BETA_2,
         constants.ADAM_EPSILON, 0.0, 0.0, tol, True, 1,
     )  # fmt: skip
@@ -42,12 +42,12 @@ def walk(
         stop = min(start + (chunk or n), n)
         part = rates if len(rates) == 1 else rates[start:stop]
         done, status = backend.walk(
-            function, state, rule, limits, trail, part, path[start:stop], values[start:stop]
+            function, state, config, limits, previous, part, path[start:stop], values[start:stop]
         )
         assert state.counters[Counter.EPOCHS] == done
         start += done
     rows = start + (status != Status.RAN)
-    return path[:rows, 0], values[:rows], Status(status), state, trail
+    return path[:rows, 0], values[:rows], Status(status), state, previous
 
 
 def test_gd_is_the_textbooks(backend):
@@ -88,10 +88,12 @@ def test_schedule(backend):
 
 
 def test_automatic_steps_come_from_the_curvature_met(backend):
-    path, _, status, _, trail = walk(
+    path, _, status, _, previous = walk(
         backend, QUADRATIC, 8.0, Solver.MOMENTUM, rates=(1e-3,), n=400, automatic=True, tol=1e-6
     )
-    assert status == Status.CONVERGED and trail.marks[Mark.CURVATURE] == pytest.approx(2, rel=1e-3)
+    assert status == Status.CONVERGED and previous.marks[Mark.CURVATURE] == pytest.approx(
+        2, rel=1e-3
+    )
     # momentum 0.9, after a first step of 1e-3
     assert path[2] == pytest.approx(path[1] + 0.9 * (path[1] - 8) - 0.5 * (2 * path[1] - 4))
 
@@ -131,6 +133,6 @@ def test_rounding_is_no_overshoot(backend):
 
 
 def test_infinities_are_seen(backend):
-    path, values, status, _, trail = walk(backend, QUARTIC, 50.0, rates=(1.0,), n=100)
+    path, values, status, _, previous = walk(backend, QUARTIC, 50.0, rates=(1.0,), n=100)
     assert status == Status.NONFINITE and not math.isfinite(values[-1])
-    assert np.isfinite(values[:-1]).all() and trail.x[0] == path[-2]
+    assert np.isfinite(values[:-1]).all() and previous.x[0] == path[-2]

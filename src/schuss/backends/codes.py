@@ -46,15 +46,15 @@ class Codes:
     def check_pointwise(self, loss):
         check_code("loss", loss, self._uncoupled)
 
-    def check_newton(self, rule):
-        check_code("rule.loss", rule.loss, self._newton)
+    def check_newton(self, config):
+        check_code("config.loss", config.loss, self._newton)
 
-    def check_rule(self, rule):
-        check_code("rule.loss", rule.loss, self._losses)
-        check_code("rule.solver", rule.solver, self._solvers)
+    def check_config(self, config):
+        check_code("config.loss", config.loss, self._losses)
+        check_code("config.solver", config.solver, self._solvers)
 
-    def check_walk(self, rule):
-        check_code("rule.solver", rule.solver, self._solvers)
+    def check_walk(self, config):
+        check_code("config.solver", config.solver, self._solvers)
 
     def check_activation(self, activation):
         check_code("activation", activation, self._activations)
@@ -63,9 +63,9 @@ class Codes:
         check_code("network.hidden", network.hidden, self._hidden)
         check_code("network.output", network.output, self._outputs)
 
-    def check_network_rule(self, rule):
-        check_code("rule.solver", rule.solver, self._network)
+    def check_network_config(self, config):
+        check_code("config.solver", config.solver, self._network)
 
-    def check_pace(self, pace):
-        check_code("pace.loss", pace.loss, self._row_losses)
-        check_code("pace.schedule", pace.schedule, self._schedules)
+    def check_sgd_config(self, config):
+        check_code("config.loss", config.loss, self._row_losses)
+        check_code("config.schedule", config.schedule, self._schedules)

@@ -68,7 +68,7 @@ class State(NamedTuple):
     counters: np.ndarray  # (constants.N_COUNTERS,) float64
 
 
-class Rule(NamedTuple):
+class UpdateConfig(NamedTuple):
     """How a gradient becomes a step."""
 
     loss: int  # losses.Loss
@@ -85,7 +85,7 @@ class Rule(NamedTuple):
     batch_size: int  # rows a step; n or more: one step an epoch
 
 
-class NewtonRule(NamedTuple):
+class NewtonConfig(NamedTuple):
     """Which steps of Newton's method are taken."""
 
     loss: int  # losses.Loss.LOG_LOSS or SQUARED_ERROR
@@ -120,7 +120,7 @@ class Function(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What ends a walk besides ``Rule.tol``, and how its numbers come about."""
+    """What ends a walk besides ``UpdateConfig.tol``, and how its numbers come about."""
 
     xtol: float  # no parameter moved farther; 0: never mind
     ftol: float  # the value changed by no more; 0: never mind
@@ -131,7 +131,7 @@ class Limits(NamedTuple):
     difference: float  # constants.DIFFERENCE_STEP
 
 
-class Trail(NamedTuple):
+class MinimizeState(NamedTuple):
     """What a walk remembers of the point before; all float64."""
 
     x: np.ndarray  # (n,)
@@ -176,7 +176,7 @@ class NetworkState(NamedTuple):
     counters: np.ndarray  # (constants.N_COUNTERS,) float64
 
 
-class NetworkRule(NamedTuple):
+class NetworkConfig(NamedTuple):
     """How the gradient of a batch becomes a step.
 
     With g the mean gradient of the batch, `l2` times the weights divided by the batch's sum
@@ -187,7 +187,7 @@ class NetworkRule(NamedTuple):
     nesterov
         v <- momentum v - r g, theta <- theta + momentum v - r g.
     adam
-        As in `Rule`, but epsilon is added before the correction of the second moment.
+        As in `UpdateConfig`, but epsilon is added before the correction of the second moment.
     """
 
     solver: int  # methods.Solver.MOMENTUM, NESTEROV or ADAM
@@ -209,7 +209,7 @@ class SweepState(NamedTuple):
     marks: np.ndarray  # (K, constants.N_SWEEP_MARKS) float64
 
 
-class Pace(NamedTuple):
+class SGDConfig(NamedTuple):
     """How a row becomes a step."""
 
     loss: int  # losses.RowLoss
@@ -227,7 +227,7 @@ class Pace(NamedTuple):
     tol: float  # an epoch that improves the objective by less counts; -inf: none does
     patience: int  # so many of them in a row end the sweep
     least_scale: float  # constants.LEAST_SCALE of the weights' type
-    largest_slope: float = LARGEST_SLOPE
+    largest_derivative: float = LARGEST_SLOPE
     divisor: float = ADAPTIVE_DIVISOR
     least_step: float = ADAPTIVE_LEAST
 
@@ -285,14 +285,14 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
     """
 
 
-def newton(data, rule, theta, gradient, model, helper):
+def newton(data, config, theta, gradient, model, helper):
     """Whole steps of Newton's method, for one neuron on dense rows.
 
     The factor of a Hessian serves on as long as each step multiplies the largest entry of the
     gradient by `rate` or less, until `steps` pairs of L-BFGS mend it. Where a step
     by the factor of an earlier place is refused, that of the place itself takes its turn.
 
-    A call stops early where `rule` says so, before a step that the objective refuses, and where
+    A call stops early where `config` says so, before a step that the objective refuses, and where
     the Hessian has no factor; what then helps is for the caller to find. The objective refuses
     a step that keeps less than `armijo` of the decrease that the slope promises; where that is
     below the objective's rounding errors, one that does not make the gradient smaller.
@@ -300,7 +300,7 @@ def newton(data, rule, theta, gradient, model, helper):
     Parameters
     ----------
     data : Data
-    rule : NewtonRule
+    config : NewtonConfig
     theta : ndarray of shape (r,), float64, IN and OUT of each call
         The weights, and where r = d + 1 the intercept. Each step is rounded to real.
     gradient : ndarray of shape (r,), float64, OUT of each call
@@ -348,7 +348,7 @@ def add_product(left, right, factor, out, upper):
     """
 
 
-def descend(data, state, rule, order, history, n_threads):
+def descend(data, state, config, order, history, n_threads):
     """Advance a run by up to ``len(history)`` epochs.
 
     With ``batch_size >= n`` an epoch is: value and gradient over all rows, a row of the
@@ -366,7 +366,7 @@ def descend(data, state, rule, order, history, n_threads):
     ----------
     data : Data
     state : State, IN and OUT
-    rule : Rule
+    config : UpdateConfig
     order : ndarray of shape (len(history), n), int32, or None
         Order in which each epoch takes the rows; None for their own order. Ignored
         for full batches.
@@ -383,7 +383,7 @@ def descend(data, state, rule, order, history, n_threads):
     """
 
 
-def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
+def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads):
     """Go on for up to ``len(history)`` epochs, one row after the other.
 
     The path is that of scikit-learn 1.9's ``SGDClassifier`` and ``SGDRegressor``. For each
@@ -405,9 +405,9 @@ def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
     ----------
     data : Data
         `scale` is not used.
-    trail : SweepState, IN and OUT
+    state : SweepState, IN and OUT
         A neuron whose SweepMark.STATUS is not RAN stays where it is.
-    pace : Pace
+    config : SGDConfig
     class_weight : ndarray of shape (K, 2), float64
         Weights of rows whose target is positive, and of the others.
     held_out : ndarray of shape (n,), uint8, or None
@@ -442,18 +442,18 @@ def predict(X, coef, intercept, activation, out, n_threads):
     """
 
 
-def walk(function, state, rule, limits, trail, rates, path, values):
+def walk(function, state, config, limits, previous, rates, path, values):
     """Descend a function of n parameters by up to ``len(path)`` steps, in float64.
 
     At each point: value and gradient, a row of the path, then a step as `descend` takes it
     for full batches. It stops before the step where
 
     - value, gradient or a parameter is not finite (NONFINITE);
-    - the gradient is at most ``rule.tol`` (CONVERGED);
+    - the gradient is at most ``config.tol`` (CONVERGED);
     - the step before was at most `xtol` (SMALL_STEP), or changed the value by at most `ftol`
       (SMALL_FALL);
     - steps overshoot for ever (OVERSHOT): the gradient has turned round and not shrunk
-      `reversals` times in a row, or, for rules with a fixed step, `above` points in a row
+      `reversals` times in a row, or, for configs with a fixed step, `above` points in a row
       had a larger value and gradient than the first.
 
     Parameters
@@ -462,13 +462,13 @@ def walk(function, state, rule, limits, trail, rates, path, values):
         The NumPy backend also takes a Python callable, ``function(x) -> value, gradient``.
     state : State, IN and OUT
         Of K = 1 and d = n - 1: the last parameter stands in the intercept's place.
-    rule : Rule
+    config : UpdateConfig
         Without penalties; loss and batch_size are ignored.
     limits : Limits
-    trail : Trail, IN and OUT
+    previous : MinimizeState, IN and OUT
         Zeros at the start.
     rates : ndarray of shape (len(path),) or (1,), float64
-        Steps in place of ``rule.learning_rate``.
+        Steps in place of ``config.learning_rate``.
     path : ndarray of shape (k, n), float64, OUT
     values : ndarray of shape (k,), float64, OUT
         Rows up to and including the one at which it stopped are filled.
@@ -504,7 +504,7 @@ def network_gradient(data, network, theta, grad, n_threads):
     """
 
 
-def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+def network_epochs(data, network, state, config, rates, order, history, n_threads):
     """Train a network for up to ``len(history)`` epochs of mini-batches.
 
     A history row holds the mean over the rows of the batches' costs, the penalty of each
@@ -517,7 +517,7 @@ def network_epochs(data, network, state, rule, rates, order, history, n_threads)
     data : Data
     network : Network
     state : NetworkState, IN and OUT
-    rule : NetworkRule
+    config : NetworkConfig
     rates : float64 of shape (k,)
         Size of the steps of each epoch.
     order : ndarray of shape (k, m), int32, or None

@@ -96,27 +96,27 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
     return _module(coef.dtype).Evaluator(data, loss, *arrays, n_threads)
 
 
-def newton(data, rule, theta, gradient, model, helper):
-    _CODES.check_newton(rule)
+def newton(data, config, theta, gradient, model, helper):
+    _CODES.check_newton(config)
     module = _double if isinstance(data.X, _double.Matrix) else _single
     helper = helper if isinstance(helper, module.Evaluator) else None
-    return module.Newton(data, rule, theta, gradient, model, helper)
+    return module.Newton(data, config, theta, gradient, model, helper)
 
 
 def add_product(left, right, factor, out, upper):
     _module(left.dtype).add_product(left, right, factor, out, upper)
 
 
-def descend(data, state, rule, order, history, n_threads):
-    _CODES.check_rule(rule)
-    job = _module(state.coef.dtype).Descent(data, state, rule, order, history, n_threads)
+def descend(data, state, config, order, history, n_threads):
+    _CODES.check_config(config)
+    job = _module(state.coef.dtype).Descent(data, state, config, order, history, n_threads)
     return job.run()
 
 
-def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
-    _CODES.check_pace(pace)
-    job = _module(trail.coef.dtype).Sweep(
-        data, trail, pace, class_weight, held_out, seeds, history, n_threads
+def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads):
+    _CODES.check_sgd_config(config)
+    job = _module(state.coef.dtype).Sweep(
+        data, state, config, class_weight, held_out, seeds, history, n_threads
     )
     return job.run()
 
@@ -127,9 +127,9 @@ def predict(X, coef, intercept, activation, out, n_threads):
     return job.run()
 
 
-def walk(function, state, rule, limits, trail, rates, path, values):
-    _CODES.check_walk(rule)
-    return _double.walk(function, state, rule, limits, trail, rates, path, values)
+def walk(function, state, config, limits, previous, rates, path, values):
+    _CODES.check_walk(config)
+    return _double.walk(function, state, config, limits, previous, rates, path, values)
 
 
 def network_gradient(data, network, theta, grad, n_threads):
@@ -137,11 +137,11 @@ def network_gradient(data, network, theta, grad, n_threads):
     return _module(theta.dtype).NetworkGradient(data, network, theta, grad, n_threads).run()
 
 
-def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+def network_epochs(data, network, state, config, rates, order, history, n_threads):
     _CODES.check_network(network)
-    _CODES.check_network_rule(rule)
+    _CODES.check_network_config(config)
     job = _module(state.theta.dtype).NetworkDescent(
-        data, network, state, rule, rates, order, history, n_threads
+        data, network, state, config, rates, order, history, n_threads
     )
     return job.run()
 

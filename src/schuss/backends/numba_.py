@@ -17,7 +17,7 @@ import numpy as np
 
 from schuss.backends import numpy_
 from schuss.backends.codes import Codes
-from schuss.backends.contract import Data, NetworkRule, Rule, State
+from schuss.backends.contract import Data, NetworkConfig, State, UpdateConfig
 from schuss.backends.numba_kernels import descent, formulas, matrix, neuron, sgd
 from schuss.backends.numba_kernels import network as networks
 from schuss.backends.numba_kernels.compiling import of_its_types
@@ -31,7 +31,7 @@ NAME = "numba"
 
 _CODES = Codes()
 
-_ANY_GRADIENT = Rule(
+_ANY_GRADIENT = UpdateConfig(
     loss=0, solver=int(Solver.GD), learning_rate=0.0, momentum=0.0, beta_1=0.0, beta_2=0.0,
     epsilon=0.0, l2=0.0, l1=0.0, tol=math.inf, fit_intercept=True, batch_size=1,
 )  # fmt: skip
@@ -57,9 +57,9 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     n_outputs, d = coef.shape
     no_slots = np.empty((0, n_outputs, d + 1), real)
     state = State(np.array(coef), np.array(intercept), no_slots, np.zeros(N_COUNTERS))
-    rule = _ANY_GRADIENT._replace(loss=loss, batch_size=data.X.shape[0])
+    config = _ANY_GRADIENT._replace(loss=loss, batch_size=data.X.shape[0])
     history = np.empty((1, len(HISTORY_COLUMNS)))
-    grad, _, _ = _run(data, state, rule, None, history)
+    grad, _, _ = _run(data, state, config, None, history)
     coef_grad[...] = grad[:, :-1]
     intercept_grad[...] = grad[:, -1]
     return float(history[0, 0])
@@ -71,11 +71,11 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
     return functools.partial(gradient, data, loss, *arrays, n_threads)
 
 
-def newton(data, rule, theta, gradient, model, helper):
-    _CODES.check_newton(rule)
+def newton(data, config, theta, gradient, model, helper):
+    _CODES.check_newton(config)
     # Nearly all of it is products of matrices, which NumPy leaves to BLAS.
     return numpy_.newton(
-        data._replace(X=matrix.dense(data.X)), rule, theta, gradient, model, helper
+        data._replace(X=matrix.dense(data.X)), config, theta, gradient, model, helper
     )
 
 
@@ -83,20 +83,20 @@ def add_product(left, right, factor, out, upper):
     numpy_.add_product(left, right, factor, out, upper)
 
 
-def descend(data, state, rule, order, history, n_threads):
-    _CODES.check_rule(rule)
-    _, epochs, status = _run(data, state, rule, order, history)
+def descend(data, state, config, order, history, n_threads):
+    _CODES.check_config(config)
+    _, epochs, status = _run(data, state, config, order, history)
     return epochs, Status(status)
 
 
-def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
-    _CODES.check_pace(pace)
-    pace = of_its_types(pace)
+def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads):
+    _CODES.check_sgd_config(config)
+    config = of_its_types(config)
     compiled = sgd.sweep(*kind(data.X))
     held_out = np.empty(0, np.uint8) if held_out is None else held_out
     seeds = np.empty(0, np.uint32) if seeds is None else seeds
     return compiled(
-        *arguments(data.X), *learnt(data), *trail, pace, class_weight, held_out, seeds, history
+        *arguments(data.X), *learnt(data), *state, config, class_weight, held_out, seeds, history
     )
 
 
@@ -107,15 +107,15 @@ def predict(X, coef, intercept, activation, out, n_threads):
     return compiled(*arguments(X), coef, intercept, int(activation), room, out) == 0
 
 
-def walk(function, state, rule, limits, trail, rates, path, values):
-    _CODES.check_walk(rule)
+def walk(function, state, config, limits, previous, rates, path, values):
+    _CODES.check_walk(config)
     if callable(function) or function.value:
         # Calls through an address need a compilation for each; Python makes them as well.
-        return numpy_.walk(function, state, rule, limits, trail, rates, path, values)
-    rule = of_its_types(rule)
+        return numpy_.walk(function, state, config, limits, previous, rates, path, values)
+    config = of_its_types(config)
     limits = of_its_types(limits)
     done, status = walk_polynomial()(
-        function.coef, function.slope, *state, rule, limits, *trail, rates, path, values
+        function.coef, function.slope, *state, config, limits, *previous, rates, path, values
     )
     return done, Status(status)
 
@@ -130,13 +130,13 @@ def network_gradient(data, network, theta, grad, n_threads):
     return value * data.scale
 
 
-def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+def network_epochs(data, network, state, config, rates, order, history, n_threads):
     _CODES.check_network(network)
-    _CODES.check_network_rule(rule)
-    rule = of_its_types(rule)
+    _CODES.check_network_config(config)
+    config = of_its_types(config)
     epochs, status = _run_network(
         networks.EPOCHS_JOB, data, network, state.theta, slots=state.slots, counters=state.counters,
-        rule=rule, rates=rates, order=order, history=history,
+        config=config, rates=rates, order=order, history=history,
     )  # fmt: skip
     return epochs, Status(int(status))
 
@@ -154,32 +154,32 @@ def shuffle(random_state, order, out):
         row[...] = order = order[places]
 
 
-def _run(data, state, rule, order, history):
-    rule = of_its_types(rule)
-    if order is None or rule.batch_size >= data.X.shape[0]:
+def _run(data, state, config, order, history):
+    config = of_its_types(config)
+    if order is None or config.batch_size >= data.X.shape[0]:
         order = np.empty((0, 0), dtype=np.int32)
     grad = np.empty((state.coef.shape[0], state.coef.shape[1] + 1), state.coef.dtype)
     compiled = descent.descend(*kind(data.X))
-    room = scratch(data.X, len(state.coef), rule.loss)
-    run = compiled(*arguments(data.X), *learnt(data), *state, rule, order, history, room, grad)
+    room = scratch(data.X, len(state.coef), config.loss)
+    run = compiled(*arguments(data.X), *learnt(data), *state, config, order, history, room, grad)
     return grad, *run
 
 
 def _run_network(
-    job, data, network, theta, *, slots=None, counters=None, rule=None, rates=None, order=None,
+    job, data, network, theta, *, slots=None, counters=None, config=None, rates=None, order=None,
     history=None, grad=None, out=None,
 ):  # fmt: skip
     """One compiled function does all: each more to compile costs the user seconds."""
     real = theta.dtype
     units = np.array(network.units, np.int64)
-    if rule is None:
-        rule = NetworkRule(0, 0.0, 0.0, 0.0, 0.0, 0.0, max(data.X.shape[0], 1))
+    if config is None:
+        config = NetworkConfig(0, 0.0, 0.0, 0.0, 0.0, 0.0, max(data.X.shape[0], 1))
     return networks.network(*kind(data.X))(
         job, *arguments(data.X), *learnt(data), units, int(network.hidden), int(network.output),
         theta if job == networks.EPOCHS_JOB else theta.copy(),
         np.empty((0, 0), real) if slots is None else slots,
         np.zeros(N_COUNTERS) if counters is None else counters,
-        rule,
+        config,
         np.empty(0) if rates is None else rates,
         np.empty((0, 0), np.int32) if order is None else order,
         np.empty((0, len(HISTORY_COLUMNS))) if history is None else history,

@@ -57,20 +57,20 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
     return functools.partial(gradient, data, loss, *arrays, n_threads)
 
 
-def newton(data, rule, theta, gradient, model, helper):
-    _CODES.check_newton(rule)
-    return _Newton(data, rule, theta, gradient, model)
+def newton(data, config, theta, gradient, model, helper):
+    _CODES.check_newton(config)
+    return _Newton(data, config, theta, gradient, model)
 
 
 class _Newton:
     """What `newton` returns."""
 
-    def __init__(self, data, rule, theta, gradient, model):
-        self._data, self._rule = data, rule
+    def __init__(self, data, config, theta, gradient, model):
+        self._data, self._rule = data, config
         self._theta, self._gradient = theta, gradient
         # Where the last call ended; the factor, whether it is of that place, and its pairs.
         self._last = None
-        self._factor = None if model is None else _factor(model, rule.singular)
+        self._factor = None if model is None else _factor(model, config.singular)
         self._here, self._pairs = False, []
 
     def __call__(self, history, hessian=None):
@@ -82,22 +82,22 @@ class _Newton:
         return steps, expected, passes
 
     def _advance(self, history):
-        data, rule, theta, gradient = self._data, self._rule, self._theta, self._gradient
+        data, config, theta, gradient = self._data, self._rule, self._theta, self._gradient
         real = REAL_TYPE[data.X.dtype]
         steps, expected, passes = 0, math.inf, 0
         if self._last is None or (theta != self._last).any():
             if self._last is not None:
                 self._factor = None
             self._here = False
-            self._value = _penalised(data, rule, theta, gradient)
+            self._value = _penalised(data, config, theta, gradient)
             self._norm = np.abs(gradient).max()
             passes += 1
         while steps < len(history):
-            if not (self._norm > rule.tol and math.isfinite(self._value + self._norm)):
+            if not (self._norm > config.tol and math.isfinite(self._value + self._norm)):
                 break
             if self._factor is None:
                 passes += 1
-                self._factor = _factor(_hessian(data, rule, theta), rule.singular)
+                self._factor = _factor(_hessian(data, config, theta), config.singular)
                 self._here, self._pairs = True, []
                 if self._factor is None:
                     break
@@ -108,12 +108,12 @@ class _Newton:
             if not refused:
                 expected = -slope / 2
                 trial_gradient = np.empty_like(gradient)
-                new = _penalised(data, rule, trial, trial_gradient)
+                new = _penalised(data, config, trial, trial_gradient)
                 passes += 1
                 trial_norm = np.abs(trial_gradient).max()
-                flat = rule.noise * abs(self._value)
+                flat = config.noise * abs(self._value)
                 below = expected <= flat
-                bound = self._value + flat + (0.0 if below else rule.armijo * slope)
+                bound = self._value + flat + (0.0 if below else config.armijo * slope)
                 refused = not (math.isfinite(new + trial_norm) and new <= bound)
                 refused = refused or below and not trial_norm < self._norm
             if refused and self._here:
@@ -125,13 +125,13 @@ class _Newton:
             product = float(move @ change)
             if product > np.finfo(float).eps * float(change @ change):
                 self._pairs.append((move, change, product))
-            if not (trial_norm <= rule.rate * self._norm and len(self._pairs) < rule.steps):
+            if not (trial_norm <= config.rate * self._norm and len(self._pairs) < config.steps):
                 self._factor = None
             self._value, self._norm, self._here = new, trial_norm, False
             theta[...], gradient[...] = trial, trial_gradient
             history[steps] = new, trial_norm, 1.0
             steps += 1
-            if expected < rule.enough:
+            if expected < config.enough:
                 break
         return steps, expected, passes
 
@@ -162,23 +162,23 @@ def add_product(left, right, factor, out, upper):
     out += factor * (left.T @ right)
 
 
-def descend(data, state, rule, order, history, n_threads):
-    _CODES.check_rule(rule)
+def descend(data, state, config, order, history, n_threads):
+    _CODES.check_config(config)
     n = data.X.shape[0]
     state.counters[Counter.EPOCHS] = 0
     grad = np.empty_like(state.coef), np.empty_like(state.intercept)
-    full = rule.batch_size >= n
+    full = config.batch_size >= n
     for epoch in range(len(history)):
         rows = None if full or order is None else order[epoch]
         total = 0.0
-        for start in range(0, n, rule.batch_size):
-            stop = min(start + rule.batch_size, n)
+        for start in range(0, n, config.batch_size):
+            stop = min(start + config.batch_size, n)
             with np.errstate(over="ignore", invalid="ignore"):
                 value = _rows_gradient(
-                    data, rule.loss, state.coef, state.intercept,
+                    data, config.loss, state.coef, state.intercept,
                     rows, start, stop, n / (stop - start), *grad,
                 )  # fmt: skip
-                norm, penalty = _add_penalty(state, rule, *grad)
+                norm, penalty = _add_penalty(state, config, *grad)
             total += value * (stop - start) / n
             if stop == n:
                 total += penalty
@@ -186,32 +186,32 @@ def descend(data, state, rule, order, history, n_threads):
             if not (math.isfinite(total) and (stop < n or math.isfinite(norm))):
                 history[epoch] = total, norm, state.counters[Counter.STEP]
                 return epoch, Status.NONFINITE
-            if full and norm <= rule.tol:
+            if full and norm <= config.tol:
                 return epoch, Status.CONVERGED
             with np.errstate(over="ignore", invalid="ignore"):
-                _step(state, rule, full, *grad)
+                _step(state, config, full, *grad)
             history[epoch, 2] = state.counters[Counter.STEP]
         state.counters[Counter.EPOCHS] = epoch + 1
     return len(history), Status.RAN
 
 
-def sweep(data, trail, pace, class_weight, held_out, seeds, history, n_threads):
-    _CODES.check_pace(pace)
+def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads):
+    _CODES.check_sgd_config(config)
     n = data.X.shape[0]
-    trail.marks[:, SweepMark.EPOCHS] = 0
+    state.marks[:, SweepMark.EPOCHS] = 0
     with np.errstate(all="ignore"):
-        for k in range(len(trail.coef)):
-            if trail.marks[k, SweepMark.STATUS] != Status.RAN:
+        for k in range(len(state.coef)):
+            if state.marks[k, SweepMark.STATUS] != Status.RAN:
                 continue
             for epoch in range(len(history)):
                 if seeds is not None:
-                    _shuffle(trail.order[k], n, int(seeds[k]))
-                value = _sweep_epoch(data, trail, pace, class_weight[k], held_out, k)
-                history[epoch, k] = value, trail.marks[k, SweepMark.STEP]
-                trail.marks[k, SweepMark.EPOCHS] = epoch + 1
-                if _has_ended(trail.coef[k], trail.marks[k], pace, value):
+                    _shuffle(state.order[k], n, int(seeds[k]))
+                value = _sweep_epoch(data, state, config, class_weight[k], held_out, k)
+                history[epoch, k] = value, state.marks[k, SweepMark.STEP]
+                state.marks[k, SweepMark.EPOCHS] = epoch + 1
+                if _has_ended(state.coef[k], state.marks[k], config, value):
                     break
-    return int(trail.marks[:, SweepMark.EPOCHS].max())
+    return int(state.marks[:, SweepMark.EPOCHS].max())
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
@@ -230,8 +230,8 @@ def predict(X, coef, intercept, activation, out, n_threads):
     return finite
 
 
-def walk(function, state, rule, limits, trail, rates, path, values):
-    _CODES.check_walk(rule)
+def walk(function, state, config, limits, previous, rates, path, values):
+    _CODES.check_walk(config)
     evaluate = function if callable(function) else _evaluation(function, limits.difference)
     state.counters[Counter.EPOCHS] = 0
     for k in range(len(path)):
@@ -239,42 +239,42 @@ def walk(function, state, rule, limits, trail, rates, path, values):
         with np.errstate(over="ignore", invalid="ignore"):
             value, gradient = evaluate(x)
             path[k], values[k] = x, value
-            status = _judge(trail, rule, limits, x, value, gradient)
+            status = _judge(previous, config, limits, x, value, gradient)
         if status != Status.RAN:
             return k, status
         rate = rates[k if len(rates) > 1 else 0]
-        if limits.automatic and trail.marks[Mark.CURVATURE] > 0:
-            rate = 1 / trail.marks[Mark.CURVATURE]
+        if limits.automatic and previous.marks[Mark.CURVATURE] > 0:
+            rate = 1 / previous.marks[Mark.CURVATURE]
         with np.errstate(over="ignore", invalid="ignore"):
             _step(
-                state, rule._replace(learning_rate=float(rate)), True,
+                state, config._replace(learning_rate=float(rate)), True,
                 gradient[None, :-1], gradient[-1:],
             )  # fmt: skip
         state.counters[Counter.EPOCHS] = k + 1
     return len(path), Status.RAN
 
 
-def _judge(trail, rule, limits, x, value, gradient):
-    """Whether a walk goes on from here; leaves the point in the trail."""
-    marks = trail.marks
+def _judge(previous, config, limits, x, value, gradient):
+    """Whether a walk goes on from here; leaves the point in `previous`."""
+    marks = previous.marks
     norm = np.abs(gradient).max()
-    move, turn = x - trail.x, gradient - trail.gradient
+    move, turn = x - previous.x, gradient - previous.gradient
     first = marks[Mark.POINTS] == 0
     if not math.isfinite(value + norm + np.sum(0 * x)):
         return Status.NONFINITE
     status = Status.RAN
-    if norm <= rule.tol:
+    if norm <= config.tol:
         status = Status.CONVERGED
     elif first:
         marks[Mark.FIRST_VALUE], marks[Mark.FIRST_NORM] = value, norm
     else:
         moved = move @ move
-        size = gradient @ gradient, trail.gradient @ trail.gradient
-        reversed_ = gradient @ trail.gradient < 0 and size[0] >= (1 - 1e-12) * size[1]
+        size = gradient @ gradient, previous.gradient @ previous.gradient
+        reversed_ = gradient @ previous.gradient < 0 and size[0] >= (1 - 1e-12) * size[1]
         far = moved > limits.rounding**2 * (x @ x)
         marks[Mark.REVERSALS] = marks[Mark.REVERSALS] + 1 if reversed_ and far else 0
         above = value > marks[Mark.FIRST_VALUE] and norm > marks[Mark.FIRST_NORM]
-        fixed = rule.solver in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV)
+        fixed = config.solver in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV)
         marks[Mark.ABOVE] = marks[Mark.ABOVE] + 1 if above and fixed else 0
         if far:
             curvature = math.sqrt(turn @ turn) / math.sqrt(moved)
@@ -287,7 +287,7 @@ def _judge(trail, rule, limits, x, value, gradient):
             status = Status.SMALL_FALL
     marks[Mark.POINTS] += 1
     marks[Mark.VALUE] = value
-    trail.x[...], trail.gradient[...] = x, gradient
+    previous.x[...], previous.gradient[...] = x, gradient
     return status
 
 
@@ -329,9 +329,9 @@ def network_gradient(data, network, theta, grad, n_threads):
     return value * data.scale
 
 
-def network_epochs(data, network, state, rule, rates, order, history, n_threads):
+def network_epochs(data, network, state, config, rates, order, history, n_threads):
     _CODES.check_network(network)
-    _CODES.check_network_rule(rule)
+    _CODES.check_network_config(config)
     n = data.X.shape[0] if order is None or not order.size else order.shape[1]
     state.counters[Counter.EPOCHS] = 0
     grad = np.empty_like(state.theta)
@@ -340,8 +340,8 @@ def network_epochs(data, network, state, rule, rates, order, history, n_threads)
     steps = state.counters[Counter.STEPS]
     for epoch, rate in enumerate(rates):
         total = 0.0
-        for start in range(0, n, rule.batch_size):
-            batch = slice(start, min(start + rule.batch_size, n))
+        for start in range(0, n, config.batch_size):
+            batch = slice(start, min(start + config.batch_size, n))
             rows = batch if order is None or not order.size else order[epoch, batch]
             m = batch.stop - batch.start
             weight = m if data.sample_weight is None else float(data.sample_weight[rows].sum())
@@ -350,14 +350,14 @@ def network_epochs(data, network, state, rule, rates, order, history, n_threads)
             grad[...] = 0
             with np.errstate(over="ignore", invalid="ignore"):
                 value = _network_pass(data, network, state.theta, rows, grad)
-                value += rule.l2 / 2 * np.sum(np.square(weights, dtype=np.float64))
+                value += config.l2 / 2 * np.sum(np.square(weights, dtype=np.float64))
                 total += value * share * m / n
                 if not math.isfinite(total):
                     return epoch, Status.NONFINITE
-                grad[:n_weights] += rule.l2 * weights
+                grad[:n_weights] += config.l2 * weights
                 grad *= share
                 steps += 1
-                _network_step(state, rule, rate, grad, steps)
+                _network_step(state, config, rate, grad, steps)
         if not np.isfinite(state.theta).all():
             return epoch, Status.NONFINITE
         history[epoch] = total, np.abs(grad).max(), rate
@@ -494,27 +494,27 @@ def _augmented(data, theta, rows):
         return lines, lines @ theta.astype(real), scale
 
 
-def _penalised(data, rule, theta, gradient):
+def _penalised(data, config, theta, gradient):
     """Objective, penalty included, and its gradient."""
-    value = 0.5 * float(rule.l2 @ (theta * theta))
-    gradient[...] = rule.l2 * theta
+    value = 0.5 * float(config.l2 @ (theta * theta))
+    gradient[...] = config.l2 * theta
     for rows in _blocks(0, data.X.shape[0]):
         lines, z, scale = _augmented(data, theta, rows)
         y = _targets(data.y, 1, rows).astype(z.dtype, copy=False)[:, 0]
         with np.errstate(over="ignore", invalid="ignore"):
-            cost, derivative = _cost(z, y, rule.loss)
+            cost, derivative = _cost(z, y, config.loss)
             value += float((scale * cost).sum(dtype=np.float64))
             gradient += _sums(lines, (scale * derivative)[:, None])[:, 0]
     return value
 
 
-def _hessian(data, rule, theta):
+def _hessian(data, config, theta):
     """Its Hessian."""
-    hessian = np.diag(rule.l2)
+    hessian = np.diag(config.l2)
     for rows in _blocks(0, data.X.shape[0]):
         lines, z, scale = _augmented(data, theta, rows)
         with np.errstate(over="ignore", invalid="ignore"):
-            lines *= np.sqrt(scale * _curvature(z, rule.loss))[:, None]
+            lines *= np.sqrt(scale * _curvature(z, config.loss))[:, None]
             hessian += _sums(lines, lines, _MATRIX_SUM_ROWS)
     return hessian
 
@@ -529,26 +529,26 @@ def _curvature(z, loss):
     raise unknown_code("loss", loss, Loss)
 
 
-def _add_penalty(state, rule, coef_grad, intercept_grad):
+def _add_penalty(state, config, coef_grad, intercept_grad):
     """Add the l2 term; return the largest entry of the smallest subgradient, and the penalty."""
     coef = state.coef
-    coef_grad += rule.l2 * coef
-    if not rule.fit_intercept:
+    coef_grad += config.l2 * coef
+    if not config.fit_intercept:
         intercept_grad[...] = 0
     smallest = np.where(
         coef != 0,
-        coef_grad + rule.l1 * np.sign(coef),
-        np.maximum(np.abs(coef_grad) - rule.l1, 0),
+        coef_grad + config.l1 * np.sign(coef),
+        np.maximum(np.abs(coef_grad) - config.l1, 0),
     )
     norm = max(np.abs(smallest).max(initial=0), np.abs(intercept_grad).max(initial=0))
     wide = coef.astype(np.float64)
     # Squares of large weights overflow: only where they count. 0 * w is NaN where w is not
     # finite, so weights that overflowed are noticed.
     penalty = np.sum(0 * wide) + np.sum(0 * state.intercept.astype(np.float64))
-    if rule.l2:
-        penalty += rule.l2 / 2 * np.sum(wide * wide)
-    if rule.l1:
-        penalty += rule.l1 * np.sum(np.abs(wide))
+    if config.l2:
+        penalty += config.l2 / 2 * np.sum(wide * wide)
+    if config.l1:
+        penalty += config.l1 * np.sum(np.abs(wide))
     return float(norm), float(penalty)
 
 
@@ -557,63 +557,63 @@ def _shrink(coef, threshold):
     return np.sign(coef) * np.maximum(np.abs(coef) - threshold, 0)
 
 
-def _step(state, rule, full, coef_grad, intercept_grad):
-    """Move the parameters against the gradient as the rule says."""
+def _step(state, config, full, coef_grad, intercept_grad):
+    """Move the parameters against the gradient as the config says."""
     real = state.coef.dtype
     theta = np.concatenate([state.coef, state.intercept[:, None]], axis=1)
     grad = np.concatenate([coef_grad, intercept_grad[:, None]], axis=1)
     counters = state.counters
     steps = counters[Counter.STEPS]
-    step = rule.learning_rate
-    threshold = rule.l1 * step
+    step = config.learning_rate
+    threshold = config.l1 * step
 
-    if rule.solver == Solver.GD:
+    if config.solver == Solver.GD:
         new = theta - real.type(step) * grad
-    elif rule.solver == Solver.MOMENTUM:
+    elif config.solver == Solver.MOMENTUM:
         velocity = state.slots[0]
-        velocity[...] = real.type(rule.momentum) * velocity - real.type(step) * grad
+        velocity[...] = real.type(config.momentum) * velocity - real.type(step) * grad
         new = theta + velocity
-    elif rule.solver == Solver.NESTEROV:
+    elif config.solver == Solver.NESTEROV:
         # The parameters are the extrapolated point y_k, the slot is x_k.
         if steps == 0:
             state.slots[0] = theta
             counters[Counter.RATIO] = 1.0
         new = theta - real.type(step) * grad
-    elif rule.solver == Solver.ADAM:
+    elif config.solver == Solver.ADAM:
         mean, square = state.slots
-        mean[...] = real.type(rule.beta_1) * mean + real.type(1 - rule.beta_1) * grad
-        square[...] = real.type(rule.beta_2) * square + real.type(1 - rule.beta_2) * grad * grad
-        correction_1 = 1 - rule.beta_1 ** (steps + 1)
-        correction_2 = 1 - rule.beta_2 ** (steps + 1)
+        mean[...] = real.type(config.beta_1) * mean + real.type(1 - config.beta_1) * grad
+        square[...] = real.type(config.beta_2) * square + real.type(1 - config.beta_2) * grad * grad
+        correction_1 = 1 - config.beta_1 ** (steps + 1)
+        correction_2 = 1 - config.beta_2 ** (steps + 1)
         rate = real.type(step / correction_1) / (
-            np.sqrt(square / real.type(correction_2)) + real.type(rule.epsilon)
+            np.sqrt(square / real.type(correction_2)) + real.type(config.epsilon)
         )
         new = theta - rate * mean
-        threshold = rule.l1 * correction_1 * rate[:, :-1]
-    elif rule.solver == Solver.ADAPTIVE:
-        step = _adaptive_step(state, rule, theta, grad)
-        threshold = rule.l1 * step
+        threshold = config.l1 * correction_1 * rate[:, :-1]
+    elif config.solver == Solver.ADAPTIVE:
+        step = _adaptive_step(state, config, theta, grad)
+        threshold = config.l1 * step
         new = theta - real.type(step) * grad
     else:
-        raise unknown_code("rule.solver", rule.solver, Solver)
+        raise unknown_code("config.solver", config.solver, Solver)
 
-    if rule.l1:
+    if config.l1:
         new[:, :-1] = _shrink(new[:, :-1], np.asarray(threshold, dtype=real))
-    if rule.solver == Solver.NESTEROV:
-        new = _extrapolate(state, rule, full, new, grad)
+    if config.solver == Solver.NESTEROV:
+        new = _extrapolate(state, config, full, new, grad)
     state.coef[...] = new[:, :-1]
-    if rule.fit_intercept:
+    if config.fit_intercept:
         state.intercept[...] = new[:, -1]
     counters[Counter.STEPS] = steps + 1
     counters[Counter.STEP] = step
 
 
-def _adaptive_step(state, rule, theta, grad):
+def _adaptive_step(state, config, theta, grad):
     """Malitsky & Mishchenko, arXiv 1910.09529, algorithm 1: no line search."""
     previous_theta, previous_grad = state.slots
     counters = state.counters
     if counters[Counter.STEPS] == 0:
-        step = rule.learning_rate
+        step = config.learning_rate
         counters[Counter.RATIO] = np.inf
     else:
         moved = np.linalg.norm((theta - previous_theta).astype(np.float64))
@@ -630,12 +630,12 @@ def _adaptive_step(state, rule, theta, grad):
     return step
 
 
-def _extrapolate(state, rule, full, new, grad):
+def _extrapolate(state, config, full, new, grad):
     """Nesterov's next point; the momentum is dropped where it points uphill.
 
     The sequence t_k is that of Beck & Teboulle (FISTA, 2009), the restart the gradient
     scheme of O'Donoghue & Candes, arXiv 1204.3982. With batches the gradient is noisy,
-    so the factor is held at ``rule.momentum`` at the most.
+    so the factor is held at ``config.momentum`` at the most.
     """
     previous = state.slots[0]
     moved = new - previous
@@ -645,7 +645,7 @@ def _extrapolate(state, rule, full, new, grad):
     t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
     factor = (t - 1) / t_next
     if not full:
-        factor = min(factor, rule.momentum)
+        factor = min(factor, config.momentum)
     previous[...] = new
     state.counters[Counter.RATIO] = t_next
     return new + new.dtype.type(factor) * moved
@@ -751,21 +751,21 @@ def _network_pass(data, network, theta, rows, grad):
     return float(cost.sum(dtype=np.float64))
 
 
-def _network_step(state, rule, rate, grad, steps):
+def _network_step(state, config, rate, grad, steps):
     real = grad.dtype.type
-    if rule.solver == Solver.ADAM:
+    if config.solver == Solver.ADAM:
         mean, square = state.slots
-        mean[...] = real(rule.beta_1) * mean + real(1 - rule.beta_1) * grad
-        square[...] = real(rule.beta_2) * square + real(1 - rule.beta_2) * grad * grad
-        rate *= math.sqrt(1 - rule.beta_2**steps) / (1 - rule.beta_1**steps)
-        state.theta[...] -= real(rate) * mean / (np.sqrt(square) + real(rule.epsilon))
+        mean[...] = real(config.beta_1) * mean + real(1 - config.beta_1) * grad
+        square[...] = real(config.beta_2) * square + real(1 - config.beta_2) * grad * grad
+        rate *= math.sqrt(1 - config.beta_2**steps) / (1 - config.beta_1**steps)
+        state.theta[...] -= real(rate) * mean / (np.sqrt(square) + real(config.epsilon))
         return
     velocity = state.slots[0]
-    velocity[...] = real(rule.momentum) * velocity - real(rate) * grad
-    if rule.solver == Solver.NESTEROV:
-        velocity = real(rule.momentum) * velocity - real(rate) * grad
-    elif rule.solver != Solver.MOMENTUM:
-        raise unknown_code("rule.solver", rule.solver, Solver)
+    velocity[...] = real(config.momentum) * velocity - real(rate) * grad
+    if config.solver == Solver.NESTEROV:
+        velocity = real(config.momentum) * velocity - real(rate) * grad
+    elif config.solver != Solver.MOMENTUM:
+        raise unknown_code("config.solver", config.solver, Solver)
     state.theta[...] += velocity
 
 
@@ -807,7 +807,7 @@ def _row_cost(loss, parameter, p, y):
         return beyond, sign
     if loss == RowLoss.SQUARED_EPSILON_INSENSITIVE:
         return beyond * beyond, sign * 2 * beyond
-    raise unknown_code("pace.loss", loss, RowLoss)
+    raise unknown_code("config.loss", loss, RowLoss)
 
 
 def _sweep_row(X, row, real):
@@ -818,51 +818,51 @@ def _sweep_row(X, row, real):
     return slice(None), X[row].astype(real)
 
 
-def _sweep_epoch(data, trail, pace, class_weight, held_out, k):
+def _sweep_epoch(data, state, config, class_weight, held_out, k):
     """All rows once; returns the objective."""
-    w, average, debt, marks = trail.coef[k], trail.average[k], trail.debt[k], trail.marks[k]
+    w, average, debt, marks = state.coef[k], state.average[k], state.debt[k], state.marks[k]
     real = w.dtype.type
-    low = 0.0 if pace.loss == RowLoss.LOG_LOSS else -1.0
-    targets = _targets(data.y, len(trail.coef), slice(None))[:, k]
-    passive = pace.schedule >= Schedule.PA1
+    low = 0.0 if config.loss == RowLoss.LOG_LOSS else -1.0
+    targets = _targets(data.y, len(state.coef), slice(None))[:, k]
+    passive = config.schedule >= Schedule.PA1
     total, learnt = 0.0, 0
     # Arrays' entries, not Python's numbers: those would raise where these are infinite.
     m = marks
-    for row in trail.order[k]:
+    for row in state.order[k]:
         if held_out is not None and held_out[row]:
             continue
         at, x = _sweep_row(data.X, row, real)
         p = float(real(np.dot(w[at], x) * m[SweepMark.SCALE])) + m[SweepMark.INTERCEPT]
         y = float(targets[row]) if data.y.ndim == 2 else (1.0 if targets[row] else low)
-        if pace.schedule == Schedule.OPTIMAL:
-            m[SweepMark.STEP] = 1 / (pace.alpha * (pace.shift + m[SweepMark.T] - 1))
-        elif pace.schedule == Schedule.INVSCALING:
-            m[SweepMark.STEP] = pace.eta0 / m[SweepMark.T] ** pace.power_t
+        if config.schedule == Schedule.OPTIMAL:
+            m[SweepMark.STEP] = 1 / (config.alpha * (config.shift + m[SweepMark.T] - 1))
+        elif config.schedule == Schedule.INVSCALING:
+            m[SweepMark.STEP] = config.eta0 / m[SweepMark.T] ** config.power_t
         eta = m[SweepMark.STEP]
-        value, slope = _row_cost(pace.loss, pace.parameter, p, y)
+        value, slope = _row_cost(config.loss, config.parameter, p, y)
         total += value
         learnt += 1
         if passive:
             size = float(np.sum(x.astype(np.float64) ** 2))
-            if pace.schedule == Schedule.PA1:
+            if config.schedule == Schedule.PA1:
                 if size == 0:
                     continue
-                update = min(pace.eta0, value / size)
+                update = min(config.eta0, value / size)
             else:
-                update = value / (size + 0.5 / pace.eta0)
-            update *= y if pace.loss == RowLoss.HINGE else math.copysign(1.0, y - p)
+                update = value / (size + 0.5 / config.eta0)
+            update *= y if config.loss == RowLoss.HINGE else math.copysign(1.0, y - p)
         else:
-            total += pace.l2 / 2 * m[SweepMark.SQUARES] + pace.l1 * m[SweepMark.ABSOLUTES]
-            update = -eta * min(max(slope, -pace.largest_slope), pace.largest_slope)
+            total += config.l2 / 2 * m[SweepMark.SQUARES] + config.l1 * m[SweepMark.ABSOLUTES]
+            update = -eta * min(max(slope, -config.largest_derivative), config.largest_derivative)
         update *= class_weight[0] if y > 0 else class_weight[1]
         if data.sample_weight is not None:
             update *= data.sample_weight[row]
-        if pace.l2 > 0:
-            factor = float(real(max(0.0, 1 - eta * pace.l2)))
+        if config.l2 > 0:
+            factor = float(real(max(0.0, 1 - eta * config.l2)))
             m[SweepMark.SCALE] *= factor
             m[SweepMark.SQUARES] *= factor * factor
             m[SweepMark.ABSOLUTES] *= factor
-            if m[SweepMark.SCALE] < pace.least_scale:
+            if m[SweepMark.SCALE] < config.least_scale:
                 average[:] = (average + m[SweepMark.SHARE] * w[: len(average)]) / m[SweepMark.WHOLE]
                 w *= real(m[SweepMark.SCALE])
                 m[SweepMark.SCALE], m[SweepMark.SHARE], m[SweepMark.WHOLE] = 1, 0, 1
@@ -872,10 +872,10 @@ def _sweep_epoch(data, trail, pace, class_weight, held_out, k):
             np.add.at(w, at, factor * x)
             wide = w[at].astype(np.float64) * scale
             m[SweepMark.SQUARES], m[SweepMark.ABSOLUTES] = np.sum(wide * wide), np.sum(np.abs(wide))
-            if pace.fit_intercept:
-                m[SweepMark.INTERCEPT] += update * pace.decay
-        if 0 < pace.average_from <= m[SweepMark.T]:
-            seen = m[SweepMark.T] - pace.average_from + 1
+            if config.fit_intercept:
+                m[SweepMark.INTERCEPT] += update * config.decay
+        if 0 < config.average_from <= m[SweepMark.T]:
+            seen = m[SweepMark.T] - config.average_from + 1
             if update != 0:
                 np.add.at(average, at, real(-m[SweepMark.SHARE] * (real(update) / scale)) * x)
             if seen > 1:
@@ -884,8 +884,8 @@ def _sweep_epoch(data, trail, pace, class_weight, held_out, k):
             m[SweepMark.AVERAGE_INTERCEPT] += (
                 m[SweepMark.INTERCEPT] - m[SweepMark.AVERAGE_INTERCEPT]
             ) / seen
-        if pace.l1 > 0:
-            m[SweepMark.OWED] += eta * pace.l1
+        if config.l1 > 0:
+            m[SweepMark.OWED] += eta * config.l1
             z, q, owed = w[at].copy(), debt[at].copy(), m[SweepMark.OWED]
             positive = np.maximum(0, z - (owed + q) / scale)
             negative = np.minimum(0, z + (owed - q) / scale)
@@ -896,18 +896,18 @@ def _sweep_epoch(data, trail, pace, class_weight, held_out, k):
     return total / max(learnt, 1)
 
 
-def _has_ended(w, marks, pace, value):
+def _has_ended(w, marks, config, value):
     """Whether a neuron stops after an epoch; its status says why."""
     if not (np.isfinite(w).all() and math.isfinite(marks[SweepMark.INTERCEPT])):
         marks[SweepMark.STATUS] = Status.NONFINITE
         return True
-    better = pace.tol == -math.inf or not value > marks[SweepMark.BEST] - pace.tol
+    better = config.tol == -math.inf or not value > marks[SweepMark.BEST] - config.tol
     marks[SweepMark.WAITED] = 0 if better else marks[SweepMark.WAITED] + 1
     marks[SweepMark.BEST] = min(value, marks[SweepMark.BEST])
-    if marks[SweepMark.WAITED] < pace.patience:
+    if marks[SweepMark.WAITED] < config.patience:
         return False
-    if pace.schedule == Schedule.ADAPTIVE and marks[SweepMark.STEP] > pace.least_step:
-        marks[SweepMark.STEP] /= pace.divisor
+    if config.schedule == Schedule.ADAPTIVE and marks[SweepMark.STEP] > config.least_step:
+        marks[SweepMark.STEP] /= config.divisor
         marks[SweepMark.WAITED] = 0
         return False
     marks[SweepMark.STATUS] = Status.CONVERGED

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from schuss.backends.contract import Data, Rule, State
+from schuss.backends.contract import Data, State, UpdateConfig
 from schuss.bench import baseline
 from schuss.bench.problems import Task
 from schuss.constants import ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON, MOMENTUM, N_COUNTERS
@@ -69,7 +69,7 @@ def kernel_run(backend, task: Task, real, n_threads: int) -> Run:
     """The kernel contract's `descend`, one call a run."""
     n, d = task.X.shape
     data = Data(backend.prepare(task.X), task.codes, None, 1.0 / n)
-    rule = Rule(
+    config = UpdateConfig(
         loss=LOSSES[task.loss].code,
         solver=Solver.GD,
         learning_rate=task.learning_rate,
@@ -92,7 +92,7 @@ def kernel_run(backend, task: Task, real, n_threads: int) -> Run:
             np.zeros(N_COUNTERS),
         )
         history = np.empty((epochs, 3))
-        finished, _ = backend.descend(data, state, rule, None, history, n_threads)
+        finished, _ = backend.descend(data, state, config, None, history, n_threads)
         return Outcome(state.coef[0], float(state.intercept[0]), history[:finished, 0])
 
     return run

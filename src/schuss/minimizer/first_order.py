@@ -8,7 +8,7 @@ import numpy as np
 
 from schuss import backends
 from schuss.backends import numpy_
-from schuss.backends.contract import Limits, Trail
+from schuss.backends.contract import Limits, MinimizeState
 from schuss.constants import (
     DIFFERENCE_STEP,
     N_MARKS,
@@ -63,7 +63,7 @@ class FirstOrder(Run):
         x0 = problem.x0
         self.state = new_state(self.solver, x0[None, :-1].copy(), x0[-1:].copy())
         # The last point that was evaluated and is finite.
-        self.last = Trail(np.zeros(problem.n), np.zeros(problem.n), np.zeros(N_MARKS))
+        self.last = MinimizeState(np.zeros(problem.n), np.zeros(problem.n), np.zeros(N_MARKS))
 
     @cached_property
     def curvature(self):

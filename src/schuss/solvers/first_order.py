@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from schuss.backends.contract import Rule, State
+from schuss.backends.contract import State, UpdateConfig
 from schuss.constants import (
     ADAM_BETA_1,
     ADAM_BETA_2,
@@ -52,7 +52,7 @@ def new_rule(
     loss, solver, learning_rate, *, l2=0.0, l1=0.0, tol=0.0, fit_intercept=True, batch_size=1
 ):
     """A rule with the momentum and Adam's constants that all runs have."""
-    return Rule(
+    return UpdateConfig(
         loss, solver, float(learning_rate), MOMENTUM, ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON,
         l2, l1, float(tol), fit_intercept, batch_size,
     )  # fmt: skip

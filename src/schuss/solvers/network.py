@@ -109,7 +109,7 @@ class MiniBatches(_NetworkRun):
     ----------
     objective : NetworkObjective
     theta : ndarray of shape (P,), changed in place
-    rule : NetworkRule
+    rule : NetworkConfig
     learning_rate : float
         Of the first epoch.
     schedule : {"constant", "invscaling", "adaptive"}

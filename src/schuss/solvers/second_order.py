@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from schuss.backends.contract import NewtonRule, State
+from schuss.backends.contract import NewtonConfig, State
 from schuss.constants import ARMIJO, HISTORY_COLUMNS, N_COUNTERS, SINGULAR
 from schuss.errors import DivergenceError
 from schuss.solvers import proximal
@@ -327,7 +327,7 @@ class SecondOrder(Run):
             return ()
         if self._newton is None:
             rate = _FACTOR_RATE if self._reuses else 0.0
-            rule = NewtonRule(
+            rule = NewtonConfig(
                 objective.loss.code, problem.l2, self.tol, rate, enough, problem.noise,
                 singular=SINGULAR[objective.dtype.itemsize],
             )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schuss import threads
-from schuss.backends.contract import Pace, SweepState
+from schuss.backends.contract import SGDConfig, SweepState
 from schuss.constants import (
     HISTORY_COLUMNS,
     LEAST_SCALE,
@@ -105,7 +105,7 @@ class SGD(Run):
             self._plateaus = [Plateau(tol, n_iter_no_change) for _ in starts]
         self._n_threads = max(1, min(k, threads.useful(n_threads, size * k)))
         self._work = size * k
-        self._pace = Pace(
+        self._pace = SGDConfig(
             loss_.code, threshold,
             Schedule[learning_rate.upper()], float(eta0), float(power_t), float(alpha), 0.0,
             strength * (1 - l1_ratio), strength * l1_ratio, bool(fit_intercept), float(decay),

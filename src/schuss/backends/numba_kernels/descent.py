@@ -1,10 +1,10 @@
-"""Runs: epochs of steps, full or in batches, and the rules of the solvers."""
+"""Runs: epochs of steps, full or in batches, and the configs of the solvers."""
 
 import math
 
 import numpy as np
 
-from schuss.backends.contract import Rule
+from schuss.backends.contract import UpdateConfig
 from schuss.backends.numba_kernels.codes import (
     ADAM,
     ADAPTIVE,
@@ -26,7 +26,8 @@ from schuss.backends.numba_kernels.neuron import learnt_types, scratch_types, wh
 def _descend_types(real, *kind):
     return (
         *rows_types(real, *kind), *learnt_types(real),
-        array(real, 2), array(real, 1), array(real, 3), array(np.float64, 1), tuple_type(Rule),
+        array(real, 2), array(real, 1), array(real, 3), array(np.float64, 1),
+        tuple_type(UpdateConfig),
         given(np.int32, 2), array(np.float64, 2), scratch_types(real), array(real, 2),
     )  # fmt: skip
 
@@ -34,21 +35,21 @@ def _descend_types(real, *kind):
 @compiled_for(_descend_types)
 def descend(
     n, values, indices, indptr, scratch, columns, soft, small, wide, weight, scale,
-    coef, intercept, slots, counters, rule, order, history, room, grad,
+    coef, intercept, slots, counters, config, order, history, room, grad,
 ):  # fmt: skip
     """A run; `grad` is left with the last gradient or point."""
-    full = rule.batch_size >= n
+    full = config.batch_size >= n
     counters[EPOCHS] = 0
     for epoch in range(len(history)):
         mean = 0.0
-        for start in range(0, n, rule.batch_size):
-            stop = min(start + rule.batch_size, n)
+        for start in range(0, n, config.batch_size):
+            stop = min(start + config.batch_size, n)
             share = (stop - start) / n
             value = whole_pass(
                 values, indices, indptr, scratch, columns, soft, small, wide, weight, scale / share,
-                rule.loss, coef, intercept, order, epoch, start, stop, room, grad,
+                config.loss, coef, intercept, order, epoch, start, stop, room, grad,
             )  # fmt: skip
-            norm, penalty = _add_penalty(coef, rule, grad)
+            norm, penalty = _add_penalty(coef, config, grad)
             mean += value * share
             last = stop == n
             if last:
@@ -58,42 +59,42 @@ def descend(
             history[epoch, 2] = counters[STEP]
             if not (math.isfinite(mean) and (not last or math.isfinite(norm))):
                 return epoch, NONFINITE
-            if full and norm <= rule.tol:
+            if full and norm <= config.tol:
                 return epoch, CONVERGED
-            take_step(coef, intercept, slots, counters, rule, full, grad)
+            take_step(coef, intercept, slots, counters, config, full, grad)
             history[epoch, 2] = counters[STEP]
         counters[EPOCHS] = epoch + 1
     return len(history), RAN
 
 
 @exact
-def _add_penalty(coef, rule, grad):
+def _add_penalty(coef, config, grad):
     """Add the l2 term; return the largest entry of the smallest subgradient, and the penalty."""
     n_outputs, d = coef.shape
     norm = squares = absolutes = 0.0
     for k in range(n_outputs):
-        if not rule.fit_intercept:
+        if not config.fit_intercept:
             grad[k, d] = 0
         norm = larger(norm, abs(grad[k, d]))
         for j in range(d):
             w = float(coef[k, j])
-            if rule.l2 > 0:
-                grad[k, j] += rule.l2 * w
+            if config.l2 > 0:
+                grad[k, j] += config.l2 * w
             if w > 0:
-                smallest = abs(grad[k, j] + rule.l1)
+                smallest = abs(grad[k, j] + config.l1)
             elif w < 0:
-                smallest = abs(grad[k, j] - rule.l1)
+                smallest = abs(grad[k, j] - config.l1)
             else:
-                smallest = max(abs(grad[k, j]) - rule.l1, 0.0)
+                smallest = max(abs(grad[k, j]) - config.l1, 0.0)
             norm = larger(norm, smallest)
             squares += w * w
             absolutes += abs(w)
     penalty = 0.0
     # The squares of large weights overflow, and 0 * inf would be NaN.
-    if rule.l2 > 0:
-        penalty += rule.l2 / 2 * squares
-    if rule.l1 > 0:
-        penalty += rule.l1 * absolutes
+    if config.l2 > 0:
+        penalty += config.l2 / 2 * squares
+    if config.l1 > 0:
+        penalty += config.l1 * absolutes
     return norm, penalty
 
 
@@ -104,23 +105,23 @@ def larger(a, b):
 
 
 @exact
-def take_step(coef, intercept, slots, counters, rule, full, grad):
-    """Move the parameters against the gradient as the rule says."""
+def take_step(coef, intercept, slots, counters, config, full, grad):
+    """Move the parameters against the gradient as the config says."""
     n_outputs, d = coef.shape
     steps = counters[STEPS]
-    step = rule.learning_rate
-    if rule.solver == ADAM:
-        correction_1 = 1 - rule.beta_1 ** (steps + 1)
-        correction_2 = 1 - rule.beta_2 ** (steps + 1)
-    elif rule.solver == NESTEROV:
+    step = config.learning_rate
+    if config.solver == ADAM:
+        correction_1 = 1 - config.beta_1 ** (steps + 1)
+        correction_2 = 1 - config.beta_2 ** (steps + 1)
+    elif config.solver == NESTEROV:
         # The parameters are the extrapolated point y_k, the slot is x_k.
         if steps == 0:
             counters[RATIO] = 1.0
             for k in range(n_outputs):
                 for j in range(d + 1):
                     slots[0, k, j] = intercept[k] if j == d else coef[k, j]
-    elif rule.solver == ADAPTIVE:
-        step = _adaptive_step(coef, intercept, slots, counters, rule, grad)
+    elif config.solver == ADAPTIVE:
+        step = _adaptive_step(coef, intercept, slots, counters, config, grad)
 
     # From here on `grad` becomes the next point.
     uphill = 0.0
@@ -128,31 +129,31 @@ def take_step(coef, intercept, slots, counters, rule, full, grad):
         for j in range(d + 1):
             theta = float(intercept[k] if j == d else coef[k, j])
             g = float(grad[k, j])
-            threshold = step * rule.l1
-            if rule.solver == MOMENTUM:
-                slots[0, k, j] = rule.momentum * slots[0, k, j] - step * g
+            threshold = step * config.l1
+            if config.solver == MOMENTUM:
+                slots[0, k, j] = config.momentum * slots[0, k, j] - step * g
                 new = theta + slots[0, k, j]
-            elif rule.solver == ADAM:
-                slots[0, k, j] = rule.beta_1 * slots[0, k, j] + (1 - rule.beta_1) * g
-                slots[1, k, j] = rule.beta_2 * slots[1, k, j] + (1 - rule.beta_2) * g * g
+            elif config.solver == ADAM:
+                slots[0, k, j] = config.beta_1 * slots[0, k, j] + (1 - config.beta_1) * g
+                slots[1, k, j] = config.beta_2 * slots[1, k, j] + (1 - config.beta_2) * g * g
                 root = math.sqrt(slots[1, k, j] / correction_2)
-                rate = step / correction_1 / (root + rule.epsilon)
+                rate = step / correction_1 / (root + config.epsilon)
                 new = theta - rate * slots[0, k, j]
-                threshold = rule.l1 * correction_1 * rate
+                threshold = config.l1 * correction_1 * rate
             else:
                 new = theta - step * g
             if j < d and threshold > 0:
                 new = _shrink(new, threshold)
             grad[k, j] = new
-            if rule.solver == NESTEROV:
+            if config.solver == NESTEROV:
                 uphill += g * (new - slots[0, k, j])
 
-    if rule.solver == NESTEROV:
-        _extrapolate(slots[0], counters, rule, full, uphill, grad)
+    if config.solver == NESTEROV:
+        _extrapolate(slots[0], counters, config, full, uphill, grad)
     for k in range(n_outputs):
         for j in range(d):
             coef[k, j] = grad[k, j]
-        if rule.fit_intercept:
+        if config.fit_intercept:
             intercept[k] = grad[k, d]
     counters[STEPS] = steps + 1
     counters[STEP] = step
@@ -169,7 +170,7 @@ def _shrink(w, threshold):
 
 
 @exact
-def _adaptive_step(coef, intercept, slots, counters, rule, grad):
+def _adaptive_step(coef, intercept, slots, counters, config, grad):
     """Malitsky & Mishchenko, arXiv 1910.09529, algorithm 1: no line search."""
     n_outputs, d = coef.shape
     moved = turned = 0.0
@@ -182,7 +183,7 @@ def _adaptive_step(coef, intercept, slots, counters, rule, grad):
             slots[1, k, j] = grad[k, j]
     if counters[STEPS] == 0:
         counters[RATIO] = np.inf
-        return rule.learning_rate
+        return config.learning_rate
     last = counters[STEP]
     step = math.sqrt(1 + counters[RATIO]) * last
     if turned > 0 and moved > 0:
@@ -194,7 +195,7 @@ def _adaptive_step(coef, intercept, slots, counters, rule, grad):
 
 
 @exact
-def _extrapolate(previous, counters, rule, full, uphill, point):
+def _extrapolate(previous, counters, config, full, uphill, point):
     """Nesterov's next point in place of `point`; `numpy_` names the sources."""
     t = counters[RATIO]
     if full and uphill > 0:
@@ -202,7 +203,7 @@ def _extrapolate(previous, counters, rule, full, uphill, point):
     t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
     factor = (t - 1) / t_next
     if not full:
-        factor = min(factor, rule.momentum)
+        factor = min(factor, config.momentum)
     for k in range(point.shape[0]):
         for j in range(point.shape[1]):
             new = point[k, j]

@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from schuss.backends.contract import NetworkRule
+from schuss.backends.contract import NetworkConfig
 from schuss.backends.numba_kernels.codes import (
     ADAM,
     EPOCHS,
@@ -260,7 +260,7 @@ def _network_types(real, *kind):
     return (
         types.int64, *rows_types(real, *kind), *learnt_types(real), given(np.int64, 1),
         types.int64, types.int64, array(real, 1), array(real, 2), array(np.float64, 1),
-        tuple_type(NetworkRule), given(np.float64, 1), given(np.int32, 2), array(np.float64, 2),
+        tuple_type(NetworkConfig), given(np.float64, 1), given(np.int32, 2), array(np.float64, 2),
         array(np.float64, 1), array(real, 2), types.int64,
     )  # fmt: skip
 
@@ -268,7 +268,7 @@ def _network_types(real, *kind):
 @compiled_for(_network_types)
 def network(
     job, n, values, indices, indptr, scratch, columns, soft, small, wide, weight, scale, units,
-    hidden, output, theta, slots, counters, rule, rates, order, history, grad, out, block,
+    hidden, output, theta, slots, counters, config, rates, order, history, grad, out, block,
 ):  # fmt: skip
     """Epochs, or one pass for the cost, the gradient or the answers."""
     depth = len(units) - 1
@@ -299,8 +299,8 @@ def network(
     steps = counters[STEPS]
     for epoch in range(len(rates)):
         total = norm = 0.0
-        for start in range(0, n, rule.batch_size):
-            stop = min(start + rule.batch_size, n)
+        for start in range(0, n, config.batch_size):
+            stop = min(start + config.batch_size, n)
             mass = float(stop - start)
             if len(weight):
                 mass = 0.0
@@ -317,11 +317,11 @@ def network(
                 hidden, output, theta, order, epoch, start, stop, layers, errors, places, grad,
                 product, out, job, block,
             )  # fmt: skip
-            total += (value + rule.l2 / 2 * squares) * share * (stop - start) / n
+            total += (value + config.l2 / 2 * squares) * share * (stop - start) / n
             if not math.isfinite(total):
                 return epoch, float(NONFINITE)
             steps += 1
-            norm = _network_step(theta, slots, rule, rates[epoch], share, grad, n_weights, steps)
+            norm = _network_step(theta, slots, config, rates[epoch], share, grad, n_weights, steps)
         for p in range(len(theta)):
             if not math.isfinite(theta[p]):
                 return epoch, float(NONFINITE)
@@ -334,25 +334,25 @@ def network(
 
 
 @exact
-def _network_step(theta, slots, rule, rate, share, grad, n_weights, steps):
-    """Move the parameters as the rule says; the largest entry of the gradient."""
-    if rule.solver == ADAM:
-        rate *= math.sqrt(1 - rule.beta_2**steps) / (1 - rule.beta_1**steps)
+def _network_step(theta, slots, config, rate, share, grad, n_weights, steps):
+    """Move the parameters as the config says; the largest entry of the gradient."""
+    if config.solver == ADAM:
+        rate *= math.sqrt(1 - config.beta_2**steps) / (1 - config.beta_1**steps)
     norm = 0.0
     for p in range(len(theta)):
         g = float(grad[p])
         if p < n_weights:
-            g += rule.l2 * theta[p]
+            g += config.l2 * theta[p]
         g *= share
         norm = larger(norm, abs(g))
-        if rule.solver == ADAM:
-            slots[0, p] = rule.beta_1 * slots[0, p] + (1 - rule.beta_1) * g
-            slots[1, p] = rule.beta_2 * slots[1, p] + (1 - rule.beta_2) * g * g
-            theta[p] -= rate * slots[0, p] / (math.sqrt(slots[1, p]) + rule.epsilon)
+        if config.solver == ADAM:
+            slots[0, p] = config.beta_1 * slots[0, p] + (1 - config.beta_1) * g
+            slots[1, p] = config.beta_2 * slots[1, p] + (1 - config.beta_2) * g * g
+            theta[p] -= rate * slots[0, p] / (math.sqrt(slots[1, p]) + config.epsilon)
         else:
-            slots[0, p] = rule.momentum * slots[0, p] - rate * g
-            if rule.solver == NESTEROV:
-                theta[p] += rule.momentum * slots[0, p] - rate * g
+            slots[0, p] = config.momentum * slots[0, p] - rate * g
+            if config.solver == NESTEROV:
+                theta[p] += config.momentum * slots[0, p] - rate * g
             else:
                 theta[p] += slots[0, p]
     return norm

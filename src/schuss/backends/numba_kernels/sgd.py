@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from schuss.backends.contract import Pace
+from schuss.backends.contract import SGDConfig
 from schuss.backends.numba_kernels.codes import (
     ADAPTIVE_SCHEDULE,
     CONVERGED,
@@ -125,7 +125,7 @@ def _sweep_types(real, *kind):
     return (
         *rows_types(real, *kind), *learnt_types(real),
         array(real, 2), array(real, 2), array(real, 2), array(np.int32, 2), array(np.float64, 2),
-        tuple_type(Pace), given(np.float64, 2), given(np.uint8, 1), given(np.uint32, 1),
+        tuple_type(SGDConfig), given(np.float64, 2), given(np.uint8, 1), given(np.uint32, 1),
         array(np.float64, 3),
     )  # fmt: skip
 
@@ -133,14 +133,14 @@ def _sweep_types(real, *kind):
 @compiled_for(_sweep_types)
 def sweep(
     n, values, indices, indptr, scratch, columns, soft, small, wide, weight, scale_,
-    coef, averages, debts, orders, all_marks, pace, class_weight, held_out, seeds, history,
+    coef, averages, debts, orders, all_marks, config, class_weight, held_out, seeds, history,
 ):  # fmt: skip
     n_outputs, d = coef.shape
     places = np.arange(d, dtype=np.int32)
     own = np.zeros(1, np.int32)
     one = np.zeros(1, np.int32)
     tile, rows, fetched, _ = source(values, indices, indptr, scratch, columns, one, own, False)
-    low = 0.0 if pace.loss == ROW_LOG_LOSS else -1.0
+    low = 0.0 if config.loss == ROW_LOG_LOSS else -1.0
     most = 0
     for k in range(n_outputs):
         w, average, debt, marks, order = coef[k], averages[k], debts[k], all_marks[k], orders[k]
@@ -171,7 +171,7 @@ def sweep(
                 s = class_weight[k, 0] if y > 0.0 else class_weight[k, 1]
                 if len(weight):
                     s *= weight[row]
-                total += _sweep_row(at, x, y, s, w, average, debt, marks, pace)
+                total += _sweep_row(at, x, y, s, w, average, debt, marks, config)
                 learnt += 1
             value = total / max(learnt, 1)
             history[epoch, k, 0], history[epoch, k, 1] = value, marks[M_STEP]
@@ -183,15 +183,15 @@ def sweep(
             if not finite:
                 marks[M_STATUS] = NONFINITE
                 break
-            if pace.tol > -math.inf and value > marks[M_BEST] - pace.tol:
+            if config.tol > -math.inf and value > marks[M_BEST] - config.tol:
                 marks[M_WAITED] += 1
             else:
                 marks[M_WAITED] = 0
             if value < marks[M_BEST]:
                 marks[M_BEST] = value
-            if marks[M_WAITED] >= pace.patience:
-                if pace.schedule == ADAPTIVE_SCHEDULE and marks[M_STEP] > pace.least_step:
-                    marks[M_STEP] /= pace.divisor
+            if marks[M_WAITED] >= config.patience:
+                if config.schedule == ADAPTIVE_SCHEDULE and marks[M_STEP] > config.least_step:
+                    marks[M_STEP] /= config.divisor
                     marks[M_WAITED] = 0
                 else:
                     marks[M_STATUS] = CONVERGED
@@ -200,40 +200,40 @@ def sweep(
 
 
 @strict
-def _sweep_row(at, x, y, s, w, average, debt, m, pace):
+def _sweep_row(at, x, y, s, w, average, debt, m, config):
     """One step, for a row that weighs s; returns its share of the objective."""
     count = len(x)
     p = 0.0
     for j in range(count):
         p += w[at[j]] * x[j]
     p = p * m[M_SCALE] + m[M_INTERCEPT]
-    if pace.schedule == OPTIMAL:
-        m[M_STEP] = 1.0 / (pace.alpha * (pace.shift + m[M_T] - 1.0))
-    elif pace.schedule == INVSCALING:
-        m[M_STEP] = pace.eta0 / m[M_T] ** pace.power_t
+    if config.schedule == OPTIMAL:
+        m[M_STEP] = 1.0 / (config.alpha * (config.shift + m[M_T] - 1.0))
+    elif config.schedule == INVSCALING:
+        m[M_STEP] = config.eta0 / m[M_T] ** config.power_t
     eta = m[M_STEP]
-    value, slope = _row_cost(pace.loss, pace.parameter, p, y)
-    if pace.schedule >= PA1:
+    value, slope = _row_cost(config.loss, config.parameter, p, y)
+    if config.schedule >= PA1:
         size = 0.0
         for j in range(count):
             size += np.float64(x[j]) * x[j]
-        if pace.schedule == PA1:
+        if config.schedule == PA1:
             if size == 0.0:
                 return value
-            update = min(pace.eta0, value / size)
+            update = min(config.eta0, value / size)
         else:
-            update = value / (size + 0.5 / pace.eta0)
-        update *= y if pace.loss == HINGE else math.copysign(1.0, y - p)
+            update = value / (size + 0.5 / config.eta0)
+        update *= y if config.loss == HINGE else math.copysign(1.0, y - p)
     else:
-        value += pace.l2 / 2.0 * m[M_SQUARES] + pace.l1 * m[M_ABSOLUTES]
-        update = -eta * min(max(slope, -pace.largest_slope), pace.largest_slope)
+        value += config.l2 / 2.0 * m[M_SQUARES] + config.l1 * m[M_ABSOLUTES]
+        update = -eta * min(max(slope, -config.largest_derivative), config.largest_derivative)
     update *= s
-    if pace.l2 > 0.0:
-        factor = max(0.0, 1.0 - eta * pace.l2)
+    if config.l2 > 0.0:
+        factor = max(0.0, 1.0 - eta * config.l2)
         m[M_SCALE] *= factor
         m[M_SQUARES] *= factor * factor
         m[M_ABSOLUTES] *= factor
-        if m[M_SCALE] < pace.least_scale:
+        if m[M_SCALE] < config.least_scale:
             for j in range(len(average)):
                 average[j] = (average[j] + m[M_SHARE] * w[j]) / m[M_WHOLE]
             for j in range(len(w)):
@@ -248,10 +248,10 @@ def _sweep_row(at, x, y, s, w, average, debt, m, pace):
             squares += w[at[j]] * w[at[j]]
             absolutes += abs(w[at[j]])
         m[M_SQUARES], m[M_ABSOLUTES] = squares * scale * scale, absolutes * scale
-        if pace.fit_intercept:
-            m[M_INTERCEPT] += update * pace.decay
-    if 0 < pace.average_from <= m[M_T]:
-        seen = m[M_T] - pace.average_from + 1.0
+        if config.fit_intercept:
+            m[M_INTERCEPT] += update * config.decay
+    if 0 < config.average_from <= m[M_T]:
+        seen = m[M_T] - config.average_from + 1.0
         if update != 0.0:
             factor = m[M_SHARE] * update / scale
             for j in range(count):
@@ -260,8 +260,8 @@ def _sweep_row(at, x, y, s, w, average, debt, m, pace):
             m[M_WHOLE] /= 1.0 - 1.0 / seen
         m[M_SHARE] += m[M_WHOLE] * scale / seen
         m[M_AVERAGE] += (m[M_INTERCEPT] - m[M_AVERAGE]) / seen
-    if pace.l1 > 0.0:
-        m[M_OWED] += eta * pace.l1
+    if config.l1 > 0.0:
+        m[M_OWED] += eta * config.l1
         for j in range(count):
             z, q = np.float64(w[at[j]]), np.float64(debt[at[j]])
             v = z

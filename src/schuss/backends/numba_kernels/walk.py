@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from schuss.backends.contract import Limits, Rule
+from schuss.backends.contract import Limits, UpdateConfig
 from schuss.backends.numba_kernels.codes import (
     ABOVE,
     CONVERGED,
@@ -39,14 +39,14 @@ def _horner(coef, x):
 def _walk_types():
     read, vector, table = given(np.float64, 1), array(np.float64, 1), array(np.float64, 2)
     return (
-        read, read, table, vector, array(np.float64, 3), vector, tuple_type(Rule),
+        read, read, table, vector, array(np.float64, 3), vector, tuple_type(UpdateConfig),
         tuple_type(Limits), vector, vector, vector, read, table, vector,
     )  # fmt: skip
 
 
 @compiled_for(_walk_types)
 def walk(
-    polynomial, slope, coef, intercept, slots, counters, rule, limits, last_x, last_gradient,
+    polynomial, slope, coef, intercept, slots, counters, config, limits, last_x, last_gradient,
     marks, rates, path, values,
 ):  # fmt: skip
     """A walk down a polynomial; `numpy_` says what is judged."""
@@ -56,7 +56,7 @@ def walk(
         x = intercept[0]
         g, value = _horner(slope, x), _horner(polynomial, x)
         path[k, 0], values[k] = x, value
-        status = _judge(marks, rule, limits, x, value, g, last_x[0], last_gradient[0])
+        status = _judge(marks, config, limits, x, value, g, last_x[0], last_gradient[0])
         if status != NONFINITE:
             last_x[0], last_gradient[0] = x, g
         if status != RAN:
@@ -65,9 +65,9 @@ def walk(
         if limits.automatic and marks[CURVATURE] > 0:
             rate = 1 / marks[CURVATURE]
         grad[0, 0] = g
-        step = Rule(
-            rule.loss, rule.solver, rate, rule.momentum, rule.beta_1, rule.beta_2, rule.epsilon,
-            0.0, 0.0, rule.tol, True, 1,
+        step = UpdateConfig(
+            config.loss, config.solver, rate, config.momentum, config.beta_1, config.beta_2,
+            config.epsilon, 0.0, 0.0, config.tol, True, 1,
         )  # fmt: skip
         take_step(coef, intercept, slots, counters, step, True, grad)
         counters[EPOCHS] = k + 1
@@ -75,12 +75,12 @@ def walk(
 
 
 @exact
-def _judge(marks, rule, limits, x, value, g, last_x, last_g):
+def _judge(marks, config, limits, x, value, g, last_x, last_g):
     status = RAN
     move = x - last_x
     if not math.isfinite(value + abs(g) + 0 * x):
         return NONFINITE
-    if abs(g) <= rule.tol:
+    if abs(g) <= config.tol:
         status = CONVERGED
     elif marks[POINTS] == 0:
         marks[FIRST_VALUE], marks[FIRST_NORM] = value, abs(g)
@@ -88,7 +88,7 @@ def _judge(marks, rule, limits, x, value, g, last_x, last_g):
         back = g * last_g < 0 and g * g >= (1 - 1e-12) * (last_g * last_g)
         far = abs(move) > limits.rounding * abs(x)
         marks[REVERSALS] = marks[REVERSALS] + 1 if back and far else 0
-        fixed = rule.solver == GD or rule.solver == MOMENTUM or rule.solver == NESTEROV
+        fixed = config.solver == GD or config.solver == MOMENTUM or config.solver == NESTEROV
         above = value > marks[FIRST_VALUE] and abs(g) > marks[FIRST_NORM]
         marks[ABOVE] = marks[ABOVE] + 1 if above and fixed else 0
         if far:

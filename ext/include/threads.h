@@ -1,8 +1,8 @@
 /* Where the threads of one call meet. The threads themselves are Python's: portable, and of
    those of passes alone (passes.pxi) something may outlive the call, for some milliseconds; a
    child of fork() finds nothing half-locked. */
-#ifndef SCHUSS_TEAM_H
-#define SCHUSS_TEAM_H
+#ifndef SCHUSS_THREADS_H
+#define SCHUSS_THREADS_H
 
 #include <stdint.h>
 
@@ -14,8 +14,8 @@
 #define atomic_next(p) ((int64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), 1))
 #define cpu_relax() YieldProcessor()
 /* Sleep's shortest is a tick of the clock, up to 15.6 ms. */
-#define nap() SwitchToThread()
-static inline int64_t nanoseconds(void) { return (int64_t)GetTickCount64() * 1000000; }
+#define short_sleep() SwitchToThread()
+static inline int64_t clock_ns(void) { return (int64_t)GetTickCount64() * 1000000; }
 static inline int64_t process_id(void) { return (int64_t)GetCurrentProcessId(); }
 #else
 #include <sched.h>
@@ -30,8 +30,8 @@ static inline int64_t process_id(void) { return (int64_t)getpid(); }
 #else
 #define cpu_relax() ((void)0)
 #endif
-#define nap() nanosleep(&(const struct timespec){0, 50000}, NULL)
-static inline int64_t nanoseconds(void) {
+#define short_sleep() nanosleep(&(const struct timespec){0, 50000}, NULL)
+static inline int64_t clock_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
@@ -49,7 +49,7 @@ static inline int64_t nanoseconds(void) {
 /* A moment of a wait, after so many; returns how many there were. */
 static inline int rest(int spins) {
     if (spins == SPINS) {
-        nap();
+        short_sleep();
         return spins;
     }
     cpu_relax();
@@ -68,8 +68,8 @@ static inline void wait_until(const int64_t *place, int64_t value) {
  * two such processors were over before the second thread came. */
 #if defined(__linux__)
 #include <pthread.h>
-typedef struct { cpu_set_t set; int known; } places;
-static inline void send_away(unsigned long thread, places *allowed) {
+typedef struct { cpu_set_t set; int known; } CpuSet;
+static inline void set_affinity(unsigned long thread, CpuSet *allowed) {
     cpu_set_t others;
     int here = sched_getcpu();
     allowed->known = 0;
@@ -80,13 +80,13 @@ static inline void send_away(unsigned long thread, places *allowed) {
     if (CPU_COUNT(&others)
         && !pthread_setaffinity_np((pthread_t)thread, sizeof others, &others)) allowed->known = 1;
 }
-static inline void run_anywhere(places *allowed) {
+static inline void clear_affinity(CpuSet *allowed) {
     if (allowed->known) sched_setaffinity(0, sizeof allowed->set, &allowed->set);
 }
 #else
-typedef struct { int known; } places;
-#define send_away(thread, allowed) ((void)(thread), (void)(allowed))
-#define run_anywhere(allowed) ((void)(allowed))
+typedef struct { int known; } CpuSet;
+#define set_affinity(thread, allowed) ((void)(thread), (void)(allowed))
+#define clear_affinity(allowed) ((void)(allowed))
 #endif
 
 /* All `size` threads arrive before any leaves. Each returns what `status` was when the last one

@@ -118,14 +118,14 @@ ALWAYS_INLINE vreal v_minus_abs(vreal v) {
 #else
 #define X86(op) X86_OF(op, ps)
 #endif
-ALWAYS_INLINE vreal v_larger(vreal a, vreal b) { return X86(max)(a, b); }
-ALWAYS_INLINE vreal v_smaller(vreal a, vreal b) { return X86(min)(a, b); }
+ALWAYS_INLINE vreal v_max(vreal a, vreal b) { return X86(max)(a, b); }
+ALWAYS_INLINE vreal v_min(vreal a, vreal b) { return X86(min)(a, b); }
 #elif VECTORISED
-ALWAYS_INLINE vreal v_larger(vreal a, vreal b) { return v_select((vbits)(a > b), a, b); }
-ALWAYS_INLINE vreal v_smaller(vreal a, vreal b) { return v_select((vbits)(a < b), a, b); }
+ALWAYS_INLINE vreal v_max(vreal a, vreal b) { return v_select((vbits)(a > b), a, b); }
+ALWAYS_INLINE vreal v_min(vreal a, vreal b) { return v_select((vbits)(a < b), a, b); }
 #else
-ALWAYS_INLINE vreal v_larger(vreal a, vreal b) { return a > b ? a : b; }
-ALWAYS_INLINE vreal v_smaller(vreal a, vreal b) { return a < b ? a : b; }
+ALWAYS_INLINE vreal v_max(vreal a, vreal b) { return a > b ? a : b; }
+ALWAYS_INLINE vreal v_min(vreal a, vreal b) { return a < b ? a : b; }
 #endif
 
 /* a where z < 0, else b; a where z == 0, else b */
@@ -152,7 +152,7 @@ ALWAYS_INLINE vreal v_where_zero(vreal z, vreal a, vreal b) { return z == 0 ? a 
 #endif
 
 /* The larger of v and the bound; NaN stays NaN. */
-ALWAYS_INLINE vreal v_at_least(vreal v, real bound) { return v_larger(v_set(bound), v); }
+ALWAYS_INLINE vreal v_max_scalar(vreal v, real bound) { return v_max(v_set(bound), v); }
 
 /* Whether products need not be rounded before they are added to something. */
 #if VECTORISED && (defined(__FMA__) || (defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)))
@@ -179,7 +179,7 @@ ALWAYS_INLINE vreal v_remainder(vreal a, vreal b, vreal c) {
    a whole number into the low bits of its own representation, so no conversion is needed. */
 #define ROUNDER ((real)1.5 * (real)((int64_t)1 << MANTISSA_BITS))
 ALWAYS_INLINE vreal v_round(vreal v) { return (v + v_set(ROUNDER)) - v_set(ROUNDER); }
-ALWAYS_INLINE vreal v_exp2_whole(vreal n) {
+ALWAYS_INLINE vreal v_exp2_int(vreal n) {
     vbits shifted = v_as_bits(n + v_set(ROUNDER + (real)EXPONENT_BIAS));
 #if VECTORISED
     return v_as_real(shifted << MANTISSA_BITS);
@@ -196,7 +196,7 @@ ALWAYS_INLINE vreal v_exp2(vreal n) {
 #else
     /* Two factors, because 2^n itself may be below the smallest normal number. */
     vreal half = v_round(n * v_set((real)0.5));
-    return v_exp2_whole(half) * v_exp2_whole(n - half);
+    return v_exp2_int(half) * v_exp2_int(n - half);
 #endif
 }
 
@@ -282,9 +282,9 @@ ALWAYS_INLINE real v_first(vreal v) {
 #endif
 }
 
-ALWAYS_INLINE real v_largest(vreal v) {
+ALWAYS_INLINE real v_max_lane(vreal v) {
 #if VECTORISED
-    FOLD(v, v_larger);
+    FOLD(v, v_max);
     return v[0];
 #else
     return v;

@@ -20,7 +20,7 @@ static void fill_parts(void) {
     for (int i = 0; i < PARTS; i++) parts_of_two[i] = exp2(i / (double)PARTS);
 }
 
-static inline double quick_exp(double x) {
+static inline double fast_exp(double x) {
     /* Beyond, results are not normal numbers; NaN, too, goes to the library. */
     if (!(fabs(x) < 700)) return exp(x);
     /* 1.5 * 2^52: the low bits of the sum are the whole number k. */

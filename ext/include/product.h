@@ -33,16 +33,16 @@
 ALWAYS_INLINE void tile_product(const int m, const int nv, ptrdiff_t K,
                                 const real *A, ptrdiff_t a_row, ptrdiff_t a_step,
                                 const real *B, ptrdiff_t b_line, const real *start,
-                                real *C, ptrdiff_t c_line, const int asks, const char *ask,
-                                ptrdiff_t ask_step) {
+                                real *C, ptrdiff_t c_line, const int prefetches, const char *prefetch_along,
+                                ptrdiff_t prefetch_step) {
     vreal sums[NARROW_ROWS][TILE_REGISTERS], b[TILE_REGISTERS];
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int j = 0; j < nv; j++)
             sums[i][j] = start ? v_load(start + j * LANES) : v_set(0);
     for (ptrdiff_t k = 0; k < K; k++) {
-        if (asks) {
-            prefetch(ask);
-            ask += ask_step;
+        if (prefetches) {
+            prefetch(prefetch_along);
+            prefetch_along += prefetch_step;
         }
         UNROLL for (int j = 0; j < nv; j++) b[j] = v_load(B + j * LANES);
         UNROLL for (int i = 0; i < m; i++) {
@@ -56,42 +56,42 @@ ALWAYS_INLINE void tile_product(const int m, const int nv, ptrdiff_t K,
         UNROLL for (int j = 0; j < nv; j++) v_store(C + i * c_line + j * LANES, sums[i][j]);
 }
 
-#define TILE(m, nv, a_row, a_step, asks) \
-    tile_product(m, nv, K, A, a_row, a_step, B, b_line, start, C, c_line, asks, ask, ask_step)
-#define NARROW(m, a_row, a_step, asks) case m: TILE(m, 1, a_row, a_step, asks); break;
-#define WIDE(m, a_row, a_step, asks) case m: TILE(m, 2, a_row, a_step, asks); break;
+#define TILE(m, nv, a_row, a_step, prefetches) \
+    tile_product(m, nv, K, A, a_row, a_step, B, b_line, start, C, c_line, prefetches, prefetch_along, prefetch_step)
+#define NARROW(m, a_row, a_step, prefetches) case m: TILE(m, 1, a_row, a_step, prefetches); break;
+#define WIDE(m, a_row, a_step, prefetches) case m: TILE(m, 2, a_row, a_step, prefetches); break;
 #if TILE_ROWS == 8
-#define WIDE_REST(a_row, a_step, asks) WIDE(6, a_row, a_step, asks) WIDE(7, a_row, a_step, asks)
-#define NARROW_REST(a_row, a_step, asks)                            \
-    NARROW(12, a_row, a_step, asks) NARROW(13, a_row, a_step, asks) \
-    NARROW(14, a_row, a_step, asks) NARROW(15, a_row, a_step, asks)
+#define WIDE_REST(a_row, a_step, prefetches) WIDE(6, a_row, a_step, prefetches) WIDE(7, a_row, a_step, prefetches)
+#define NARROW_REST(a_row, a_step, prefetches)                            \
+    NARROW(12, a_row, a_step, prefetches) NARROW(13, a_row, a_step, prefetches) \
+    NARROW(14, a_row, a_step, prefetches) NARROW(15, a_row, a_step, prefetches)
 #else
-#define WIDE_REST(a_row, a_step, asks)
-#define NARROW_REST(a_row, a_step, asks)
+#define WIDE_REST(a_row, a_step, prefetches)
+#define NARROW_REST(a_row, a_step, prefetches)
 #endif
 
 /* All m rows of C, in tiles of as many as keep the units busy, and one of what is left. */
-#define TILES(a_row, a_step, asks)                                                      \
+#define TILES(a_row, a_step, prefetches)                                                      \
     const int most = nv == 1 ? NARROW_ROWS : TILE_ROWS;                                 \
     for (; m >= most; m -= most, A += most * (a_row), C += most * c_line)               \
         if (nv == 1)                                                                    \
-            TILE(NARROW_ROWS, 1, a_row, a_step, asks);                                  \
+            TILE(NARROW_ROWS, 1, a_row, a_step, prefetches);                                  \
         else                                                                            \
-            TILE(TILE_ROWS, 2, a_row, a_step, asks);                                    \
+            TILE(TILE_ROWS, 2, a_row, a_step, prefetches);                                    \
     if (nv == 1)                                                                        \
         switch (m) {                                                                    \
-            NARROW(1, a_row, a_step, asks) NARROW(2, a_row, a_step, asks)               \
-            NARROW(3, a_row, a_step, asks) NARROW(4, a_row, a_step, asks)               \
-            NARROW(5, a_row, a_step, asks) NARROW(6, a_row, a_step, asks)               \
-            NARROW(7, a_row, a_step, asks) NARROW(8, a_row, a_step, asks)               \
-            NARROW(9, a_row, a_step, asks) NARROW(10, a_row, a_step, asks)              \
-            NARROW(11, a_row, a_step, asks) NARROW_REST(a_row, a_step, asks)            \
+            NARROW(1, a_row, a_step, prefetches) NARROW(2, a_row, a_step, prefetches)               \
+            NARROW(3, a_row, a_step, prefetches) NARROW(4, a_row, a_step, prefetches)               \
+            NARROW(5, a_row, a_step, prefetches) NARROW(6, a_row, a_step, prefetches)               \
+            NARROW(7, a_row, a_step, prefetches) NARROW(8, a_row, a_step, prefetches)               \
+            NARROW(9, a_row, a_step, prefetches) NARROW(10, a_row, a_step, prefetches)              \
+            NARROW(11, a_row, a_step, prefetches) NARROW_REST(a_row, a_step, prefetches)            \
         }                                                                               \
     else                                                                                \
         switch (m) {                                                                    \
-            WIDE(1, a_row, a_step, asks) WIDE(2, a_row, a_step, asks)                   \
-            WIDE(3, a_row, a_step, asks) WIDE(4, a_row, a_step, asks)                   \
-            WIDE(5, a_row, a_step, asks) WIDE_REST(a_row, a_step, asks)                 \
+            WIDE(1, a_row, a_step, prefetches) WIDE(2, a_row, a_step, prefetches)                   \
+            WIDE(3, a_row, a_step, prefetches) WIDE(4, a_row, a_step, prefetches)                   \
+            WIDE(5, a_row, a_step, prefetches) WIDE_REST(a_row, a_step, prefetches)                 \
         }
 
 /* As many multiplications and additions a second as there can be: the yardstick of `bench`. */
@@ -109,15 +109,15 @@ static real multiply_add_chains(ptrdiff_t repeats, real factor) {
 static void rows_product(ptrdiff_t m, int nv, ptrdiff_t K, const real *A, ptrdiff_t a_line,
                          const real *B, ptrdiff_t b_line, const real *start, real *C,
                          ptrdiff_t c_line) {
-    const char *ask = 0;
-    const ptrdiff_t ask_step = 0;
+    const char *prefetch_along = 0;
+    const ptrdiff_t prefetch_step = 0;
     TILES(a_line, 1, 0)
 }
 
 /* A by its columns: m columns of K lines of A, transposed, times K lines of B. */
 static void columns_product(ptrdiff_t m, int nv, ptrdiff_t K, const real *A, ptrdiff_t a_line,
                             const real *B, ptrdiff_t b_line, real *C, ptrdiff_t c_line,
-                            const char *ask, ptrdiff_t ask_step) {
+                            const char *prefetch_along, ptrdiff_t prefetch_step) {
     const real *start = 0;
     TILES(1, a_line, 1)
 }

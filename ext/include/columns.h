@@ -11,7 +11,7 @@
 
 #include "vec.h"
 
-#define MOST_REGISTERS 2
+#define MAX_REGISTERS 2
 /* How far ahead each column is asked for: what lies between stays in the first cache. */
 #define COLUMNS_AHEAD(quads) ((quads) > 6 ? 256 : 512)
 
@@ -28,7 +28,7 @@ ALWAYS_INLINE void column_score(const int registers, const int ahead, const real
 ALWAYS_INLINE void columns_scores(const int quads, const int registers, const real **column,
                                   ptrdiff_t row, ptrdiff_t d, const real *w, real start,
                                   vreal *scores) {
-    vreal even[MOST_REGISTERS], odd[MOST_REGISTERS];
+    vreal even[MAX_REGISTERS], odd[MAX_REGISTERS];
     const int ahead = COLUMNS_AHEAD(quads);
     UNROLL for (int r = 0; r < registers; r++) {
         even[r] = v_set(start);
