@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from schuss.backends.contract import Data, NetworkRule
+from schuss.backends.contract import Data, NetworkConfig
 from schuss.methods import Solver
 from schuss.solvers.first_order import FirstOrder
 from schuss.solvers.network import MiniBatches
@@ -31,7 +31,7 @@ def test_first_order_refuses():
 )
 def test_mini_batches_refuse(order):
     objective = SimpleNamespace(n_rows=MANY)
-    rule = NetworkRule(Solver.ADAM, 0.9, 0.9, 0.999, 1e-8, 0.0, 32)
+    rule = NetworkConfig(Solver.ADAM, 0.9, 0.9, 0.999, 1e-8, 0.0, 32)
     with pytest.raises(ValueError, match=MATCH):
         MiniBatches(objective, np.zeros(4), rule, learning_rate=0.1, **order)
 

@@ -18,7 +18,7 @@ from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from threadpoolctl import threadpool_limits
 
 from schuss import backends, threads, train
-from schuss.backends.contract import Data, Rule, State
+from schuss.backends.contract import Data, UpdateConfig, State
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter
 from schuss.linear import SGDClassifier
 from schuss.losses import Loss
@@ -178,7 +178,7 @@ def test_an_interrupt_changes_no_bit(layout):
     X = LAYOUTS[layout](rng.standard_normal((n, d)).astype(np.float32))
     codes = rng.integers(0, n_outputs, n).astype(np.uint8)
     data = Data(kernels.prepare(X), codes, None, 1 / n)
-    rule = Rule(
+    rule = UpdateConfig(
         Loss.LOG_LOSS, Solver.MOMENTUM, learning_rate=1e-5, momentum=0.9, beta_1=0.9, beta_2=0.999,
         epsilon=1e-8, l2=1e-3, l1=0.0, tol=0.0, fit_intercept=True, batch_size=n,
     )  # fmt: skip
