@@ -18,7 +18,7 @@ from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from threadpoolctl import threadpool_limits
 
 from schuss import backends, threads, train
-from schuss.backends.contract import Data, UpdateConfig, State
+from schuss.backends.contract import Data, State, UpdateConfig
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter
 from schuss.linear import SGDClassifier
 from schuss.losses import Loss
