@@ -1,16 +1,25 @@
 """X as the kernels read it: as it lies wherever they can, never copied without need."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
-from schuss.backends.contract import Data
 from schuss.constants import REAL_TYPE
 from schuss.sparse import as_csr, without_duplicates
 
 # Bytes of X, as float64, that are looked at in one go outside the kernels.
 _BLOCK_BYTES = 1 << 22
+
+
+class Rows(NamedTuple):
+    """What a fit learns from, checked."""
+
+    X: Any  # as the kernels read it
+    y: np.ndarray  # codes of classes, or real targets
+    sample_weight: np.ndarray | None  # (n,) float64, those of the classes included
 
 
 def check_features(X, *, estimator=None, reset=True, finite=False):
@@ -110,21 +119,6 @@ def largest(X):
     """Largest absolute value."""
     values = X.data if sp.issparse(X) else X
     return max(-float(values.min(initial=0)), float(values.max(initial=0)))
-
-
-def bind(backend, X, y, sample_weight):
-    """What the contract calls `Data`.
-
-    Parameters
-    ----------
-    X : from `check_features`
-    y : codes of shape (n,), or real targets of shape (n,) or (n, K)
-    sample_weight : ndarray of shape (n,) or None
-    """
-    if y.dtype.kind == "f":
-        y = np.ascontiguousarray(np.atleast_2d(y.T))
-    total = X.shape[0] if sample_weight is None else sample_weight.sum(dtype=np.float64)
-    return Data(backend.prepare(X), y, sample_weight, 1.0 / float(total))
 
 
 def largest_row(X, sample_weight, add):

@@ -1,4 +1,7 @@
-"""Lists of choices in docstrings, from the tables that hold the choices."""
+"""Docstrings of which a part stands elsewhere, once: tables of choices, inherited parameters."""
+
+import inspect
+import re
 
 
 def listing(**tables):
@@ -26,3 +29,45 @@ def listing(**tables):
         return documented
 
     return fill
+
+
+def extends(base):
+    """Decorator of a method that is documented as another one, but for some parameters.
+
+    Parameters
+    ----------
+    base : function
+        With the docstring to take over. That of the method holds the entries of the parameters
+        that come in addition, or in place of those in `base`; the signature tells their order.
+    """
+
+    def fill(method):
+        if base.__doc__ is None or method.__doc__ is None:  # under python -OO
+            return method
+        head, rule, text = inspect.cleandoc(base.__doc__).partition("Parameters\n----------\n")
+        inherited, blank, rest = text.partition("\n\n")
+        entries = _entries(inherited) | _entries(inspect.cleandoc(method.__doc__))
+        named = [entries[name] for name in inspect.signature(method).parameters if name in entries]
+        method.__doc__ = head + rule + "\n".join(named) + blank + rest
+        return method
+
+    return fill
+
+
+def borrows(base, *sections):
+    """Decorator of a class, whose examples follow sections of another class's docstring."""
+
+    def fill(documented):
+        if base.__doc__ and documented.__doc__:
+            parts = re.split(r"\n\n(?=[A-Z][a-z]+\n-+\n)", inspect.cleandoc(base.__doc__))
+            borrowed = [part for part in parts if part.startswith(sections)]
+            head, mark, examples = inspect.cleandoc(documented.__doc__).partition("Examples\n---")
+            documented.__doc__ = head + "\n\n".join((*borrowed, mark)) + examples
+        return documented
+
+    return fill
+
+
+def _entries(text):
+    """Entries of a section by the names of their parameters."""
+    return {part.partition(" :")[0]: part.rstrip() for part in re.split(r"\n(?=\S)", text)}

@@ -7,6 +7,8 @@ training and prediction are the backends'.
 import math
 from copy import copy, deepcopy
 from numbers import Integral
+from os import PathLike
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +31,7 @@ from schuss import backends, data, threads, validation
 from schuss.backends.contract import Network, NetworkConfig
 from schuss.callbacks import Callback
 from schuss.constants import Hidden
+from schuss.docstrings import borrows, extends
 from schuss.errors import warn
 from schuss.losses import NETWORK_OUTPUTS
 from schuss.methods import Solver
@@ -36,7 +39,7 @@ from schuss.objective import NetworkObjective
 from schuss.solvers.network import MiniBatches, QuasiNewton
 from schuss.solvers.run import Plateau
 from schuss.sparse import check_structure
-from schuss.training import Plan, Rows, Trained, atomic_fit, hold_out
+from schuss.training import Incremental, IncrementalClassifier, Plan, Rows, Trained, hold_out
 
 # Of `MLPClassifier`, besides those of scikit-learn's constructor.
 _OWN_PARAMS = {"class_weight": None, "loss": "log_loss"}
@@ -60,39 +63,37 @@ class _Progress(Callback):
 class _SchussNetwork(Trained):
     """What both estimators do in another way than scikit-learn."""
 
-    def _fit(self, X, y, sample_weight=None, incremental=False):
-        """What scikit-learn's `partial_fit` calls, on a copy."""
-        return self._train(X, y, sample_weight, more=incremental)
-
     def _is_fitted(self):
         return hasattr(self, "coefs_")
 
     def _resets(self, more):
         return not (self._is_fitted() and (more or self.warm_start))
 
-    def _check_rows(self, X, y, sample_weight, more):
+    def _options(self, more, **given):
         if self._stops_early() and more:
             raise ValueError("partial_fit does not support early_stopping=True")
-        self._sizes = self._hidden_sizes()
-        self._fit_options = dict(self._fit_options)  # not that of the fit before
-        return super()._check_rows(X, y, sample_weight, more)
+        return super()._options(more, sizes=self._hidden_sizes(), **given)
 
     def _real_type(self, X):
         # The line search needs the digits; scikit-learn's weights are float64 here, too.
         return np.float64 if self.solver == "lbfgs" else data.real_type(X)
 
+    def _fit_option(self, name):
+        """What `fit` was given, or else the parameter."""
+        return getattr(self, name)
+
     def _stops_early(self):
         return self.early_stopping and self.solver != "lbfgs"
 
-    def _plan(self, rows, eval_rows, more):
+    def _plan(self, rows, eval_rows, more, *, sizes):
         initial, real = data.real_type(rows.X), self._real_type(rows.X)
         X, y = data.as_type(rows.X, real), rows.y
         weights, exponent = validation.scale_weights(rows.sample_weight, real)
         with np.errstate(over="ignore"):
             alpha = float(np.ldexp(self.alpha, exponent))
-        units = [X.shape[1], *vars(self).pop("_sizes"), 1 if y.ndim == 1 else y.shape[1]]
+        units = [X.shape[1], *sizes, 1 if y.ndim == 1 else y.shape[1]]
         self._random_state = check_random_state(self.random_state)
-        loss = self._fit_options.get("loss", self.loss)
+        loss = self._fit_option("loss")
         if self._resets(more):
             self._initialize(y.reshape(len(y), -1), units, initial)
         self.out_activation_ = self._output(loss)
@@ -136,32 +137,20 @@ class _SchussNetwork(Trained):
                 def score():
                     return self._score_at(network, theta, *eval_rows)
 
-        callbacks = (_Progress(every=1),) if self.verbose else ()
         if self.solver == "lbfgs":
             run = QuasiNewton(
                 learnt, theta, max_iter=self.max_iter, max_fun=self.max_fun, tol=self.tol
             )
-            return Plan(rows, run, self.max_iter, eval_rows, validate=validate, callbacks=callbacks)
+            return Plan(run, self.max_iter, eval_rows, validate=validate)
         self._begin_records(early_stopping)
         run = self._mini_batches(learnt, theta, alpha, learnt_rows, more)
         return Plan(
-            rows, run, 1 if more else self.max_iter, eval_rows, self._plateau(early_stopping),
-            validate, score, early_stopping, callbacks,
+            run, 1 if more else self.max_iter, eval_rows, self._plateau(early_stopping), validate,
+            score, early_stopping,
         )  # fmt: skip
 
-    def _identity(self):
-        options = {**self._fit_options}
-        options.pop("factors", None)
-        return {**_OWN_PARAMS, **super()._identity(), **options}
-
-    # Of the last `fit`; also the factors of the classes.
-    _fit_options: dict = {}
-
-    def _begin(self, **given):
-        """Options of `fit`; where none are given, those of the fit that this one goes on from."""
-        options = {} if self._resets(False) else dict(self._fit_options)
-        options.update({name: value for name, value in given.items() if value is not None})
-        self._fit_options = options
+    def _progress(self):
+        return (_Progress(every=1),) if self.verbose else ()
 
     def _hidden_sizes(self):
         sizes = self.hidden_layer_sizes
@@ -244,7 +233,7 @@ class _SchussNetwork(Trained):
             self._no_improvement_count,
         )  # fmt: skip
 
-    def _keep(self, plan, outcome, more):
+    def _keep(self, rows, plan, outcome, more):
         run, plateau = plan.run, plan.plateau
         self.coefs_, self.intercepts_ = run.split()
         self.n_iter_ = outcome.n_iter
@@ -375,79 +364,35 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         return _clone_parametrized(bare).set_params(**deepcopy(own))
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @extends(Trained.fit)
     def fit(
-        self, X, y, sample_weight=None, *, class_weight=None, eval_set=None, callbacks=None,
-        loss=None, checkpoint=None,
-    ):  # fmt: skip
-        """Train on labelled rows.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or data frame of shape (n, d)
-            Read as it lies where it is of type float64, float32, float16, uint8 or int8.
+        self, X: Any, y: Any, sample_weight: Any = None, *, class_weight: Any = None,
+        eval_set: Any = None, callbacks: Any = None, loss: str | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+    ) -> Self:  # fmt: skip
+        """
         y : array-like of shape (n,), or (n, K) of 0 and 1 for several labels a row
-        sample_weight : array-like of shape (n,), optional
-            Not negative.
-        class_weight : dict, "balanced" or None
+        class_weight : dict, "balanced" or None, default=None
             Factors of the sample weights. None: none, but with ``warm_start`` as in the fit
             before; `partial_fit` takes the factors of the last `fit`.
-        eval_set : (X, y), optional
-            Rows whose loss is recorded after each iteration; with ``early_stopping`` they
-            decide when to stop.
-        callbacks : callable or list of callables, optional
-            See `schuss.callbacks`.
-        checkpoint : str or path, optional
-            As in `schuss.train`, with `max_iter` in place of `epochs`; not for
-            ``solver="lbfgs"``.
-        loss : {"log_loss", "squared_error"}, optional
+        loss : {"log_loss", "squared_error"}, default=None
             "squared_error" is the textbook's: ``1/(2N) sum (a - y)^2`` over sigmoid
             outputs, one for each class. None: "log_loss", but with ``warm_start`` as in the
             fit before; `partial_fit` goes on with that of the last `fit`.
-
-        Returns
-        -------
-        MLPClassifier
-            The estimator itself.
-
-        Raises
-        ------
-        DivergenceError
-            Where a loss or a weight is not finite.
         """
-        with atomic_fit(self) as work:
-            work._begin(loss=loss, class_weight=class_weight)
-            work._train(
-                X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
-            )
-        return self
+        return self._train(
+            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint,
+            loss=loss, class_weight=class_weight,
+        )  # fmt: skip
 
     @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
-        """Run one epoch over these rows, going on where the last call stopped.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or data frame of shape (n, d)
-        y : array-like of shape (n,) or (n, K)
-        sample_weight : array-like of shape (n,), optional
-        classes : array-like of shape (n_classes,), optional
-            All labels that will come; needed in the first call.
-
-        Returns
-        -------
-        MLPClassifier
-            The estimator itself.
-
-        Raises
-        ------
-        DivergenceError
-            Where a loss or a weight is not finite.
+    @extends(IncrementalClassifier.partial_fit)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """
-        with atomic_fit(self) as work:
-            _check_partial_fit_first_call(work, classes)
-            work._train(X, y, sample_weight, more=True)
-        return self
+        y : array-like of shape (n,), or (n, K) of 0 and 1 for several labels a row
+        """
+        return self._train(X, y, sample_weight, more=True, classes=classes)
 
     def predict_proba(self, X):
         """Probabilities of the classes.
@@ -467,15 +412,28 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
             p /= p.sum(axis=1, keepdims=True)
         return p
 
-    def _check_rows(self, X, y, sample_weight, more):
+    # Of the last `fit`; also the factors of the classes.
+    _fit_options: dict[str, Any] = {}
+
+    def _options(self, more, *, classes=None, loss=None, class_weight=None, **given):
+        if more:
+            _check_partial_fit_first_call(self, classes)
+        # Where none are given, those of the fit that this one goes on from.
+        options = {} if not more and self._resets(False) else dict(self._fit_options)
+        given_here = {"loss": loss, "class_weight": class_weight}
+        options |= {name: value for name, value in given_here.items() if value is not None}
+        self._fit_options = options
+        own = {name: self._fit_option(name) for name in _OWN_PARAMS}
+        validate_parameter_constraints(_OWN_CONSTRAINTS, own, "MLPClassifier")
+        if more and "factors" not in options:
+            validation.check_partial_class_weight(own["class_weight"])
+        return super()._options(more, **given)
+
+    def _identity(self):
         options = {name: self._fit_option(name) for name in _OWN_PARAMS}
-        validate_parameter_constraints(_OWN_CONSTRAINTS, options, "MLPClassifier")
-        if more and "factors" not in self._fit_options:
-            validation.check_partial_class_weight(options["class_weight"])
-        return super()._check_rows(X, y, sample_weight, more)
+        return {**super()._identity(), **options}
 
     def _fit_option(self, name):
-        """What `fit` was given, or else the parameter."""
         return self._fit_options.get(name, getattr(self, name))
 
     def _knows_classes(self, more):
@@ -553,12 +511,12 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         return accuracy_score(*labels, sample_weight=weights)
 
 
-class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
+@borrows(MLPClassifier, "Attributes")
+class MLPRegressor(_SchussNetwork, Incremental, sklearn_networks.MLPRegressor):
     """A network of neurons for real targets, in place of scikit-learn's.
 
     Methods and attributes are those of `sklearn.neural_network.MLPRegressor`; what
-    `MLPClassifier` says of trajectories, feature types and further attributes holds here as
-    well.
+    `MLPClassifier` says of trajectories and feature types holds here as well.
 
     Parameters
     ----------
@@ -580,64 +538,7 @@ class MLPRegressor(_SchussNetwork, sklearn_networks.MLPRegressor):
     True
     """
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X, y, sample_weight=None, *, eval_set=None, callbacks=None, checkpoint=None
-    ):  # fmt: skip
-        """Train on rows with targets.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or data frame of shape (n, d)
-            Read as it lies where it is of type float64, float32, float16, uint8 or int8.
-        y : array-like of shape (n,) or (n, K)
-            Not negative with ``loss="poisson"``.
-        sample_weight : array-like of shape (n,), optional
-            Not negative.
-        eval_set : (X, y), optional
-            As in `MLPClassifier.fit`.
-        callbacks : callable or list of callables, optional
-            See `schuss.callbacks`.
-        checkpoint : str or path, optional
-            As in `schuss.train`, with `max_iter` in place of `epochs`; not for
-            ``solver="lbfgs"``.
-
-        Returns
-        -------
-        MLPRegressor
-            The estimator itself.
-
-        Raises
-        ------
-        DivergenceError
-            Where a loss or a weight is not finite.
-        """
-        return self._train(
-            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
-        )
-
-    def partial_fit(self, X, y, sample_weight=None):
-        """Run one epoch over these rows, going on where the last call stopped.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or data frame of shape (n, d)
-        y : array-like of shape (n,) or (n, K)
-        sample_weight : array-like of shape (n,), optional
-
-        Returns
-        -------
-        MLPRegressor
-            The estimator itself.
-
-        Raises
-        ------
-        DivergenceError
-            Where a loss or a weight is not finite.
-        """
-        with atomic_fit(self) as work:
-            super(MLPRegressor, work).partial_fit(X, y, sample_weight)
-        return self
+    partial_fit = available_if(lambda estimator: estimator._check_solver())(Incremental.partial_fit)
 
     def _check_targets(self, X, y, known):
         y = validation.check_targets(y, X.shape[0], None, several=True)

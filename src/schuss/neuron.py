@@ -5,34 +5,30 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.special import logsumexp
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from schuss import backends, data, solvers, threads, validation
-from schuss import callbacks as _callbacks
+from schuss import data, objective, solvers, validation
 from schuss.checkpoint import Checkpoint
 from schuss.constants import Activation
 from schuss.docstrings import listing
 from schuss.errors import DivergenceError
 from schuss.losses import LOSSES
 from schuss.methods import SOLVERS
-from schuss.objective import Objective
 from schuss.predictions import LinearClassifierPredictions, LinearPredictions
 from schuss.solvers.run import Plateau
 from schuss.training import (
+    Incremental,
+    IncrementalClassifier,
     Plan,
     Rows,
     Trained,
-    TrainedClassifier,
-    atomic_fit,
     carry_out,
     hold_out,
     take,
@@ -215,6 +211,7 @@ def train(
             lambda: _plan(
                 rows, parameters, coef, intercept, epochs, patience=_PATIENCE if tol > 0 else None
             ),
+            rows,
             given,
             callbacks=callbacks,
             checkpoint=checkpoint,
@@ -252,7 +249,7 @@ _PATIENCE = 10
 
 def _plan(
     rows, parameters, coef, intercept, max_iter, *, patience=None, eval_rows=None,
-    early_stopping=False, memory=None, callbacks=(),
+    early_stopping=False, memory=None,
 ):  # fmt: skip
     """How neurons are trained.
 
@@ -268,37 +265,19 @@ def _plan(
     memory : object or None
         Of the solver of an earlier run.
     """
-    backend, loss = backends.current(), LOSSES[parameters["loss"]]
-    n_threads = threads.available(parameters["n_jobs"])
-
-    def objective(rows, **penalty):
-        weights, _ = validation.scale_weights(rows.sample_weight, data.real_type(rows.X))
-        return Objective(
-            backend, rows.X, rows.y, weights, loss, n_outputs=len(coef), n_threads=n_threads,
-            **penalty,
-        )  # fmt: skip
-
-    penalty = ("alpha", "l1_ratio", "fit_intercept")
-    run = solvers.start(
-        parameters["solver"], objective(rows, **{name: parameters[name] for name in penalty}),
-        coef, intercept,
-        learning_rate=parameters["learning_rate"], batch_size=parameters["batch_size"],
-        shuffle=parameters["shuffle"], tol=parameters["tol"],
-        random_state=check_random_state(parameters["random_state"]), memory=memory,
+    learnt, validate = objective.on_rows(
+        rows, eval_rows, LOSSES[parameters["loss"]], coef, intercept,
+        **{name: parameters[name] for name in ("alpha", "l1_ratio", "fit_intercept", "n_jobs")},
     )  # fmt: skip
-    validate = plateau = None
-    if eval_rows is not None:
-        held_out = objective(eval_rows)
-
-        def validate():
-            return float(held_out.value(coef, intercept))
-
+    run = solvers.start(
+        parameters["solver"], learnt, coef, intercept, memory=memory,
+        random_state=check_random_state(parameters["random_state"]),
+        **{name: parameters[name] for name in ("learning_rate", "batch_size", "shuffle", "tol")},
+    )  # fmt: skip
+    plateau = None
     if patience is not None and (early_stopping or run.stochastic):
         plateau = Plateau(parameters["tol"], patience)
-    return Plan(
-        rows, run, max_iter, eval_rows, plateau, validate, early_stopping=early_stopping,
-        callbacks=callbacks,
-    )  # fmt: skip
+    return Plan(run, max_iter, eval_rows, plateau, validate, early_stopping=early_stopping)
 
 
 class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
@@ -346,8 +325,15 @@ class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
     def _knows_classes(self, more):
         return more or (self.warm_start and self._is_fitted())
 
-    def _plan(self, rows, eval_rows, more, **options):
-        again = hasattr(self, "coef_") and (more or self.warm_start)
+    def _options(self, more, **given):
+        if more and not SOLVERS[self.solver].resumable:
+            raise ValueError(
+                f"solver={self.solver!r} does not support partial_fit: its steps need all rows "
+                "at once. Choose another solver, such as 'sgd', or call fit."
+            )
+        return super()._options(more, **given)
+
+    def _plan(self, rows, eval_rows, more):
         early_stopping = self.early_stopping and not more
         if early_stopping and eval_rows is None:
             learnt, eval_rows = hold_out(
@@ -355,36 +341,21 @@ class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
                 stratify=rows.y if rows.y.dtype.kind != "f" else None,
             )  # fmt: skip
             rows = take(rows, learnt)
-        dtype = data.real_type(rows.X)
         shape = self._n_outputs(), rows.X.shape[1]
-        start = self._weights_to_go_on_from(shape) if again else (None, None)
         parameters = {name: getattr(self, name) for name in _SHARED_CONSTRAINTS}
         if more:
             # Whatever the gradient, an epoch takes its step.
             parameters["tol"] = 0.0
         return _plan(
             rows, parameters,
-            validation.check_start(start[0], shape, dtype, "coef_"),
-            validation.check_start(start[1], shape[:1], dtype, "intercept_"),
+            *validation.start_weights(self, shape, data.real_type(rows.X), more or self.warm_start),
             1 if more else self.max_iter,
             patience=self.n_iter_no_change if self.tol > 0 or early_stopping else None,
             eval_rows=eval_rows, early_stopping=early_stopping,
             memory=vars(self).get("_memory") if more else None,
-            callbacks=(_callbacks.Print(1.0 / self.verbose),) if self.verbose and not more else (),
         )  # fmt: skip
 
-    def _weights_to_go_on_from(self, shape):
-        came = np.shape(self.coef_)
-        if came not in (shape, shape[1:] if shape[0] == 1 else shape):
-            raise ValueError(
-                f"warm_start=True: the fitted weights have shape {came} (neurons, "
-                f"features), this data need {shape}. Fit data of the same shape, or set "
-                "warm_start=False."
-            )
-        coef, intercept = validation.linear_weights(self, shape[1])
-        return coef.toarray() if sp.issparse(coef) else coef, intercept
-
-    def _keep(self, plan, outcome, more):
+    def _keep(self, rows, plan, outcome, more):
         run = plan.run
         self._store_weights(run.state.coef, run.state.intercept)
         self._memory = run.memory() if more else None
@@ -392,13 +363,6 @@ class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
         self.learning_rate_ = run.learning_rate
         if self.tol > 0 and not (more or self.early_stopping):
             warn_unless_converged(run, outcome, self.max_iter)
-
-    def _check_resumable(self):
-        if not SOLVERS[self.solver].resumable:
-            raise ValueError(
-                f"solver={self.solver!r} does not support partial_fit: its steps need all rows "
-                "at once. Choose another solver, such as 'sgd', or call fit."
-            )
 
     def _threads_wanted(self):
         return self.n_jobs
@@ -409,7 +373,7 @@ class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
 
 @listing(losses=LOSSES, solvers=SOLVERS)
 class SigmoidClassifier(
-    LinearClassifierPredictions, ClassifierMixin, _SigmoidNeuron, TrainedClassifier
+    LinearClassifierPredictions, ClassifierMixin, _SigmoidNeuron, IncrementalClassifier
 ):
     """A sigmoid neuron that tells two classes apart; one neuron a class for several.
 
@@ -522,75 +486,6 @@ class SigmoidClassifier(
         )  # fmt: skip
         self.class_weight = class_weight
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X, y, sample_weight=None, *, eval_set=None, callbacks=None, checkpoint=None
-    ):  # fmt: skip
-        """Train on labelled rows.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-            Read as it lies, without a copy, where it is of type float64, float32,
-            float16, uint8 or int8, in any memory order; CSR of float64 or float32.
-        y : array-like of shape (n,)
-            Labels of at least two classes.
-        sample_weight : array-like of shape (n,), optional
-            Not negative.
-        eval_set : (X, y), optional
-            Rows whose loss is recorded after each iteration; with ``early_stopping`` they
-            decide when to stop.
-        callbacks : callable or list of callables, optional
-            See `schuss.callbacks`.
-        checkpoint : str or path, optional
-            As in `schuss.train`, with `max_iter` in place of `epochs`; not for
-            "lbfgs" and "newton".
-
-        Returns
-        -------
-        SigmoidClassifier
-            The estimator itself.
-
-        Raises
-        ------
-        DivergenceError
-            Where the step is too large for the data.
-
-        Notes
-        -----
-        The estimator changes only once there is a result: after an error, or Ctrl-C before
-        the first iteration or after the last, it is what it was. Ctrl-C in between ends the
-        iterations at once and keeps the weights reached, with a warning and the
-        ``stop_reason_`` "interrupted".
-        """
-        return self._train(
-            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
-        )
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Run one epoch over these rows, going on where the last call stopped.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-        y : array-like of shape (n,)
-        classes : array-like of shape (n_classes,), optional
-            All labels that will come; needed in the first call.
-        sample_weight : array-like of shape (n,), optional
-
-        Returns
-        -------
-        SigmoidClassifier
-            The estimator itself.
-        """
-        self._check_resumable()
-        validation.check_partial_class_weight(self.class_weight)
-        with atomic_fit(self) as work:
-            _check_partial_fit_first_call(work, classes)
-            work._train(X, y, sample_weight, more=True)
-        return self
-
     def _probabilities(self, X, log):
         logs = self._answers(X, Activation.LOG_LOGISTIC)
         logs = logs - logsumexp(logs, axis=1, keepdims=True)
@@ -603,7 +498,7 @@ class SigmoidClassifier(
         self.coef_, self.intercept_ = coef, intercept
 
 
-class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
+class SigmoidRegressor(RegressorMixin, _SigmoidNeuron, Incremental):
     """A sigmoid neuron for targets anywhere in [0, 1]: soft labels, rates, fractions.
 
     ``squared_error`` takes targets outside [0, 1], with a warning that the neuron cannot
@@ -635,55 +530,6 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron):
     >>> model.coef_.round(3), round(model.intercept_, 3)
     (array([2.]), -1.0)
     """
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X, y, sample_weight=None, *, eval_set=None, callbacks=None, checkpoint=None
-    ):  # fmt: skip
-        """Train on rows with targets.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-            As in `SigmoidClassifier.fit`.
-        y : array-like of shape (n,)
-            Targets in [0, 1].
-        sample_weight : array-like of shape (n,), optional
-        eval_set : (X, y), optional
-        callbacks : callable or list of callables, optional
-        checkpoint : str or path, optional
-            As in `SigmoidClassifier.fit`.
-
-        Returns
-        -------
-        SigmoidRegressor
-            The estimator itself.
-
-        Notes
-        -----
-        For what Ctrl-C and errors leave behind see `SigmoidClassifier.fit`.
-        """
-        return self._train(
-            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
-        )
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Run one epoch over these rows, going on where the last call stopped.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-        y : array-like of shape (n,)
-        sample_weight : array-like of shape (n,), optional
-
-        Returns
-        -------
-        SigmoidRegressor
-            The estimator itself.
-        """
-        self._check_resumable()
-        return self._train(X, y, sample_weight, more=True)
 
     def predict(self, X):
         """Answers of the neuron, in (0, 1).

@@ -7,7 +7,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.linalg import lapack
 
-from schuss import backends, data, threads
+from schuss import backends, data, threads, validation
+from schuss.backends.contract import Data
 from schuss.constants import Activation
 from schuss.losses import QUADRATIC
 from schuss.sparse import without_duplicates
@@ -34,6 +35,51 @@ _MIRROR = 64
 _SATURATED = 20.0
 
 
+def bind(backend, X, y, sample_weight):
+    """What the contract calls `Data`.
+
+    Parameters
+    ----------
+    X : from `data.check_features`
+    y : codes of shape (n,), or real targets of shape (n,) or (n, K)
+    sample_weight : ndarray of shape (n,) or None
+    """
+    if y.dtype.kind == "f":
+        y = np.ascontiguousarray(np.atleast_2d(y.T))
+    total = X.shape[0] if sample_weight is None else sample_weight.sum(dtype=np.float64)
+    return Data(backend.prepare(X), y, sample_weight, 1.0 / float(total))
+
+
+def on_rows(rows, eval_rows, loss, coef, intercept, *, n_jobs=None, **options):
+    """Objective of some rows, and a function of the mean loss on others, or None without any.
+
+    Parameters
+    ----------
+    rows : data.Rows
+    eval_rows : data.Rows or None
+    loss : LossFunction
+    coef, intercept : ndarray
+        Of shapes (K, d) and (K,): the weights that the function reads.
+    n_jobs : int or None
+    **options
+        Penalty and `fit_intercept` of `Objective`.
+    """
+    backend, n_threads = backends.current(), threads.available(n_jobs)
+
+    def objective(rows, **options):
+        weights, _ = validation.scale_weights(rows.sample_weight, coef.dtype)
+        return Objective(
+            backend, rows.X, rows.y, weights, loss, n_outputs=len(coef), n_threads=n_threads,
+            **options,
+        )  # fmt: skip
+
+    learnt = objective(rows, **options)
+    if eval_rows is None:
+        return learnt, None
+    held_out = objective(eval_rows)
+    return learnt, lambda: float(held_out.value(coef, intercept))
+
+
 class Objective:
     """A loss and its penalty on one set of rows, evaluated by one backend.
 
@@ -57,7 +103,7 @@ class Objective:
         n_outputs=1, alpha=0.0, l1_ratio=0.0, fit_intercept=True, n_threads=1,
     ):  # fmt: skip
         self.backend = backend
-        self.data = data.bind(backend, X, y, sample_weight)
+        self.data = bind(backend, X, y, sample_weight)
         self.loss = loss
         self.n_rows, self.n_features = X.shape
         self.n_outputs = n_outputs
@@ -237,9 +283,7 @@ class Objective:
         plain = not sp.issparse(X) and X.flags.c_contiguous
         part._X = X.take(rows, axis=0) if plain else X[rows]
         y = self.data.y
-        part.data = data.bind(
-            self.backend, part._X, y[:, rows].T if y.ndim == 2 else y[rows], weight
-        )
+        part.data = bind(self.backend, part._X, y[:, rows].T if y.ndim == 2 else y[rows], weight)
         part.n_rows, part.size = len(rows), data.size(part._X)
         part.passes, part._curvature, part._augmented = 0, {}, None
         return part
@@ -451,7 +495,7 @@ class NetworkObjective:
 
     def __init__(self, backend, X, y, sample_weight, network, *, alpha=0.0, n_threads=1):
         self.backend = backend
-        self.data = data.bind(backend, X, y, sample_weight)
+        self.data = bind(backend, X, y, sample_weight)
         self.network = network
         self.n_rows = X.shape[0]
         self._l2 = alpha * self.data.scale

@@ -1,20 +1,26 @@
 """The steps of a fit, in their order, for every estimator.
 
-X travels one way: an estimator's `fit` calls `Trained._train`, which checks the rows, asks the
-estimator for a `Plan`, has the driver carry it out on an objective, and stores the result.
+X travels one way: `fit` has the rows checked, asks the estimator for a `Plan`, whose objective
+binds them for a backend, has the driver carry it out, and stores the result.
 """
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from os import PathLike
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from schuss import backends, data, driver, threads, validation
+from schuss import backends, data, driver, objective, threads, validation
+from schuss.callbacks import Print
 from schuss.checkpoint import Checkpoint
+from schuss.data import Rows
+from schuss.docstrings import extends
 from schuss.errors import warn
 from schuss.losses import Loss
 from schuss.solvers.run import Plateau, Run
@@ -22,18 +28,9 @@ from schuss.solvers.run import Plateau, Run
 _MISSING = object()
 
 
-class Rows(NamedTuple):
-    """What a fit learns from, checked."""
-
-    X: Any  # as the kernels read it
-    y: np.ndarray  # codes of classes, or real targets
-    sample_weight: np.ndarray | None  # (n,) float64, those of the classes included
-
-
 class Plan(NamedTuple):
     """What an estimator makes of its parameters and of the rows."""
 
-    rows: Rows
     run: Run
     max_iter: int
     eval_rows: Rows | None = None
@@ -41,16 +38,17 @@ class Plan(NamedTuple):
     validate: Callable[[], float] | None = None
     score: Callable[[], float] | None = None
     early_stopping: bool = False
-    callbacks: tuple = ()  # its own, as for `verbose`
+    callbacks: tuple = ()  # its own
 
 
-def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, mend=str):
+def carry_out(make_plan, rows, X, *, estimator=None, callbacks=(), checkpoint=None, mend=str):
     """Make a plan and run it to its end.
 
     Parameters
     ----------
     make_plan : callable
         Returns a `Plan`.
+    rows : Rows
     X : array-like
         As it was given. Only the first pass over it tells whether it is finite, so it is
         looked at where something else seems to be wrong.
@@ -72,7 +70,7 @@ def carry_out(make_plan, X, *, estimator=None, callbacks=(), checkpoint=None, me
     try:
         plan = make_plan()
         if checkpoint is not None:
-            parts = [part for part in (plan.rows, plan.eval_rows) if part is not None]
+            parts = [part for part in (rows, plan.eval_rows) if part is not None]
             checkpoint.identify(
                 plan.run, [part.X.shape for part in parts], [*map(_fingerprint, parts)]
             )
@@ -104,7 +102,7 @@ def _fingerprint(rows):
     real, backend = data.real_type(rows.X), backends.current()
     with np.errstate(all="ignore"):
         weights, _ = validation.scale_weights(rows.sample_weight, real)
-        bound = data.bind(backend, rows.X, rows.y.astype(real), weights)
+        bound = objective.bind(backend, rows.X, rows.y.astype(real), weights)
         shape = len(bound.y), rows.X.shape[1]
         zeros = np.zeros(shape, real), np.zeros(shape[:1], real)
         gradients = tuple(map(np.empty_like, zeros))
@@ -117,30 +115,83 @@ class Trained:
     """What an estimator inherits to be trained; it adds the three methods that raise here."""
 
     get_params: Callable[..., dict[str, Any]]
+    verbose: Any
     fit_info_: dict[str, Any]
 
     # Whether X has to be finite before the first pass over it would tell.
     _looks_at_X = False
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None,
+        callbacks: Any = None, checkpoint: str | PathLike[str] | None = None,
+    ) -> Self:  # fmt: skip
+        """Train on rows with labels or targets.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, d)
+            Read as it lies, without a copy, where it is of type float64, float32, float16,
+            uint8 or int8, in any memory order; CSR of float64 or float32.
+        y : array-like of shape (n,), for networks also (n, K)
+            Classifiers: labels of at least two classes. Regressors: finite numbers.
+        sample_weight : array-like of shape (n,), default=None
+            Not negative.
+        eval_set : (X, y), default=None
+            Rows whose loss (`SGDClassifier`, `SGDRegressor`: 1 - score) is recorded after each
+            iteration; with ``early_stopping`` they decide when to stop, and none are held out.
+        callbacks : callable or list of callables, default=None
+            See `schuss.callbacks`.
+        checkpoint : str or path, default=None
+            As in `schuss.train`, with `max_iter` in place of `epochs`; not for "lbfgs" and
+            "newton", nor for `LogisticRegression`, which they serve.
+
+        Returns
+        -------
+        self : object
+            The estimator itself.
+
+        Raises
+        ------
+        DivergenceError
+            Where the step is too large for the data, or scores overflow.
+
+        Notes
+        -----
+        The estimator changes only once there is a result: after an error, or Ctrl-C before
+        the first iteration or after the last, it is what it was. Ctrl-C in between ends the
+        iterations at once and keeps the weights reached, with a warning and the
+        ``stop_reason_`` "interrupted".
+        """
+        return self._train(
+            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint
+        )
+
     def _train(
         self, X, y, sample_weight=None, *, more=False, eval_set=None, callbacks=None,
-        checkpoint=None, **options,
+        checkpoint=None, **given,
     ):  # fmt: skip
         """Fit, or go on with one epoch (`more`); the estimator changes as a whole or not."""
         callbacks = validation.check_callbacks(callbacks)
-        if checkpoint is not None:
-            checkpoint = Checkpoint(checkpoint, {**self._identity(), **options})
         with atomic_fit(self) as work:
+            options = work._options(more, **given)
+            if checkpoint is not None:
+                checkpoint = Checkpoint(checkpoint, {**given, **work._identity()})
             rows = work._check_rows(X, y, sample_weight, more)
             eval_rows = None if eval_set is None else work._check_eval_set(eval_set, rows)
             plan, outcome, info = carry_out(
-                lambda: work._plan(rows, eval_rows, more, **options), X, estimator=work,
-                callbacks=callbacks, checkpoint=checkpoint, mend=lambda: work._mend(rows),
+                lambda: work._plan(rows, eval_rows, more, **options), rows, X, estimator=work,
+                callbacks=(*callbacks, *work._progress()), checkpoint=checkpoint,
+                mend=lambda: work._mend(rows),
             )  # fmt: skip
             store_result(work, outcome, append=more, missing=plan.run.unrecorded)
             work.fit_info_ = info
-            work._keep(plan, outcome, more)
+            work._keep(rows, plan, outcome, more)
         return self
+
+    def _options(self, more: bool, **given: Any) -> dict[str, Any]:
+        """What `_plan` gets besides the rows, and checks of what `_validate_params` leaves."""
+        return given
 
     def _check_targets(self, X: Any, y: Any, known: Any) -> np.ndarray:
         """y as codes, whose ``classes_`` it sets unless they are known, or as reals."""
@@ -150,7 +201,7 @@ class Trained:
         """What the parameters mean for these rows."""
         raise NotImplementedError
 
-    def _keep(self, plan: Plan, outcome: driver.Outcome, more: bool) -> None:
+    def _keep(self, rows: Rows, plan: Plan, outcome: driver.Outcome, more: bool) -> None:
         """Set the estimator's own attributes, and warn of what ended the run."""
         raise NotImplementedError
 
@@ -167,6 +218,10 @@ class Trained:
         y = self._check_targets(X, y, self._knows_classes(more))
         weights = self._check_weights(sample_weight, X)
         return Rows(X, y, self._weigh(X, y, weights, more))
+
+    def _progress(self) -> tuple:
+        """Callbacks of `verbose`."""
+        return (Print(1.0 / self.verbose),) if self.verbose else ()
 
     def _mend(self, rows: Rows) -> str:
         """What may help a run that diverges, besides what its solver can say."""
@@ -206,7 +261,7 @@ class Trained:
         X, y = data.eval_pair(eval_set, dtype, check)
         return Rows(X, y, None)
 
-    def _identity(self):
+    def _identity(self) -> dict[str, Any]:
         """What a checkpoint of the same call has in common with this one."""
         return {"estimator": type(self).__name__, **self.get_params(deep=False)}
 
@@ -216,6 +271,11 @@ class TrainedClassifier(Trained):
 
     class_weight: Any
     classes_: np.ndarray
+
+    def _options(self, more: bool, *, classes: Any = None, **given: Any) -> dict[str, Any]:
+        if more:
+            _check_partial_fit_first_call(self, classes)
+        return super()._options(more, **given)
 
     def _check_targets(self, X: Any, y: Any, known: Any) -> np.ndarray:
         classes = self.classes_ if known else None
@@ -230,11 +290,73 @@ class TrainedClassifier(Trained):
         self, X: Any, y: np.ndarray, weights: np.ndarray | None, more: bool
     ) -> np.ndarray | None:
         if self.class_weight is not None:
+            if more:
+                validation.check_partial_class_weight(self.class_weight)
             factors = validation.check_class_weight(self.class_weight, self.classes_, y, weights)
             weights = factors if weights is None else factors * weights
         if weights is not None and not more:
             validation.check_classes(self.classes_, y, weights, warns=self.class_weight is None)
         return weights
+
+
+class TrainedFromWeights(Trained):
+    """`Trained`, where `fit` takes weights to start from."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @extends(Trained.fit)
+    def fit(
+        self, X: Any, y: Any, coef_init: Any = None, intercept_init: Any = None,
+        sample_weight: Any = None, *, eval_set: Any = None, callbacks: Any = None,
+        checkpoint: str | PathLike[str] | None = None,
+    ) -> Self:  # fmt: skip
+        """
+        coef_init : array-like of the shape of `coef_`, default=None
+            Coefficients to start from. Not changed.
+        intercept_init : array-like of the shape of `intercept_`, default=None
+        """
+        return self._train(
+            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint,
+            coef_init=coef_init, intercept_init=intercept_init,
+        )  # fmt: skip
+
+
+class Incremental(Trained):
+    """`Trained`, for rows that come in parts."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Run one epoch over these rows, going on where the last call stopped.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or data frame of shape (n, d)
+        y : array-like of shape (n,), for networks also (n, K)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        self : object
+            The estimator itself.
+
+        Raises
+        ------
+        DivergenceError
+            Where a loss or a weight is not finite.
+        """
+        return self._train(X, y, sample_weight, more=True)
+
+
+class IncrementalClassifier(TrainedClassifier):
+    """`TrainedClassifier`, for rows that come in parts."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @extends(Incremental.partial_fit)
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will come; needed in the first call.
+        """
+        return self._train(X, y, sample_weight, more=True, classes=classes)
 
 
 def hold_out(rows, fraction, random_state, *, stratify):

@@ -409,6 +409,24 @@ def check_start(value, shape, dtype, name):
     return start
 
 
+def start_weights(estimator, shape, dtype, again):
+    """Return initial `coef` and `intercept`: zeros, or `again` those that the estimator has."""
+    coef = intercept = None
+    if again and hasattr(estimator, "coef_"):
+        came = np.shape(estimator.coef_)
+        if came not in (shape, shape[1:] if shape[0] == 1 else shape):
+            raise ValueError(
+                f"Initialization coef is of shape {came}, expected shape {shape}: the fitted "
+                "weights are for other data. Fit data of the same shape, or set warm_start=False."
+            )
+        coef, intercept = linear_weights(estimator, shape[1])
+        coef = coef.toarray() if sp.issparse(coef) else coef
+    return (
+        check_start(coef, shape, dtype, "coef_"),
+        check_start(intercept, shape[:1], dtype, "intercept_"),
+    )
+
+
 def linear_weights(estimator, n_features):
     """Return `coef_` and `intercept_`, whoever set them, as of shapes (K, d) and (K,).
 

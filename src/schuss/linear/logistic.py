@@ -1,6 +1,6 @@
 """Logistic regression: scikit-learn's estimator, fitted and applied by the fused kernels.
 
-Signature, parameter checks, tags, routing and `sparsify` are inherited; `fit` and the
+Signature, parameter checks, tags, routing and `sparsify` are scikit-learn's, `fit` and the
 predictions are not.
 """
 
@@ -9,18 +9,15 @@ import math
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import log_softmax, softmax
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as _LogisticRegression
 from sklearn.linear_model._logistic import _check_solver
 from sklearn.utils import metadata_routing
 
-from schuss import backends, data, threads, validation
-from schuss import callbacks as _callbacks
+from schuss import data, objective, validation
 from schuss.constants import Activation
 from schuss.errors import warn
 from schuss.losses import LOSSES, MULTINOMIAL
-from schuss.objective import Objective
 from schuss.predictions import LinearClassifierPredictions
 from schuss.solvers.second_order import SecondOrder
 from schuss.training import Plan, TrainedClassifier
@@ -140,42 +137,19 @@ default="lbfgs"
     'converged'
     """
 
-    # An object of Python's, not an array that a router could split.
-    __metadata_request__fit = {
-        "callbacks": metadata_routing.UNUSED, "eval_set": metadata_routing.UNUSED,
-    }  # fmt: skip
+    # Objects of Python's, not arrays that a router could split.
+    __metadata_request__fit = dict.fromkeys(
+        ("callbacks", "checkpoint", "eval_set"), metadata_routing.UNUSED
+    )
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, eval_set=None, callbacks=None):
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : array-like, CSR matrix or data frame of shape (n, d)
-            Read as it lies, without a copy, where it is of type float64, float32,
-            float16, uint8 or int8, in any memory order; CSR of float64 or float32.
-        y : array-like of shape (n,)
-            Labels of at least two classes.
-        sample_weight : array-like of shape (n,), optional
-            Not negative.
-        eval_set : (X, y), optional
-            Rows whose loss is recorded after each iteration.
-        callbacks : callable or list of callables, optional
-            See `schuss.callbacks`.
-
-        Returns
-        -------
-        LogisticRegression
-            The estimator itself.
-        """
+    def _options(self, more, **given):
         l1_ratio, penalised = self._resolve_penalty()
-        return self._train(
-            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks,
-            l1_ratio=l1_ratio, penalised=penalised, given=(X, y, sample_weight),
-        )  # fmt: skip
+        return {"l1_ratio": l1_ratio, "penalised": penalised, **super()._options(more, **given)}
 
     def _check_rows(self, X, y, sample_weight, more):
         rows = super()._check_rows(X, y, sample_weight, more)
+        if hasattr(self, "_skl_callbacks"):
+            self._tasks = _Tasks(self, X, y, sample_weight)
         if self.solver == "liblinear":
             # Its own limits are those of X before the first pass over it.
             X = data.check_features(X, estimator=self, reset=False)
@@ -186,44 +160,32 @@ default="lbfgs"
             self._check_indices(rows.X)
         return rows
 
-    def _plan(self, rows, eval_rows, more, *, l1_ratio, penalised, given):
-        n_classes = len(self.classes_)
-        n_outputs = 1 if n_classes == 2 else n_classes
-        loss = LOSSES["log_loss"] if n_outputs == 1 else MULTINOMIAL
-        backend, n_threads = backends.current(), threads.available()
+    def _plan(self, rows, eval_rows, more, *, l1_ratio, penalised):
+        n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         liblinear = self.solver == "liblinear"
-
-        def objective(rows, **options):
-            weights, _ = validation.scale_weights(rows.sample_weight, data.real_type(rows.X))
-            return Objective(
-                backend, rows.X, rows.y, weights, loss, n_outputs=n_outputs,
-                n_threads=n_threads, **options,
-            )  # fmt: skip
-
+        coef, intercept = validation.start_weights(
+            self, (n_outputs, rows.X.shape[1]), data.real_type(rows.X),
+            self.warm_start and not liblinear,
+        )  # fmt: skip
         total = rows.X.shape[0] if rows.sample_weight is None else float(rows.sample_weight.sum())
-        learnt = objective(
-            rows, alpha=1 / (self.C * total) if penalised else 0.0, l1_ratio=l1_ratio,
+        learnt, validate = objective.on_rows(
+            rows, eval_rows, LOSSES["log_loss"] if n_outputs == 1 else MULTINOMIAL, coef, intercept,
+            alpha=1 / (self.C * total) if penalised else 0.0, l1_ratio=l1_ratio,
             fit_intercept=self.fit_intercept,
         )  # fmt: skip
-        coef, intercept = self._start((n_outputs, rows.X.shape[1]), learnt.dtype)
         run = SecondOrder(
             learnt, coef, intercept, tol=self.tol * _TOL_SHARE.get(self.solver, 1.0),
             intercept_scaling=self.intercept_scaling if liblinear else None,
         )  # fmt: skip
-        validate = None
-        if eval_rows is not None:
-            held_out = objective(eval_rows)
+        tasks = vars(self).get("_tasks")
+        if tasks is not None:
+            tasks.begin(coef, intercept)
+        return Plan(
+            run, self.max_iter, eval_rows, validate=validate,
+            callbacks=() if tasks is None else (tasks,),
+        )  # fmt: skip
 
-            def validate():
-                return float(held_out.value(coef, intercept))
-
-        callbacks = (_callbacks.Print(1.0 / self.verbose),) if self.verbose else ()
-        if hasattr(self, "_skl_callbacks"):
-            self._tasks = _Tasks(self, *given, coef, intercept)
-            callbacks = (*callbacks, self._tasks)
-        return Plan(rows, run, self.max_iter, validate=validate, callbacks=callbacks)
-
-    def _keep(self, plan, outcome, more):
+    def _keep(self, rows, plan, outcome, more):
         run = plan.run
         self.coef_, self.intercept_ = run.state.coef, run.state.intercept
         self.n_iter_ = np.array([outcome.n_iter], np.int32)
@@ -332,20 +294,6 @@ default="lbfgs"
                 "in a frozen fit. Please choose another solver or rescale the input X."
             )
 
-    def _start(self, shape, dtype):
-        coef = intercept = None
-        if self.warm_start and hasattr(self, "coef_") and self.solver != "liblinear":
-            came = np.shape(self.coef_)
-            if came not in (shape, shape[1:] if shape[0] == 1 else shape):
-                raise ValueError(
-                    f"Initialization coef is of shape {came}, expected shape {shape}. "
-                    "Fit data of the same shape, or set warm_start=False."
-                )
-            coef, intercept = validation.linear_weights(self, shape[1])
-            coef = coef.toarray() if sp.issparse(coef) else coef
-        start = validation.check_start
-        return start(coef, shape, dtype, "coef_"), start(intercept, shape[:1], dtype, "intercept_")
-
 
 class _Tasks:
     """Tells scikit-learn's callbacks of each iteration, as its own estimator does.
@@ -356,18 +304,21 @@ class _Tasks:
 
     every = 1
 
-    def __init__(self, estimator, X, y, sample_weight, coef, intercept):
+    def __init__(self, estimator, X, y, sample_weight):
         self._estimator = estimator
         self._data = {
             "X": X, "y": y,
             "metadata": None if sample_weight is None else {"sample_weight": sample_weight},
         }  # fmt: skip
-        self._arrays = coef, intercept
         self._context = estimator._init_callback_context(
             max_subtasks=max(estimator.max_iter, 1) + 1
         )
         self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
         self._called = False
+
+    def begin(self, coef, intercept):
+        """Take up the arrays in which the weights come to be."""
+        self._arrays = coef, intercept
         self._begin()
 
     def __call__(self, info):

@@ -7,26 +7,31 @@ these inherit from; what is here lies between the checked input and the fitted a
 import numpy as np
 import scipy.sparse as sp
 from sklearn import linear_model
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import _stochastic_gradient
 from sklearn.linear_model._base import SPARSE_INTERCEPT_DECAY
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from schuss import backends, data, threads, validation
-from schuss import callbacks as _callbacks
+from schuss import backends, data, objective, threads, validation
+from schuss.docstrings import borrows
 from schuss.errors import warn
 from schuss.linear.weights import scores
 from schuss.losses import ROW_LOSSES
 from schuss.solvers.sgd import SGD, Start
-from schuss.training import Plan, Rows, Trained, TrainedClassifier, atomic_fit, take
+from schuss.training import (
+    Incremental,
+    IncrementalClassifier,
+    Plan,
+    Rows,
+    TrainedFromWeights,
+    take,
+)
 
 # The range that scikit-learn draws seeds from.
 _MOST = np.iinfo(np.int32).max
 
 
-class _SGD(Trained):
+class _SGD(TrainedFromWeights):
     """What the two classes share: all but the meaning of y."""
 
     # Some losses do not notice a NaN in X.
@@ -34,46 +39,10 @@ class _SGD(Trained):
     # Whether a warm start goes on from the weights without averages, and from no others.
     _keeps_weights = False
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X, y, coef_init=None, intercept_init=None, sample_weight=None, *, eval_set=None,
-        callbacks=None, checkpoint=None,
-    ):  # fmt: skip
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Read as it lies, without a copy, where it is of type float64, float32, float16,
-            uint8 or int8, in any memory order; CSR of float64 or float32.
-        y : array-like of shape (n_samples,)
-        coef_init : array-like of the shape of `coef_`, default=None
-            Coefficients to start from. Not changed.
-        intercept_init : array-like of the shape of `intercept_`, default=None
-        sample_weight : array-like of shape (n_samples,), default=None
-        eval_set : (X, y), default=None
-            Rows on which 1 - score is recorded after each epoch; with ``early_stopping`` they
-            decide when to stop, and no rows are held out.
-        callbacks : callable or list of callables, default=None
-            See `schuss.callbacks`; ``info.loss`` is as in `history_`, and ``info.gradient_norm``
-            is NaN, as no gradient of all rows is at hand.
-        checkpoint : str or path-like, default=None
-            As in `schuss.train`, with `max_iter` in place of `epochs`.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        DivergenceError
-            Where weights are not finite at the end of an epoch.
-        """
-        self._more_validate_params()
-        return self._train(
-            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint,
-            coef_init=coef_init, intercept_init=intercept_init,
-        )  # fmt: skip
+    def _options(self, more, **given):
+        if not (more and self._is_fitted()):
+            self._more_validate_params(for_partial_fit=more)
+        return super()._options(more, **given)
 
     def _begin(self, X, more, coef_init, intercept_init):
         """Give the weights of `scikit-learn` the values that it begins with."""
@@ -128,7 +97,7 @@ class _SGD(Trained):
             scored = take(Rows(X, y, weights), mask) if mask.any() else None
         run = SGD(
             backends.current(),
-            data.bind(backends.current(), X, y, None if (weights == 1).all() else weights),
+            objective.bind(backends.current(), X, y, None if (weights == 1).all() else weights),
             [
                 Start(
                     coef[k], intercept[k], averages[0][k] if average else None,
@@ -148,11 +117,8 @@ class _SGD(Trained):
             held_out=mask.view(np.uint8) if mask.any() else None,
             n_threads=threads.available(getattr(self, "n_jobs", None)), size=data.size(X),
         )  # fmt: skip
-        return Plan(
-            rows, run, 1 if more else self.max_iter, scored,
-            validate=None if scored is None else lambda: run.validation_loss,
-            callbacks=(_callbacks.Print(1.0 / self.verbose),) if self.verbose else (),
-        )  # fmt: skip
+        validate = None if scored is None else lambda: run.validation_loss
+        return Plan(run, 1 if more else self.max_iter, scored, validate=validate)
 
     def _mend(self, rows):
         largest = {
@@ -165,16 +131,16 @@ class _SGD(Trained):
             return "Scale the features, for example with sklearn.preprocessing.StandardScaler."
         return f"Scale {culprit}, which holds values as large as {largest[culprit]:.3g}."
 
-    def _keep(self, plan, outcome, more):
+    def _keep(self, rows, plan, outcome, more):
         run = plan.run
         self.loss_ = float(run.last_loss)
         self.n_iter_ = int(run.n_iter.max())
-        self.t_ += self.n_iter_ * plan.rows.X.shape[0]
+        self.t_ += self.n_iter_ * rows.X.shape[0]
         self._keep_weights(run)
         if outcome.n_iter and not np.isfinite(self.loss_):
             warn(
                 f"The objective came to {self.loss_}: scores or penalties overflow, and the "
-                f"model is of no use. {self._mend(plan.rows)}",
+                f"model is of no use. {self._mend(rows)}",
                 RuntimeWarning,
             )
         if more:
@@ -193,7 +159,7 @@ class _SGD(Trained):
             )
 
 
-class SGDClassifier(_SGD, TrainedClassifier, linear_model.SGDClassifier):
+class SGDClassifier(_SGD, IncrementalClassifier, linear_model.SGDClassifier):
     """Linear classifiers trained row by row, along the path of scikit-learn's class.
 
     The same `random_state` gives the same order of rows, the same steps and the same end.
@@ -210,13 +176,14 @@ class SGDClassifier(_SGD, TrainedClassifier, linear_model.SGDClassifier):
 
     Attributes
     ----------
-    coef_, intercept_, n_iter_, t_, n_features_in_, feature_names_in_, classes_
-        scikit-learn's. float32 features train float32 coefficients and intercepts.
+    coef_, intercept_, n_iter_, t_, n_features_in_, feature_names_in_
+        scikit-learn's, as the classifier's ``classes_``. float32 features train float32
+        coefficients and intercepts.
     history_ : dict of ndarray of shape (n_epochs,)
         For each epoch ``loss``, the mean over its rows of the loss and the penalty before each
-        step, summed over
-        the classes; ``step``, the length of its last step; ``seconds`` since the start; with
-        ``early_stopping`` also ``validation_loss``, 1 - score. `partial_fit` adds to it.
+        step, summed over the classes; ``step``, the length of its last step; ``seconds`` since
+        the start; with ``early_stopping`` also ``validation_loss``, 1 - score. `partial_fit`
+        adds to it.
     loss_ : float
         The last entry of ``history_["loss"]``.
     stop_reason_ : str
@@ -246,35 +213,6 @@ class SGDClassifier(_SGD, TrainedClassifier, linear_model.SGDClassifier):
     'converged'
     """
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Run one epoch over these rows, going on where the last call stopped.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-        classes : array-like of shape (n_classes,), default=None
-            All labels that will come; needed in the first call.
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        DivergenceError
-            Where weights are not finite at the end of the epoch.
-        """
-        if not hasattr(self, "classes_"):
-            self._more_validate_params(for_partial_fit=True)
-            validation.check_partial_class_weight(self.class_weight)
-        with atomic_fit(self) as work:
-            _check_partial_fit_first_call(work, classes)
-            work._train(X, y, sample_weight, more=True)
-        return self
-
     def decision_function(self, X):
         """Scores: the second class's, or one score a class.
 
@@ -294,6 +232,8 @@ class SGDClassifier(_SGD, TrainedClassifier, linear_model.SGDClassifier):
 
     def _weigh(self, X, y, weights, more):
         """The weights of the rows; those of the classes go with each class's own neuron."""
+        if more and not self._is_fitted():
+            validation.check_partial_class_weight(self.class_weight)
         if weights is not None and weights.any() and not more:
             validation.check_classes(self.classes_, y, weights)
         self._expanded_class_weight = validation.class_factors(self.class_weight, self.classes_, y)
@@ -372,7 +312,8 @@ class SGDClassifier(_SGD, TrainedClassifier, linear_model.SGDClassifier):
             self.coef_, self.intercept_ = self._standard_coef, self._standard_intercept
 
 
-class SGDRegressor(_SGD, linear_model.SGDRegressor):
+@borrows(SGDClassifier, "Attributes", "Notes")
+class SGDRegressor(_SGD, Incremental, linear_model.SGDRegressor):
     """Linear regression trained row by row, along the path of scikit-learn's class.
 
     The same `random_state` gives the same order of rows, the same steps and the same end.
@@ -384,32 +325,6 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     n_iter_no_change, warm_start, average
         Those of `sklearn.linear_model.SGDRegressor`, with its defaults.
 
-    Attributes
-    ----------
-    coef_, intercept_, n_iter_, t_, n_features_in_, feature_names_in_
-        scikit-learn's. float32 features train float32 coefficients and intercepts.
-    history_ : dict of ndarray of shape (n_epochs,)
-        For each epoch ``loss``, the mean over its rows of the loss and the penalty before each
-        step; ``step``, the length of its last step; ``seconds`` since the start; with
-        ``early_stopping`` also ``validation_loss``, 1 - score. `partial_fit` adds to it.
-    loss_ : float
-        The last entry of ``history_["loss"]``.
-    stop_reason_ : str
-        "converged", "max_iter", "early_stopping", "callback" or "interrupted".
-    converged_ : bool
-        Whether a stopping rule ended the fit.
-    fit_info_ : dict
-        What served the last fit, and what it took: `TrainResult.fit_info`.
-
-    Notes
-    -----
-    Rows are taken in scikit-learn's order, and each step is its step; sums are added in another
-    order, so numbers agree to rounding. Where steps are so long that the path is chaotic
-    (``learning_rate="optimal"`` with a small ``alpha`` begins so), rounding is all that it takes to
-    part two paths.
-
-    Source: Bottou, Stochastic Gradient Descent Tricks (2012).
-
     Examples
     --------
     >>> from schuss import SGDRegressor
@@ -418,29 +333,6 @@ class SGDRegressor(_SGD, linear_model.SGDRegressor):
     >>> bool(abs(model.predict([[4.0]])[0] - 9.0) < 0.1)
     True
     """
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Run one epoch over these rows, going on where the last call stopped.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-        sample_weight : array-like of shape (n_samples,), default=None
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        DivergenceError
-            Where weights are not finite at the end of the epoch.
-        """
-        if not hasattr(self, "coef_"):
-            self._more_validate_params(for_partial_fit=True)
-        return self._train(X, y, sample_weight, more=True)
 
     # As in scikit-learn, whose classifier begins anew with `coef_` or `coef_init`.
     _keeps_weights = True
