@@ -21,6 +21,11 @@ PACKAGE = "schuss._ext"
 MODULES = ("single", "double")
 # Modules whose integer enums the kernels know as <ENUM>_<MEMBER>.
 CODES = ("constants.py", "losses.py", "methods.py")
+# Of these, enums of the places in an array of float64, which is a struct to the kernels.
+SCALARS = ("Mark", "SweepMark")
+# The module whose named tuples are structs of their numbers to the kernels.
+CONTRACT = "backends/contract.py"
+C_TYPES = {"int": "int64_t", "float": "double", "bool": "bint"}
 
 # Never -ffast-math or -Ofast, here or for the linker: NaN and infinities must be seen, and
 # some compilers then switch the whole process to flush-to-zero.
@@ -144,20 +149,12 @@ class BuildKernels(build_ext):
         return Path(self.build_temp, "cython", "codes.pxi")
 
     def write_codes(self):
-        """Leave the integer codes of the package where Cython includes them.
+        """Leave the codes and structs that mirror the package's where Cython includes them.
 
         From its source, as what it imports need not be there yet; untouched where they are the
         same, so that nothing is compiled again.
         """
-        lines = ["cdef enum:"]
-        for module in CODES:
-            for node in ast.parse(Path("src/schuss", module).read_text("utf-8")).body:
-                if isinstance(node, ast.ClassDef) and "IntEnum" in map(ast.unparse, node.bases):
-                    for code in node.body:
-                        if isinstance(code, ast.Assign):
-                            name, value = map(ast.unparse, (*code.targets, code.value))
-                            lines.append(f"    {node.name}_{name} = {value}".upper())
-        text = "\n".join(lines) + "\n"
+        text = _codes()
         path = self.codes_file
         if not path.exists() or path.read_text("utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -207,6 +204,50 @@ class BuildKernels(build_ext):
                 "",
             ]
         )
+
+
+def _codes():
+    """What the kernels know of the package: codes and structs, in Cython."""
+    codes, structs = ["cdef enum:"], []
+    for node in _classes(*CODES, base="IntEnum"):
+        members = [statement for statement in node.body if isinstance(statement, ast.Assign)]
+        names = [ast.unparse(*member.targets) for member in members]
+        for name, member in zip(names, members, strict=True):
+            codes.append(f"    {node.name}_{name} = {ast.unparse(member.value)}".upper())
+        if node.name in SCALARS:
+            structs += _struct(f"{node.name}s", [("double", name.lower()) for name in names])
+    for node in _classes(CONTRACT, base="NamedTuple"):
+        fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+        kinds = [C_TYPES.get(ast.unparse(field.annotation)) for field in fields]
+        structs += _reader(
+            node.name,
+            [(kind, f.target.id) for kind, f in zip(kinds, fields, strict=True) if kind],
+        )
+    return "\n".join(codes + structs) + "\n"
+
+
+def _classes(*modules, base):
+    for module in modules:
+        for node in ast.parse(Path("src/schuss", module).read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and base in map(ast.unparse, node.bases):
+                yield node
+
+
+def _struct(name, fields):
+    return ["", f"cdef struct {name}:", *(f"    {kind} {field}" for kind, field in fields)]
+
+
+def _reader(name, fields):
+    """A struct of a named tuple's numbers, and ``read_<Name>``, which fills it."""
+    if not fields:
+        return []
+    return [
+        *_struct(name, fields),
+        f"\ncdef inline {name} read_{name}(object source):",
+        f"    cdef {name} result",
+        *(f"    result.{field} = source.{field}" for _, field in fields),
+        "    return result",
+    ]
 
 
 def _isa(ext):

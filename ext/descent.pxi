@@ -4,20 +4,6 @@
 # of `Problem`, the gradient and the optimiser's slots alike), so every loop below runs over
 # registers and has no remainder. Where the intercept differs, vectors of factors say so.
 
-cdef struct UpdateConfig_:
-    int solver
-    double learning_rate
-    double momentum
-    double beta_1
-    double beta_2
-    double epsilon
-    double l2
-    double l1
-    double tol
-    bint fit_intercept
-    Py_ssize_t batch_size
-
-
 cdef struct Optimizer:
     Py_ssize_t K
     Py_ssize_t d
@@ -37,7 +23,7 @@ cdef inline real *slot(Optimizer *o, int s, Py_ssize_t k) noexcept nogil:
 
 # --------------------------------------------------------------------- penalty
 
-cdef void add_l2(Optimizer *o, UpdateConfig_ *config) noexcept nogil:
+cdef void add_l2(Optimizer *o, UpdateConfig *config) noexcept nogil:
     cdef Py_ssize_t k, j
     cdef real *g
     cdef real *w
@@ -54,7 +40,7 @@ cdef void add_l2(Optimizer *o, UpdateConfig_ *config) noexcept nogil:
                 j += LANES
 
 
-cdef double norm_and_penalty(Optimizer *o, UpdateConfig_ *config, double *penalty) noexcept nogil:
+cdef double norm_and_penalty(Optimizer *o, UpdateConfig *config, double *penalty) noexcept nogil:
     """Largest entry of the smallest subgradient; it and the penalty, also without one, are NaN
     where a parameter or an entry of the gradient is not finite."""
     cdef Py_ssize_t k, j
@@ -96,7 +82,7 @@ cdef inline vreal shrink(vreal w, vreal threshold) noexcept nogil:
 
 # --------------------------------------------------------------------- configs
 
-cdef double adaptive_step(Optimizer *o, UpdateConfig_ *config) noexcept nogil:
+cdef double adaptive_step(Optimizer *o, UpdateConfig *config) noexcept nogil:
     """Malitsky & Mishchenko, arXiv 1910.09529, algorithm 1: no line search.
 
     The two norms are of differences, whose squares a float could not always hold.
@@ -130,7 +116,7 @@ cdef double adaptive_step(Optimizer *o, UpdateConfig_ *config) noexcept nogil:
     return step
 
 
-cdef void descend_gradient(Optimizer *o, UpdateConfig_ *config, double step) noexcept nogil:
+cdef void descend_gradient(Optimizer *o, UpdateConfig *config, double step) noexcept nogil:
     """theta -= step * gradient, then the proximal operator."""
     cdef Py_ssize_t k, j
     cdef real *theta
@@ -147,7 +133,7 @@ cdef void descend_gradient(Optimizer *o, UpdateConfig_ *config, double step) noe
             j += LANES
 
 
-cdef void descend_momentum(Optimizer *o, UpdateConfig_ *config) noexcept nogil:
+cdef void descend_momentum(Optimizer *o, UpdateConfig *config) noexcept nogil:
     cdef Py_ssize_t k, j
     cdef real *theta
     cdef real *g
@@ -167,7 +153,7 @@ cdef void descend_momentum(Optimizer *o, UpdateConfig_ *config) noexcept nogil:
             j += LANES
 
 
-cdef void descend_adam(Optimizer *o, UpdateConfig_ *config, double steps) noexcept nogil:
+cdef void descend_adam(Optimizer *o, UpdateConfig *config, double steps) noexcept nogil:
     """Kingma & Ba, arXiv 1412.6980, algorithm 1."""
     cdef Py_ssize_t k, j
     cdef real *theta
@@ -199,7 +185,7 @@ cdef void descend_adam(Optimizer *o, UpdateConfig_ *config, double steps) noexce
             j += LANES
 
 
-cdef void extrapolate(Optimizer *o, UpdateConfig_ *config, bint full) noexcept nogil:
+cdef void extrapolate(Optimizer *o, UpdateConfig *config, bint full) noexcept nogil:
     """From Nesterov's x_(k+1) in theta and x_k in the slot: where the next gradient is taken.
 
     t_k as in FISTA (Beck & Teboulle, 2009); the momentum is dropped where it points uphill
@@ -235,7 +221,7 @@ cdef void extrapolate(Optimizer *o, UpdateConfig_ *config, bint full) noexcept n
             j += LANES
 
 
-cdef void take_step(Optimizer *o, UpdateConfig_ *config, bint full) noexcept nogil:
+cdef void take_step(Optimizer *o, UpdateConfig *config, bint full) noexcept nogil:
     """Move the parameters against the gradient as the config says."""
     cdef double step = config.learning_rate
     cdef double steps = o.counters[COUNTER_STEPS]
@@ -263,7 +249,7 @@ cdef void take_step(Optimizer *o, UpdateConfig_ *config, bint full) noexcept nog
 # --------------------------------------------------------------------- a run of epochs
 
 cdef inline inlined_void narrow_descent(
-    int loss, Py_ssize_t d, Py_ssize_t registers, Problem *p, Optimizer *o, UpdateConfig_ *config,
+    int loss, Py_ssize_t d, Py_ssize_t registers, Problem *p, Optimizer *o, UpdateConfig *config,
     double scale, double *history, Py_ssize_t epochs, int *status
 ) noexcept nogil:
     """As `run`, for gradient descent of one neuron over a constant number of features below FEW.
@@ -333,7 +319,7 @@ cdef inline inlined_void narrow_descent(
 
 
 cdef inline inlined_void descend_narrow(
-    int loss, Problem *p, Optimizer *o, UpdateConfig_ *config, double scale, double *history,
+    int loss, Problem *p, Optimizer *o, UpdateConfig *config, double scale, double *history,
     Py_ssize_t epochs, int *status
 ) noexcept nogil:
     """`narrow_descent` with constants: the number of features, and that of registers, if one."""
@@ -354,7 +340,7 @@ cdef inline inlined_void descend_narrow(
 
 
 cdef int narrow_run(
-    Problem *p, Optimizer *o, UpdateConfig_ *config, double scale, double *history, Py_ssize_t epochs
+    Problem *p, Optimizer *o, UpdateConfig *config, double scale, double *history, Py_ssize_t epochs
 ) noexcept nogil:
     cdef int status
     # The loss is a constant in each call, so the loops hold no branch on it.
@@ -366,7 +352,7 @@ cdef int narrow_run(
 
 
 cdef int run(
-    Problem *p, Optimizer *o, UpdateConfig_ *config, double scale, const int32_t *order,
+    Problem *p, Optimizer *o, UpdateConfig *config, double scale, const int32_t *order,
     double *history, Py_ssize_t epochs,
 ) noexcept nogil:
     """Up to `epochs` epochs; returns a status, or -1 where a signal's handler raised."""
@@ -423,7 +409,7 @@ cdef class Descent(PassJob):
     """A call of `descend`."""
 
     cdef Optimizer o
-    cdef UpdateConfig_ config
+    cdef UpdateConfig config
     cdef double scale
     cdef object order_
     cdef const int32_t *order
@@ -466,17 +452,7 @@ cdef class Descent(PassJob):
             o.is_weight[j] = o.is_free[j] = 1
         o.is_free[o.d] = 1 if config.fit_intercept else 0
         self.copy_slots(into=True)
-        self.config.solver = config.solver
-        self.config.learning_rate = config.learning_rate
-        self.config.momentum = config.momentum
-        self.config.beta_1 = config.beta_1
-        self.config.beta_2 = config.beta_2
-        self.config.epsilon = config.epsilon
-        self.config.l2 = config.l2
-        self.config.l1 = config.l1
-        self.config.tol = config.tol
-        self.config.fit_intercept = config.fit_intercept
-        self.config.batch_size = config.batch_size
+        self.config = read_UpdateConfig(config)
         self.order = NULL
         if order is not None:
             rows = order

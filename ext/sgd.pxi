@@ -30,31 +30,10 @@ cdef enum:
     FORESEEN_BYTES = 512
 
 
-cdef struct SGDConfig_:
-    int loss
-    int schedule
-    double parameter
-    double eta0
-    double power_t
-    double alpha
-    double shift
-    double l2
-    double l1
-    bint fit_intercept
-    double decay
-    double average_from
-    double tol
-    double patience
-    double largest_derivative
-    double least_scale
-    double divisor
-    double least_step
-
-
 cdef struct Sweeper:
     # One neuron on its way.
     Problem *p
-    SGDConfig_ config
+    SGDConfig config
     Py_ssize_t k
     int64_t thread
     real *w
@@ -358,7 +337,7 @@ cdef void fold(Sweeper *s, double scale, double share, double whole) noexcept no
 cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     """All rows once. Returns whether a signal's handler has raised on the way."""
     cdef Problem *p = s.p
-    cdef SGDConfig_ *config = &s.config
+    cdef SGDConfig *config = &s.config
     cdef double *marks = s.marks
     cdef bint sparse = p.x.layout == SPARSE
     cdef bint narrow = p.x.index_size == 4
@@ -635,7 +614,7 @@ cdef int sweep_epochs(
 cdef class Sweep(Job):
     """A call of `sweep`: a neuron at a time for each thread."""
 
-    cdef SGDConfig_ config
+    cdef SGDConfig config
     cdef real[:, ::1] coef
     cdef real[:, ::1] average
     cdef real[:, ::1] debt
@@ -664,15 +643,7 @@ cdef class Sweep(Job):
         self.class_weight, self.held_out, self.seeds = class_weight, held_out, seeds
         self.set_up(data.X, self.coef.shape[0], LOSS_QUADRATIC, data.y, data.sample_weight,
                     min(n_threads, self.coef.shape[0]), False, False)
-        self.config.loss, self.config.parameter = config.loss, config.parameter
-        self.config.schedule, self.config.eta0 = config.schedule, config.eta0
-        self.config.power_t, self.config.alpha, self.config.shift = config.power_t, config.alpha, config.shift
-        self.config.l2, self.config.l1 = config.l2, config.l1
-        self.config.fit_intercept, self.config.decay = config.fit_intercept, config.decay
-        self.config.average_from = config.average_from
-        self.config.tol, self.config.patience = config.tol, config.patience
-        self.config.largest_derivative, self.config.least_scale = config.largest_derivative, config.least_scale
-        self.config.divisor, self.config.least_step = config.divisor, config.least_step
+        self.config = read_SGDConfig(config)
         # For each neuron its averages and debts, padded; for each thread a row.
         self.n_vectors = (self.average.shape[1] > 0) + (self.debt.shape[1] > 0)
         self.vectors = <real *>reserve(

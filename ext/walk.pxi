@@ -203,7 +203,7 @@ cdef int walk_line(
 
 cdef int walk_on(
     const Function_ *f, const Walk_ *w, Marks_ *marks, const Limits_ *limits, Optimizer *o,
-    UpdateConfig_ *config, Py_ssize_t m, Py_ssize_t *done,
+    UpdateConfig *config, Py_ssize_t m, Py_ssize_t *done,
 ) noexcept nogil:
     cdef Py_ssize_t k, j
     cdef double value, norm, nonfinite, squares, moved, farthest, gradient_change_sq, product, size, last_size
@@ -265,7 +265,7 @@ def walk(function, state, config, limits, previous, const double[::1] rates, dou
     cdef Limits_ bounds
     cdef Marks_ marks
     cdef Walk_ w
-    cdef UpdateConfig_ r
+    cdef UpdateConfig r
     cdef Optimizer o
     cdef real *memory
     f.coef, f.n_coef = (&polynomial[0] if polynomial.shape[0] else NULL), polynomial.shape[0]

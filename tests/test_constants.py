@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,25 +23,26 @@ ENUMS = tuple(
 )
 
 
-def test_setup_writes_the_codes_of_all_enums(tmp_path):
+def test_setup_writes_codes_and_structs():
     """By its own function, which reads the sources of the package without importing it."""
     tree = ast.parse((ROOT / "setup.py").read_text("utf-8"))
-    scope = {"ast": ast, "Path": Path}
-    for node in ast.walk(tree):
-        wanted = isinstance(node, ast.FunctionDef) and node.name == "write_codes"
-        if wanted or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CODES"):
+    scope = {"ast": ast, "Path": Path, "errors": Mock()}
+    for node in tree.body:
+        if isinstance(node, (ast.Assign, ast.FunctionDef)):
             exec(compile(ast.Module([node], []), "setup.py", "exec"), scope)
-    path = tmp_path / "folder" / "codes.pxi"
     here = os.getcwd()
     os.chdir(ROOT)
     try:
-        scope["write_codes"](SimpleNamespace(codes_file=path))
+        text = scope["_codes"]()
     finally:
         os.chdir(here)
-    found = re.findall(r"^    (\w+) = (\d+)$", path.read_text("utf-8"), re.MULTILINE)
+    found = re.findall(r"^    (\w+) = (\d+)$", text, re.MULTILINE)
     expected = {f"{e.__name__}_{m.name}".upper(): m.value for e in ENUMS for m in e}
     assert {name: int(code) for name, code in found} == expected
     assert len(found) == len(expected), "a code is written twice"
+    assert "cdef struct SGDConfig:\n    int64_t loss\n    double parameter\n" in text
+    assert "cdef struct NewtonConfig:\n    int64_t loss\n    double tol\n" in text, "arrays are not"
+    assert "cdef struct Marks:\n    double points\n    double value\n" in text
 
 
 @pytest.mark.parametrize("enum", ENUMS, ids=lambda e: e.__name__)
