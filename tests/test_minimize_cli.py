@@ -63,7 +63,7 @@ def test_long_paths_are_thinned_in_json(minimize, monkeypatch):
 
 @pytest.mark.parametrize("rows", ["50", "4"])
 def test_thinned_paths_show_their_iterations(minimize, monkeypatch, rows):
-    monkeypatch.setattr("schuss.minimizer.path._MOST_BYTES", 16 * 16)
+    monkeypatch.setattr("schuss.minimizer.path._MAX_BYTES", 16 * 16)
     result = minimize(*TEXTBOOK, "--rows", rows)
     lines = [line.split("│")[1:3] for line in result.stdout.splitlines() if line.startswith("│")]
     table = {int(k): float(x) for k, x in lines if k.strip().isdigit()}

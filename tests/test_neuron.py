@@ -436,7 +436,7 @@ def test_adam_does_not_call_nonsense_converged():
 def test_divergence_is_noticed_in_a_few_iterations():
     X = np.random.default_rng(0).standard_normal((60, 5)) * 3
     y = (X[:, 0] + X[:, 1] > 0) * 1.0
-    with pytest.raises(DivergenceError, match="largest safe step"):
+    with pytest.raises(DivergenceError, match="largest safe learning rate"):
         train(X, y * 0.5 + 0.25, loss="log_loss", learning_rate=100.0, epochs=5)
     result = train(X, y, solver="adaptive", learning_rate=1e30, epochs=300)
     assert result.loss < train(X, y, epochs=10).loss

@@ -69,7 +69,7 @@ def test_descent_of_many_variables_over_iterations():
 
 
 def test_thinned_paths_stand_at_their_iterations(monkeypatch):
-    monkeypatch.setattr("schuss.minimizer.path._MOST_BYTES", 5 * 8 * 8)
+    monkeypatch.setattr("schuss.minimizer.path._MAX_BYTES", 5 * 8 * 8)
     result = schuss.minimize(lambda x: x @ x, np.ones(4), learning_rate=0.01, max_iter=30)
     assert result.path_step == 4 and len(result.path) == 9
     iterations = [0, 4, 8, 12, 16, 20, 24, 28, 30]
@@ -98,7 +98,7 @@ def test_learning_curves():
     for line, neuron in zip(display.ax_.lines, neurons.values(), strict=True):
         np.testing.assert_array_equal(line.get_ydata(), neuron.history_["loss"])
         np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 31))
-    assert display.ax_.get_xlabel() == "epoch" and display.ax_.get_ylabel() == "cost"
+    assert display.ax_.get_xlabel() == "epoch" and display.ax_.get_ylabel() == "loss"
     seconds = plot.LearningCurveDisplay.from_estimator(neurons, over="seconds", log_scale=True)
     line = seconds.ax_.lines[0]
     np.testing.assert_array_equal(line.get_xdata(), neurons["gd"].history_["seconds"])

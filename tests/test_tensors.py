@@ -103,7 +103,7 @@ def test_only_what_the_checksum_confirms_is_parsed(path, monkeypatch):
     monkeypatch.setattr(tensors, "load", lambda content: pytest.fail("parsed"))
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"\x55")
-    with pytest.raises(TensorFileError, match="checksum does not agree"):
+    with pytest.raises(TensorFileError, match="checksum does not match"):
         read(path)
 
 
@@ -136,7 +136,7 @@ def test_versions(tmp_path):
         with pytest.raises(TensorFileError, match="up to 2"):
             read(path)
     versioned(path, 1, sha256="")
-    with pytest.raises(TensorFileError, match="checksum does not agree"):
+    with pytest.raises(TensorFileError, match="checksum does not match"):
         read(path)
 
 

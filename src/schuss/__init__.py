@@ -1,7 +1,7 @@
 """Sigmoid neurons trained by gradient descent.
 
-`train` is the loop as one call; `SigmoidClassifier` and `SigmoidRegressor` are the same
-with scikit-learn's interface.
+`train` is the training loop as one call; `SigmoidClassifier` and `SigmoidRegressor` have
+scikit-learn's interface.
 """
 
 import sys
@@ -14,9 +14,9 @@ __version__ = "0.1.0"
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name not in __all__:
-        # Python's own words, with its guess at what was meant.
+        # The message of Python, with its suggestion of similar names.
         raise AttributeError(
             f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__]
         )

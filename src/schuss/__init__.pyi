@@ -8,6 +8,7 @@ from .errors import DivergenceError as DivergenceError
 from .linear import LogisticRegression as LogisticRegression
 from .linear import SGDClassifier as SGDClassifier
 from .linear import SGDRegressor as SGDRegressor
+from .minimizer import MinimizeResult as MinimizeResult
 from .minimizer import adam as adam
 from .minimizer import adaptive as adaptive
 from .minimizer import gd as gd

@@ -1,4 +1,4 @@
-"""Lets ``python -m schuss`` do what the console script does."""
+"""``python -m schuss``: the console script ``schuss``."""
 
 import sys
 

@@ -1,9 +1,9 @@
 """Callbacks for ``fit`` and `train`.
 
 A callback is any callable ``f(info)``; ``info`` is a `schuss.driver.Info`. It is called
-after each chunk of iterations, which takes about 50 ms, and at the end; a callable with
-an integer attribute ``every`` is called whenever that many iterations are done. It stops
-the run by returning True: ``stop_reason_`` is then ``"callback"``.
+after each chunk of iterations, about every 50 ms, and at the end; a callable with an
+integer attribute ``every`` is called every so many iterations. If it returns True, the
+run stops, and ``stop_reason_`` is ``"callback"``.
 
 Examples
 --------
@@ -17,76 +17,84 @@ Examples
 True
 """
 
+from __future__ import annotations
+
 from math import isnan
+from typing import TYPE_CHECKING
 
 from schuss.validation import check_every
 
+if TYPE_CHECKING:
+    from schuss.driver import Info
+
 
 class Callback:
-    """Base of the callbacks here.
+    """Base class of the callbacks.
 
     Parameters
     ----------
     every : int or None
-        Call it whenever this many iterations are done; None: after each chunk.
+        Number of iterations between two calls; None: called after each chunk.
     """
 
-    def __init__(self, every=None):
+    def __init__(self, every: int | None = None):
         self.every = check_every(every)
 
-    def __call__(self, info):
+    def __call__(self, info: Info) -> bool | None:
         raise NotImplementedError
 
 
 class TargetLoss(Callback):
-    """Stop when the cost has come down to a value.
+    """Stop when the loss reaches a value.
 
     Parameters
     ----------
     loss : float
     every : int or None
+        As in `Callback`.
     """
 
-    def __init__(self, loss, every=None):
+    def __init__(self, loss: float, every: int | None = None):
         super().__init__(every)
         self.loss = loss
 
-    def __call__(self, info):
+    def __call__(self, info: Info) -> bool:
         return info.loss <= self.loss
 
 
 class TimeLimit(Callback):
-    """Stop after some seconds.
+    """Stop after a number of seconds.
 
     Parameters
     ----------
     seconds : float
     """
 
-    def __init__(self, seconds):
+    def __init__(self, seconds: float):
         super().__init__()
         self.seconds = seconds
 
-    def __call__(self, info):
+    def __call__(self, info: Info) -> bool:
         return info.seconds >= self.seconds
 
 
 class Print(Callback):
-    """Print a line of progress from time to time; what ``verbose`` does.
+    """Print progress lines, as ``verbose`` does.
 
     Parameters
     ----------
     seconds : float
-        Least time between two lines.
+        Minimum time between two lines.
     every : int or None
+        As in `Callback`.
     """
 
-    def __init__(self, seconds=1.0, every=None):
+    def __init__(self, seconds: float = 1.0, every: int | None = None):
         super().__init__(every)
         self.seconds = seconds
         self._next = 0.0
 
-    def __call__(self, info):
+    def __call__(self, info: Info) -> None:
         if info.seconds < self._next and info.n_iter < info.max_iter:
             return
         self._next = info.seconds + self.seconds

@@ -9,22 +9,22 @@ from importlib.util import find_spec
 
 NEEDED = ("typer", "rich", "pyarrow", "narwhals")
 
-OUTPUT_CLOSED = 141  # what shells report where the reader of a pipe has had enough
+OUTPUT_CLOSED = 141  # what shells report if the reader closes a pipe
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 
     Parameters
     ----------
     arguments : list of str, optional
-        Those of the process by default.
+        Arguments; by default those of the process.
 
     Returns
     -------
     int
-        Exit code: 0; 1 where ``bench`` refused a library; 2 for bad input, or what cannot be read
-        or written; 130 after Ctrl-C; 141 where the reader of the output has gone.
+        Exit code: 0 for success; 1 if ``bench`` rejects a library; 2 for invalid input and for
+        files that cannot be read or written; 130 after Ctrl-C; 141 if the output pipe is closed.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -46,17 +46,17 @@ def main(arguments=None):
             finally:
                 sys.stdout.flush()
         except SystemExit as end:
-            return end.code
+            return end.code if isinstance(end.code, int) else 2
         except OSError as error:
             return report_error(error, "--json" in (sys.argv if arguments is None else arguments))
     return 0
 
 
 class _WholeWrites(io.RawIOBase):
-    """A stream that writes all it is given, or raises.
+    """A stream that writes everything, or raises.
 
-    An unbuffered stdout may write a part and report no error. What stderr does not take is
-    dropped: nobody is there to be told.
+    An unbuffered stdout may write a part without an error. Errors of stderr are ignored, as
+    there is nowhere to report them.
     """
 
     def __init__(self, raw, name):
@@ -73,18 +73,18 @@ class _WholeWrites(io.RawIOBase):
         return self._raw.isatty()
 
     def write(self, data):
-        rest = memoryview(data).cast("B")
-        size = rest.nbytes
+        remaining = memoryview(data).cast("B")
+        size = remaining.nbytes
         try:
-            while rest:
-                written = self._raw.write(rest)
-                if written is None:  # a pipe that does not block is full
+            while remaining:
+                written = self._raw.write(remaining)
+                if written is None:  # a non-blocking pipe is full
                     select.select([], [self._raw], [])
                 else:
-                    rest = rest[written:]
+                    remaining = remaining[written:]
         except BrokenPipeError:
             if self._name == "stdout":
-                # rich and click catch BrokenPipeError, and end with a code of their own.
+                # rich and click would catch BrokenPipeError and exit with another code.
                 raise SystemExit(OUTPUT_CLOSED) from None
         except OSError as error:
             if self._name == "stdout":
@@ -94,7 +94,7 @@ class _WholeWrites(io.RawIOBase):
 
 
 def _whole(stream, descriptor, name):
-    """Return `stream`, or where it is a file or None, one that writes all of the text."""
+    """Return a stream that writes all of the text, unless `stream` has no buffer."""
     if stream is None:
         raw, encoding = io.FileIO(descriptor, "w", closefd=False), "utf-8"
     elif not hasattr(stream, "buffer"):
@@ -111,7 +111,7 @@ def _whole(stream, descriptor, name):
 
 
 def _reserve_descriptors():
-    """Fill the places of closed standard streams: a model must not be what print writes to."""
+    """Open the null device for closed standard streams, so that no file gets their number."""
     while (number := os.open(os.devnull, os.O_RDONLY)) <= 2:
         pass
     os.close(number)

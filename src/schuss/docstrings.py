@@ -1,22 +1,26 @@
-"""Docstrings of which a part stands elsewhere, once: tables of choices, inherited parameters."""
+"""Parts of docstrings that are written once elsewhere: choices of registries, parameters."""
 
 import inspect
 import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+Documented = TypeVar("Documented")
 
 
-def listing(**tables):
-    """Decorator that fills in a docstring what the entries of tables say.
+def listing(**tables: Mapping[str, Any]) -> Callable[[Documented], Documented]:
+    """Decorator that inserts the entries of registries into a docstring.
 
     Parameters
     ----------
     **tables : dict
-        Entries with a ``summary``, by the word that stands for the table in the docstring:
-        ``{word}`` becomes the set of the names, a line ``{word: summaries}`` one line for each.
+        Registries of entries with a ``summary``, by placeholder: ``{word}`` becomes the set of
+        the names, a line ``{word: summaries}`` one line for each entry.
     """
 
-    def fill(documented):
+    def fill(documented: Documented) -> Documented:
         lines = []
-        for line in (documented.__doc__ or "").split("\n"):  # without any under python -OO
+        for line in (documented.__doc__ or "").split("\n"):  # None under python -OO
             for word, entries in tables.items():
                 names = ", ".join(f'"{name}"' for name in entries)
                 line = line.replace(f"{{{word}}}", f"{{{names}}}")
@@ -31,18 +35,18 @@ def listing(**tables):
     return fill
 
 
-def extends(base):
-    """Decorator of a method that is documented as another one, but for some parameters.
+def extends(base: Any) -> Callable[[Documented], Documented]:
+    """Decorator that copies the docstring of another method, except for some parameters.
 
     Parameters
     ----------
     base : function
-        With the docstring to take over. That of the method holds the entries of the parameters
-        that come in addition, or in place of those in `base`; the signature tells their order.
+        Method with the docstring to copy. The docstring of the decorated method holds additional
+        entries of parameters and replacements; its signature defines their order.
     """
 
-    def fill(method):
-        if base.__doc__ is None or method.__doc__ is None:  # under python -OO
+    def fill(method: Any) -> Any:
+        if base.__doc__ is None or method.__doc__ is None:  # python -OO
             return method
         head, rule, text = inspect.cleandoc(base.__doc__).partition("Parameters\n----------\n")
         inherited, blank, rest = text.partition("\n\n")
@@ -54,10 +58,10 @@ def extends(base):
     return fill
 
 
-def borrows(base, *sections):
-    """Decorator of a class, whose examples follow sections of another class's docstring."""
+def borrows(base: Any, *sections: str) -> Callable[[Documented], Documented]:
+    """Decorator that inserts sections of another class's docstring before the examples."""
 
-    def fill(documented):
+    def fill(documented: Documented) -> Documented:
         if base.__doc__ and documented.__doc__:
             parts = re.split(r"\n\n(?=[A-Z][a-z]+\n-+\n)", inspect.cleandoc(base.__doc__))
             borrowed = [part for part in parts if part.startswith(sections)]

@@ -1,14 +1,15 @@
-"""Exceptions of the library, and warnings that point to the user's line."""
+"""Exceptions, and warnings that point to the user's line."""
 
 import os
 import sys
 import warnings
 from types import FrameType
+from typing import Any
 
 
-def warn(message, category=UserWarning):
-    """Warn of the line that called the library, however deep inside it this is found."""
-    # Not imported here: `minimize` goes without scikit-learn.
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn with the line that called the library, at any depth inside it."""
+    # Not imported here: `minimize` does not need scikit-learn.
     modules = [sys.modules[name] for name in ("schuss", "sklearn") if name in sys.modules]
     libraries = tuple(
         os.path.join(os.path.dirname(module.__file__ or ""), "") for module in modules
@@ -21,27 +22,33 @@ def warn(message, category=UserWarning):
 
 
 class DivergenceError(ArithmeticError, ValueError):
-    """A run whose steps were too large for its data.
+    """A run that diverged, because its learning rate was too large for the data.
 
-    It is a ValueError as well, which scikit-learn raises where weights are not finite.
-
-    As after every error, the estimator is what it was before the fit; one that was not fitted
-    is not fitted. What happened is told here.
+    It is also a ValueError, which scikit-learn raises if weights are not finite. As after
+    every error, the estimator is unchanged.
 
     Attributes
     ----------
     learning_rate : float
-        The step that was used.
+        The learning rate that was used.
     largest_safe_step : float or None
-        From the bound on the curvature of the cost on this data; None for a solver whose
-        step does not depend on it.
+        The largest learning rate that converges, from a bound of the curvature of the
+        objective on this data; None for a solver that does not depend on it.
     history : dict of ndarray or None
         The iterations of the run that diverged, as in ``history_``.
     result : TrainResult or None
-        What `schuss.train` would have returned.
+        The result of `schuss.train` up to then.
     """
 
-    def __init__(self, message, learning_rate=None, largest_safe_step=None):
+    history: dict[str, Any] | None
+    result: Any
+
+    def __init__(
+        self,
+        message: str,
+        learning_rate: float | None = None,
+        largest_safe_step: float | None = None,
+    ):
         super().__init__(message)
         self.learning_rate = learning_rate
         self.largest_safe_step = largest_safe_step
@@ -53,4 +60,4 @@ class DivergenceError(ArithmeticError, ValueError):
 
 
 class BackendUnavailableError(ImportError):
-    """A backend or instruction set that was asked for by name cannot be used here."""
+    """A backend or instruction set that was selected by name is not available."""

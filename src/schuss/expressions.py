@@ -1,8 +1,7 @@
-"""Formulas typed by people, such as ``x**2 - 4*x + 6``, with exact derivatives.
+"""Formulas such as ``x**2 - 4*x + 6``, with exact derivatives.
 
-Python's parser makes a tree of the text; the tree's nodes are taken from a short list and
-computed here, by forward differentiation to second order. Nothing is ever evaluated as
-Python code.
+Python's parser makes a syntax tree of the text. Only a few kinds of nodes are allowed; they are
+evaluated here, by forward differentiation to second order, and never as Python code.
 """
 
 import ast
@@ -10,19 +9,22 @@ import keyword
 import operator
 import re
 import unicodedata
+from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 from numpy.polynomial import Polynomial
+from numpy.typing import ArrayLike
 
-_LONGEST = 10_000
-_LARGEST = float(np.finfo(np.float64).max)
-# Powers of a polynomial above these are left to the general way.
-_LARGEST_DEGREE = 100
+_MAX_LENGTH = 10_000
+_MAX_NUMBER = float(np.finfo(np.float64).max)
+# Polynomials of a higher degree are evaluated like other functions.
+_MAX_DEGREE = 100
 
 _CONSTANTS = {"pi": np.pi, "e": np.e}
 
-# Each with its first and second derivative.
-_FUNCTIONS = {
+# Functions with their first and second derivatives.
+_FUNCTIONS: dict[str, tuple[Any, Any, Any]] = {
     "sin": (np.sin, np.cos, lambda u: -np.sin(u)),
     "cos": (np.cos, lambda u: -np.sin(u), lambda u: -np.cos(u)),
     "tan": (np.tan, lambda u: 1 + np.tan(u) ** 2, lambda u: 2 * np.tan(u) * (1 + np.tan(u) ** 2)),
@@ -40,7 +42,7 @@ _FUNCTIONS = {
     "abs": (np.abs, np.sign, lambda u: 0.0 * u),
 }
 
-# How people write what is not known here, and what to write instead.
+# Common notation that is not accepted, and what to write instead.
 _SPELLINGS = {
     **dict.fromkeys("\N{MINUS SIGN}\N{EN DASH}\N{EM DASH}\N{HYPHEN}", "a minus is written -"),
     **dict.fromkeys("×·⋅∙∗", "a product is written with *"),
@@ -60,7 +62,7 @@ _FUNCTION_NAMES = {
 _NUMBER = re.compile(r"(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?")
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 
-_OPERATORS = {
+_OPERATORS: dict[type, Any] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -72,11 +74,11 @@ _OPERATORS = {
 
 
 class ExpressionError(ValueError):
-    """A formula that is not understood; the message says where."""
+    """A formula that is not valid; the message says where."""
 
 
 class Expression:
-    """A function of its variables, in the order of the alphabet.
+    """A function of its variables, in alphabetical order.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ class Expression:
     Raises
     ------
     ExpressionError
-        With the column of the fault.
+        With the column of the error.
 
     Examples
     --------
@@ -108,17 +110,17 @@ class Expression:
            [400., 200.]])
     """
 
-    def __init__(self, text):
+    def __init__(self, text: str):
         # One line, so that the parser's columns are those of the text.
         self.text = text
         self._line = "".join(" " if c in "\r\n\t\f" else c for c in text)
         if not self._line.strip():
             raise ExpressionError("the expression is empty; expected one such as x**2 - 4*x + 6")
-        if len(self._line) > _LONGEST:
+        if len(self._line) > _MAX_LENGTH:
             raise ExpressionError(
-                f"the expression has {len(text):,} characters, expected at most {_LONGEST:,}"
+                f"the expression has {len(text):,} characters, expected at most {_MAX_LENGTH:,}"
             )
-        names = set()
+        names: set[str] = set()
         try:
             self._tree = self._parse()
             self._check(self._tree, names)
@@ -127,16 +129,16 @@ class Expression:
         self.variables = tuple(sorted(names))
         self.polynomial = self._as_polynomial() if len(names) == 1 else None
 
-    def __call__(self, x):
+    def __call__(self, x: ArrayLike) -> float:
         """Value at x, an array-like of shape (n,) or, for one variable, a number."""
         x = np.atleast_1d(np.asarray(x, dtype=np.float64))
         return float(self._compute(self._tree, dict(zip(self.variables, x, strict=True))))
 
-    def jac(self, x):
+    def jac(self, x: ArrayLike) -> np.ndarray:
         """Gradient at x, of shape (n,)."""
         return self._jet(x, order=1).gradient
 
-    def hess(self, x):
+    def hess(self, x: ArrayLike) -> np.ndarray:
         """Hessian at x, of shape (n, n)."""
         return self._jet(x, order=2).hessian
 
@@ -148,26 +150,26 @@ class Expression:
             name: _Jet(value, row, constant.hessian)
             for name, value, row in zip(self.variables, x, np.eye(n), strict=True)
         }
-        # Adding a constant makes a jet of an expression without variables, too.
+        # The sum is a jet even if the expression has no variables.
         return constant + self._compute(self._tree, jets)
 
     def _parse(self):
-        # Without the blanks before it, which Python takes for an indentation.
+        # Leading blanks would be an indentation.
         formula = self._line.lstrip()
         self._blanks = len(self._line) - len(formula)
-        # Python reads on after the one, and no further after the other.
-        if odd := re.search("[\0#]", self._line):
-            raise self._error(odd.start() + 1, "this is no character of a formula")
+        # Python ignores what follows a #, and stops at a null character.
+        if wrong := re.search("[\0#]", self._line):
+            raise self._error(wrong.start() + 1, "this character is not allowed in a formula")
         try:
             return ast.parse(formula, mode="eval").body
         except SyntaxError as error:
-            self._look_for_spellings()
+            self._check_notation()
             column = (error.offset or len(formula) + 1) + self._blanks
             raise self._error(min(column, len(self._line) + 1), error.msg) from None
 
-    def _look_for_spellings(self):
-        """Raise where the formula is written as on paper, which the parser does not say."""
-        left, start = "", 0  # the number, name or parenthesis that ends just before
+    def _check_notation(self):
+        """Raise an error for handwritten notation, which the parser does not recognise."""
+        left, start = "", 0  # the number, name or parenthesis before the token
         for token, column in _tokens(self._line):
             if _SUPERSCRIPT.match(token):
                 power = unicodedata.normalize("NFKC", token)
@@ -185,45 +187,48 @@ class Expression:
                 raise self._error(column, _product(left, token))
             left, start = (token if is_operand or token == ")" else ""), column
 
-    def _check(self, node, names):
+    def _check(self, node: Any, names: set[str]) -> None:
         if isinstance(node, ast.BinOp | ast.UnaryOp):
             if type(node.op) not in _OPERATORS:
                 if isinstance(node, ast.BinOp):
-                    raise self._operator_fault(node)
-                raise self._fault(node, "this operator is not known")
+                    raise self._operator_error(node)
+                raise self._error_at(node, "unknown operator")
             parts = (node.left, node.right) if isinstance(node, ast.BinOp) else (node.operand,)
             for part in parts:
                 self._check(part, names)
         elif isinstance(node, ast.Constant):
-            if type(node.value) is complex:
-                raise self._fault(node, "expected a number or a name; a product is written with *")
-            if type(node.value) not in (int, float):
-                raise self._fault(node, "expected a number or a name")
+            value: Any = node.value
+            if type(value) is complex:
+                raise self._error_at(
+                    node, "expected a number or a name; a product is written with *"
+                )
+            if type(value) not in (int, float):
+                raise self._error_at(node, "expected a number or a name")
             written = self._line[self._column(node.col_offset) - 1 :]
             if written[:1] == "0" and written[1:2].isalpha() and written[1] not in "eE":
-                # A hexadecimal, octal or binary number to Python.
+                # Python reads a hexadecimal, octal or binary number.
                 raise self._error(self._column(node.col_offset) + 1, _product("0", written[1]))
-            # 1e999 is read as infinity; a whole number may be larger than any float.
-            if not -_LARGEST <= node.value <= _LARGEST:
-                raise self._fault(node, "this number is too large")
+            # 1e999 is read as infinity; an integer may be larger than any float.
+            if not -_MAX_NUMBER <= value <= _MAX_NUMBER:
+                raise self._error_at(node, "this number is too large")
         elif isinstance(node, ast.Name):
             if node.id in _FUNCTIONS:
-                raise self._fault(node, f"{node.id} is a function; expected {node.id}(...)")
+                raise self._error_at(node, f"{node.id} is a function; expected {node.id}(...)")
             if node.id == "π":
-                raise self._fault(node, "the number is written pi")
+                raise self._error_at(node, "the number is written pi")
             if node.id not in _CONSTANTS:
                 names.add(node.id)
         elif isinstance(node, ast.Call):
             if not isinstance(node.func, ast.Name) or node.func.id not in _FUNCTIONS:
-                raise self._call_fault(node)
+                raise self._call_error(node)
             if len(node.args) != 1 or node.keywords:
-                raise self._fault(node, f"{node.func.id} takes one argument")
+                raise self._error_at(node, f"{node.func.id} takes one argument")
             self._check(node.args[0], names)
         else:
             hint = ""
             if isinstance(node, ast.Tuple | ast.List | ast.Set | ast.Subscript):
                 hint = f"; {_SPELLINGS[',' if isinstance(node, ast.Tuple) else '[']}"
-            raise self._fault(
+            raise self._error_at(
                 node, f"expected numbers, names, + - * / ** and known functions{hint}"
             )
 
@@ -231,14 +236,14 @@ class Expression:
         with np.errstate(all="ignore"):
             return self._value(node, values)
 
-    def _value(self, node, values):
+    def _value(self, node: Any, values: dict[str, Any]) -> Any:
         if isinstance(node, ast.Constant):
-            return np.float64(node.value)
+            return np.float64(cast(float, node.value))
         if isinstance(node, ast.Name):
             return values[node.id] if node.id in values else np.float64(_CONSTANTS[node.id])
         if isinstance(node, ast.Call):
             argument = self._value(node.args[0], values)
-            rules = _FUNCTIONS[node.func.id]
+            rules = _FUNCTIONS[cast(ast.Name, node.func).id]
             return argument.through(*rules) if isinstance(argument, _Jet) else rules[0](argument)
         if isinstance(node, ast.UnaryOp):
             return _OPERATORS[type(node.op)](self._value(node.operand, values))
@@ -246,51 +251,51 @@ class Expression:
         if isinstance(node.op, ast.Pow) and isinstance(right, _Jet) and not isinstance(left, _Jet):
             left = right.constant_like(left)
         elif isinstance(right, _Jet) and not isinstance(left, _Jet):
-            # NumPy's numbers would take a jet for an array of objects.
+            # NumPy's numbers would treat a jet as an array of objects.
             left = right.constant_like(left)
         return _OPERATORS[type(node.op)](left, right)
 
     def _as_polynomial(self):
         try:
             return self._polynomial(self._tree)
-        except _NoPolynomial:
+        except _NotPolynomial:
             return None
 
-    def _polynomial(self, node):
+    def _polynomial(self, node: Any) -> Polynomial:
         if isinstance(node, ast.Constant):
-            return Polynomial([float(node.value)])
+            return Polynomial([float(cast(float, node.value))])
         if isinstance(node, ast.Name):
             constant = _CONSTANTS.get(node.id)
             return Polynomial([0.0, 1.0] if constant is None else [constant])
         if isinstance(node, ast.UnaryOp):
             return _OPERATORS[type(node.op)](self._polynomial(node.operand))
         if not isinstance(node, ast.BinOp):
-            raise _NoPolynomial
+            raise _NotPolynomial
         left, right = self._polynomial(node.left), self._polynomial(node.right)
         if isinstance(node.op, ast.Pow):
             power = right.coef[0]
             if right.degree() or power != int(power) or power < 0:
-                raise _NoPolynomial
-            if max(left.degree(), 1) * power > _LARGEST_DEGREE:
-                raise _NoPolynomial
+                raise _NotPolynomial
+            if max(left.degree(), 1) * power > _MAX_DEGREE:
+                raise _NotPolynomial
             return left ** int(power)
         if isinstance(node.op, ast.Div):
             if right.degree() or right.coef[0] == 0:
-                raise _NoPolynomial
+                raise _NotPolynomial
             return left / right.coef[0]
         result = _OPERATORS[type(node.op)](left, right)
-        if result.degree() > _LARGEST_DEGREE or not np.isfinite(result.coef).all():
-            raise _NoPolynomial
+        if result.degree() > _MAX_DEGREE or not np.isfinite(result.coef).all():
+            raise _NotPolynomial
         return result
 
-    def _fault(self, node, text):
+    def _error_at(self, node, text):
         return self._error(
             self._column(node.col_offset), text,
             self._line[self._column(node.col_offset) - 1 : self._column(node.end_col_offset) - 1],
         )  # fmt: skip
 
-    def _call_fault(self, node):
-        """What is called and no function: a factor, or a function of another name."""
+    def _call_error(self, node):
+        """Error for a call of something else: a factor, or an unknown function."""
         # Where the arguments begin, after the parentheses around what is called.
         end = self._column(node.func.end_col_offset) - 1
         while self._line[end] != "(":
@@ -301,21 +306,21 @@ class Expression:
             left = self._line[self._column(node.col_offset) - 1 : end].strip()
             return self._error(end + 1, _product(left, "("))
         name = name or getattr(node.func, "attr", None)
-        known = f"known are {', '.join(_FUNCTIONS)}"
+        known = f"expected one of {', '.join(_FUNCTIONS)}"
         if name in _FUNCTIONS:
             known = f"it is written {name}"
         hint = f"; {_FUNCTION_NAMES[name]}" if name in _FUNCTION_NAMES else ""
-        return self._fault(node, f"this function is not known{hint}; {known}")
+        return self._error_at(node, f"unknown function{hint}; {known}")
 
-    def _operator_fault(self, node):
+    def _operator_error(self, node):
         start = self._column(node.left.end_col_offset) - 1
         while self._line[start] in " )":
             start += 1
         hint = f"; {_SPELLINGS[self._line[start]]}" if self._line[start] in _SPELLINGS else ""
-        return self._error(start + 1, f"this operator is not known{hint}")
+        return self._error(start + 1, f"unknown operator{hint}")
 
     def _column(self, offset):
-        """Column, from 1, of the parser's offset, which counts bytes."""
+        """Column, from 1, of the parser's offset in bytes."""
         line = self._line[self._blanks :].encode()
         return len(line[:offset].decode()) + self._blanks + 1
 
@@ -324,7 +329,7 @@ class Expression:
         return ExpressionError(f"column {column}, at {what!r}: {text}, in {self.text!r}")
 
 
-def _tokens(line):
+def _tokens(line: str) -> Iterator[tuple[str, int]]:
     """Numbers, names and other characters of a formula, each with its column from 1."""
     place = 0
     while place < len(line):
@@ -338,17 +343,17 @@ def _tokens(line):
 
 
 def _product(left, right):
-    """What to write in place of two factors side by side."""
+    """How to write two factors side by side."""
     left = "(...)" if left.endswith(")") else left
     return f"a product is written with *: {left}*{'(...)' if right == '(' else right}"
 
 
-class _NoPolynomial(Exception):
+class _NotPolynomial(Exception):
     pass
 
 
 class _Jet:
-    """A value with its gradient and, to second order, its Hessian (else None)."""
+    """A value with its gradient and, for second order, its Hessian (else None)."""
 
     def __init__(self, value, gradient, hessian):
         self.value, self.gradient, self.hessian = value, gradient, hessian
@@ -360,12 +365,14 @@ class _Jet:
     def constant_like(self, value):
         return self.constant(len(self.gradient), 1 + (self.hessian is not None), value)
 
-    def through(self, f, slope, bend):
-        """Of f of this, by the chain rule."""
-        d1 = slope(self.value)
+    def through(self, f, first, second):
+        """f of this jet, by the chain rule; f has these derivatives."""
+        d1 = first(self.value)
         hessian = None
         if self.hessian is not None:
-            hessian = d1 * self.hessian + bend(self.value) * np.outer(self.gradient, self.gradient)
+            hessian = d1 * self.hessian + second(self.value) * np.outer(
+                self.gradient, self.gradient
+            )
         return _Jet(f(self.value), d1 * self.gradient, hessian)
 
     def __pos__(self):
@@ -403,7 +410,7 @@ class _Jet:
             return (power * self.through(*_FUNCTIONS["log"])).through(*_FUNCTIONS["exp"])
         return self.through(
             lambda u: u**power,
-            # 0 times an infinite power of 0 is no slope.
+            # 0 times an infinite power of 0 would be NaN.
             lambda u: power * u ** (power - 1) if power else 0.0,
             lambda u: power * (power - 1) * u ** (power - 2) if power * (power - 1) else 0.0,
         )

@@ -1,20 +1,24 @@
-"""Files written whole or not at all; pipes and devices as files."""
+"""Atomic writes of files; pipes and devices as files."""
 
 import contextlib
 import io
 import os
 import secrets
 import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import IO
+
+PathLike = str | os.PathLike[str]
 
 STDIN, STDOUT = Path("/dev/stdin"), Path("/dev/stdout")
 
-# The longest file name that common file systems know has 255 bytes.
+# Common file systems limit file names to 255 bytes.
 _STEM_BYTES = 200
 
 
-def descriptor(path):
-    """Number of the open file that `path` stands for, such as 1 for ``/dev/stdout``.
+def descriptor(path: PathLike) -> int | None:
+    """File descriptor that `path` stands for, such as 1 for ``/dev/stdout``.
 
     Parameters
     ----------
@@ -24,29 +28,28 @@ def descriptor(path):
     Returns
     -------
     int or None
-        None for every other path.
+        None for any other path.
     """
-    path = Path(path)
-    if path in (STDIN, STDOUT):
-        return (STDIN, STDOUT).index(path)
-    # What the last link points to is of no use: /proc gives the name of the file behind it.
+    if Path(path) in (STDIN, STDOUT):
+        return (STDIN, STDOUT).index(Path(path))
+    # Resolve links one at a time: the last, in /proc, points to the file behind the descriptor.
     open_files = os.path.realpath("/dev/fd")
-    path = os.path.abspath(path)
+    name = os.path.abspath(path)
     for _ in range(40):
-        folder, name = os.path.split(path)
-        if name.isdecimal() and os.path.realpath(folder) == open_files:
-            return int(name)
+        folder, base = os.path.split(name)
+        if base.isdecimal() and os.path.realpath(folder) == open_files:
+            return int(base)
         try:
-            path = os.path.join(folder, os.readlink(path))
+            name = os.path.join(folder, os.readlink(name))
         except (OSError, ValueError, AttributeError):
             break
     return None
 
 
-def open_to_read(path):
+def open_to_read(path: PathLike) -> IO[bytes]:
     """Open a file, pipe or device as a binary file.
 
-    A descriptor is read from where it stands, and is not closed.
+    A descriptor is read from its current position, and is not closed.
 
     Parameters
     ----------
@@ -56,8 +59,8 @@ def open_to_read(path):
     return open(path, "rb") if number is None else open(number, "rb", closefd=False)
 
 
-def can_be_reopened(path):
-    """Say whether `path` can be opened again and gives the same bytes: a pipe does not.
+def can_be_reopened(path: PathLike) -> bool:
+    """Whether `path` can be opened again and gives the same bytes, unlike a pipe.
 
     Parameters
     ----------
@@ -67,27 +70,27 @@ def can_be_reopened(path):
 
 
 @contextlib.contextmanager
-def write_whole(path):
-    """Open a binary file that takes the place of `path` only once it is complete.
+def write_whole(path: PathLike) -> Iterator[IO[bytes]]:
+    """Open a binary file that replaces `path` only when it is complete.
 
     Parameters
     ----------
     path : str or path-like
-        A pipe or a device, such as ``/dev/stdout``, gets the complete content at the end.
+        A pipe or a device, such as ``/dev/stdout``, receives the complete content at the end.
 
     Yields
     ------
     file object
-        If the block ends with an exception, `path` is as it was before.
+        If the block raises an exception, `path` is unchanged.
     """
     try:
         number = descriptor(path)
-        # The file behind a symbolic link is the one to replace.
-        target = Path(os.path.realpath(path)) if number is None else number
+        # The file behind a symbolic link is replaced, not the link.
+        target = Path(os.path.realpath(path))
         if number is not None or (target.exists() and not target.is_file()):
             content = io.BytesIO()
             yield content
-            with open(target, "wb", closefd=number is None) as file:
+            with open(target if number is None else number, "wb", closefd=number is None) as file:
                 file.write(content.getbuffer())
         else:
             yield from _replacement(target)
@@ -97,7 +100,7 @@ def write_whole(path):
         raise
 
 
-def _replacement(path):
+def _replacement(path: Path) -> Generator[IO[bytes], None, None]:
     stem = os.fsencode(path.name)[:_STEM_BYTES].decode("utf-8", "ignore")
     partial = path.with_name(f".{stem}.{secrets.token_hex(4)}.part")
     try:
@@ -115,7 +118,7 @@ def _replacement(path):
 
 
 def _sync_folder(folder):
-    """Let the new name outlive a power cut, where the system can do so."""
+    """Make the new name durable, where the system supports it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -124,8 +127,8 @@ def _sync_folder(folder):
             os.close(descriptor)
 
 
-def check_writable(path):
-    """Raise an OSError now if `write_whole` could not write to `path` later.
+def check_writable(path: PathLike) -> None:
+    """Raise an OSError if `write_whole` could not write to `path`.
 
     Parameters
     ----------
@@ -142,10 +145,10 @@ def check_writable(path):
         mode = path.stat().st_mode
     except FileNotFoundError:
         mode = None
-    # The administrator may write to every file; one that nobody may write to is kept, too.
+    # Root may write to every file, but files without write permission are kept for root, too.
     if mode is not None and not (mode & 0o222 and os.access(path, os.W_OK)):
         raise PermissionError(
-            f"{path}: the file is read-only; choose another place, or let it be written to"
+            f"{path}: the file is read-only; choose another file, or make it writable"
         )
     if not os.access(path.parent if mode is None or path.is_file() else path, os.W_OK):
-        raise PermissionError(f"{path}: may not be written to; choose another place")
+        raise PermissionError(f"{path}: no permission to write; choose another file")

@@ -1,9 +1,9 @@
 """The losses, each in one entry.
 
 A new loss is a code and an entry here, and its formula in each backend. Parameter constraints,
-choices of the command line, lists in the documentation, bounds of the curvature, probabilities and
-what the solvers know of a loss come from the entry. Importing this takes no time: NumPy and SciPy
-are left to the functions.
+choices of the command line, lists in the documentation, curvature bounds, probabilities and the
+properties that solvers need come from the entry. NumPy and SciPy are imported by the functions,
+so that this module is quick to import.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 class Loss(IntEnum):
-    """Losses a kernel can differentiate with respect to the score z."""
+    """Losses of the score z that the kernels implement."""
 
     SQUARED_ERROR = 0
     LOG_LOSS = 1
-    # c(z) = z**2 / 2. Its gradient is X^T S X w, the product of power iteration.
+    # z**2 / 2. Its gradient is X^T S X w, the product of power iteration.
     QUADRATIC = 2
-    # Cross-entropy of softmax over the K scores of a row, which it couples; targets of a
-    # row sum to 1. Only `gradient` knows it.
+    # Cross-entropy of softmax over the K scores of a row, which it couples; the targets of a
+    # row sum to 1. Only the kernel `gradient` implements it.
     MULTINOMIAL = 3
 
 
 class RowLoss(IntEnum):
-    """Losses that `sweep` knows, of one row; scikit-learn's."""
+    """Losses of one row, as in scikit-learn, that the SGD kernel implements."""
 
     HINGE = 0
     SQUARED_HINGE = 1
@@ -62,37 +62,38 @@ def _logit(p):
 
 @dataclass(frozen=True, eq=False)
 class LossFunction:
-    """A loss c(z, y) of the scores z of a neuron, as everything above the backends knows it.
+    """A loss l(z, y) of the scores z of a neuron, for all modules above the backends.
 
     Attributes
     ----------
     code : Loss
-        By which the backends know it.
+        Code in the kernels.
     summary : str
-        One line for users.
+        One line for help texts and docstrings.
     curvature_bound : float
-        Upper bound of ``|d2c/dz2|`` for targets in [0, 1]; infinity where there is none, and so
-        no learning rate that is safe.
+        Upper bound of ``|d2l/dz2|`` for targets in [0, 1]; infinity if there is none, and so no
+        safe learning rate.
     second_derivative : callable
-        Of the scores, positive semidefinite: exact, or the Gauss-Newton part. For a loss
-        that couples the scores of a row their probabilities p, with ``diag(p) - p p^T``.
+        Second derivative at the scores, positive semidefinite: exact, or the Gauss-Newton
+        part. For a loss that couples the scores of a row, their probabilities p, which stand
+        for ``diag(p) - p p^T``.
     at_zero : callable
-        Of the number of neurons: the loss of a row without weights, infinity where it
-        depends on the target.
+        Loss of a row for zero scores, given the number of neurons; infinity if it depends on
+        the target.
     convex : bool
     couples : bool
         Whether the scores of a row depend on each other.
     curvature_outside : float
-        What a target outside [0, 1] adds to the bound, for each unit that it lies outside.
+        Increase of the bound for each unit by which a target lies outside [0, 1].
     bounded_targets : bool
-        Whether targets outside [0, 1] are refused, not only out of reach.
+        Whether targets outside [0, 1] are an error, not only out of reach.
     probabilities : callable or None
-        Of the scores, and of whether logarithms are wanted: 1 - p and p, p being the probability
-        of the class that is learnt. None: p is the logistic function, which the backends know.
+        ``probabilities(scores, logarithms)`` returns 1 - p and p, p being the probability of
+        the positive class, or their logarithms. None: p is the logistic function of the kernels.
     score : callable
-        Of probabilities p: the scores that stand for them.
+        Scores of probabilities p, the inverse of `probabilities`.
     even_score : float
-        That of p = 1/2.
+        Score of p = 1/2.
     """
 
     code: Loss
@@ -129,7 +130,7 @@ def _softmax(z):
     return softmax(z, axis=1)
 
 
-# What users choose from.
+# The choices of users.
 LOSSES = {
     "squared_error": LossFunction(
         Loss.SQUARED_ERROR,
@@ -178,15 +179,15 @@ BY_CODE = {loss.code: loss for loss in (*LOSSES.values(), QUADRATIC, MULTINOMIAL
 
 @dataclass(frozen=True)
 class RowLossFunction:
-    """A loss of one row, as stochastic gradient descent takes it; scikit-learn's.
+    """A loss of one row for stochastic gradient descent, as in scikit-learn.
 
     Attributes
     ----------
     code : RowLoss
     threshold : float or None
-        Of the hinges; None where the estimator's `epsilon` takes its place.
+        Threshold of the hinge losses; None: the estimator's `epsilon`.
     negative : float
-        Target of the rows of other classes.
+        Target of the negative rows.
     """
 
     code: RowLoss
@@ -206,7 +207,7 @@ ROW_LOSSES = {
     "squared_epsilon_insensitive": RowLossFunction(RowLoss.SQUARED_EPSILON_INSENSITIVE, None),
 }
 
-# The last layer of a network by its activation and the loss, both by scikit-learn's names.
+# Last layers of networks, by scikit-learn's names of the activation and the loss.
 NETWORK_OUTPUTS = {
     ("softmax", "log_loss"): Output.SOFTMAX,
     ("logistic", "log_loss"): Output.LOGISTIC,

@@ -1,8 +1,8 @@
 """The solvers, each in one entry.
 
-A new first-order solver is a code and an entry here, and its step in each backend. Parameter
-constraints, choices of the command line, lists in the documentation, and what `solvers` does for
-a name come from the entry. Importing this takes no time.
+A new first-order solver is a code and an entry here, and its update in each backend. Parameter
+constraints, choices of the command line, lists in the documentation, and the algorithm in
+`solvers` come from the entry. This module is quick to import.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class Solver(IntEnum):
-    """First-order rules that turn a gradient into a step."""
+    """Updates of first-order solvers that the kernels implement."""
 
     GD = 0
     MOMENTUM = 1
@@ -21,32 +21,33 @@ class Solver(IntEnum):
 
 @dataclass(frozen=True)
 class Method:
-    """A solver as users know it.
+    """A solver that users can choose.
 
     Attributes
     ----------
     summary : str
-        One line for users.
+        One line for help texts and docstrings.
     rule : Solver or None
-        The step that the backends take; None: whole gradients and a line search, which need no
-        learning rate and keep nothing to go on from.
+        Update in the kernels; None: full-batch gradients and a line search, without a learning
+        rate or a state to resume from.
     n_slots : int
-        Optimiser arrays, each shaped like the parameters, that the rule keeps between steps.
+        Number of optimiser arrays, each shaped like the parameters, in the state.
     takes_batches : bool
+        Whether it can use mini-batches.
     batch_size : int or None
-        Where none is given; None: all rows.
+        Default batch size; None: all rows.
     learning_rate : float or None
-        What ``learning_rate="auto"`` means; None: the inverse of the curvature's bound.
+        Value of ``learning_rate="auto"``; None: 1 / L, L being the bound of the curvature.
     fixed_step : bool
-        Whether the step stays what it was at the start. Otherwise a given one is where to begin,
-        no further than 1 / L, and nothing but L is kept between calls: gradients of different
-        rows say nothing about a step.
+        Whether the step size stays the learning rate. Otherwise a given learning rate is the
+        first step size, at most 1 / L, and only L is kept between calls, because gradients of
+        different rows say nothing about a step size.
     stable : float
-        Steps converge below this, times the inverse of the curvature's bound.
+        Learning rates below this times 1 / L converge.
     squares : bool
-        Whether the rule squares gradients, which may overflow.
+        Whether it squares gradients, which may overflow.
     exact : bool
-        Of those without a rule: Newton's method, whatever it costs.
+        For second-order solvers: whether it is Newton's method, at any cost.
     """
 
     summary: str
@@ -61,19 +62,19 @@ class Method:
     exact: bool = False
 
     @property
-    def resumable(self):
-        """Whether a later call, of ``partial_fit`` or from a checkpoint, can go on."""
+    def resumable(self) -> bool:
+        """Whether ``partial_fit`` or a checkpoint can resume it."""
         return self.rule is not None
 
-    def explain_bound(self, curvature, where):
-        """Say which steps converge, given a bound of the curvature."""
+    def explain_bound(self, curvature: float, where: str) -> str:
+        """Which learning rates converge, given a bound of the curvature."""
         return (
-            f"the curvature {where} is up to {curvature:.6g}, and the largest safe step is "
-            f"{self.stable:.3g}/curvature = {self.stable / curvature:.6g}"
+            f"the curvature {where} is at most {curvature:.6g}, so the largest safe learning rate "
+            f"is {self.stable:.3g}/curvature = {self.stable / curvature:.6g}"
         )
 
 
-# What users choose from.
+# The choices of users.
 SOLVERS = {
     "gd": Method("gradient descent, all rows at once", Solver.GD),
     "momentum": Method("gradient descent with momentum 0.9", Solver.MOMENTUM, n_slots=1),
@@ -81,11 +82,11 @@ SOLVERS = {
         "accelerated gradient descent (Nesterov), with restarts",
         Solver.NESTEROV,
         n_slots=1,
-        # At the momentum of its late steps: 2 (1 + beta) / (1 + 2 beta), beta = 1.
+        # 2 (1 + beta) / (1 + 2 beta) for the momentum beta = 1 of late iterations.
         stable=4 / 3,
     ),
     "adaptive": Method(
-        "gradient descent that finds its step from successive gradients",
+        "gradient descent with step sizes from successive gradients",
         Solver.ADAPTIVE,
         n_slots=2,
         takes_batches=False,
@@ -111,7 +112,7 @@ SOLVERS = {
     ),
 }
 
-# Of each rule; several solvers may share one.
+# Number of optimiser arrays of each update, which several solvers may share.
 N_SLOTS = {method.rule: method.n_slots for method in SOLVERS.values() if method.rule is not None}
 
 # Methods of `schuss.minimize`.

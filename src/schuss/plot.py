@@ -1,17 +1,19 @@
-"""Pictures, as scikit-learn's Display objects; they need matplotlib, the extra ``plot``.
+"""Display objects in the style of scikit-learn's; they need matplotlib, the extra ``plot``.
 
-A display is made by ``from_estimator`` or ``from_result`` and drawn by ``plot(ax=None)``,
-which both return; the figure is its attribute ``figure_``, the axes ``ax_``. Colours are those
-that Okabe and Ito chose for all kinds of colour vision, and lines differ in dashes or markers
-as well, so that they can be told apart in print.
+``from_estimator`` and ``from_result`` make a display and draw it; ``plot(ax=None)`` draws it again,
+into given axes or a new figure. Each returns the display, with the attributes ``figure_`` and
+``ax_``. The colours suit all kinds of colour vision (Okabe and Ito), and lines also differ in
+dashes or markers, so that they can be told apart in print.
 
-`CalibrationDisplay` and `RocCurveDisplay` are scikit-learn's own.
+`CalibrationDisplay` and `RocCurveDisplay` are those of scikit-learn.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.calibration import CalibrationDisplay
 from sklearn.inspection import DecisionBoundaryDisplay as _Boundary
 from sklearn.metrics import RocCurveDisplay
@@ -31,17 +33,17 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 2)))
 _GREY = "0.45"
 
-_ENDS = {"max_iter": "not at the end", "diverged": "diverged", "saddle": "no minimum"}
+_STOP_REASONS = {"max_iter": "not converged", "diverged": "diverged", "saddle": "no minimum"}
 
 _CURVE_POINTS = 400
 _CONTOUR_POINTS = 81
 _CONTOURS = 12
-# Rows whose markers have room beside each other, the least share of their size for more, and
-# from how many on they are pixels in SVG and PDF files: a million took 138 MB.
+# Number of rows drawn with full-size markers, the smallest scale of the markers of more, and the
+# number from which on SVG and PDF files hold pixels: a million markers took 138 MB.
 _FULL_MARKERS = 1000
-_LEAST_MARKER = 0.2
+_MIN_MARKER_SCALE = 0.2
 _VECTOR_MARKERS = 10_000
-# Width and height of one picture among several, in inches.
+# Width and height in inches of one plot among several, and of a single one.
 _PANEL = 3.2, 3.0
 _SINGLE = 4.8, 3.6
 
@@ -51,65 +53,76 @@ def _pyplot():
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError(
-            'schuss.plot needs matplotlib, which is not here: pip install "schuss[plot]"'
+            'schuss.plot needs matplotlib, which is not installed: pip install "schuss[plot]"'
         ) from error
     return pyplot
 
 
 def _axes(ax, n=1, size=None, columns=4, **settings):
-    """The figure and n axes: those given, or new ones side by side."""
+    """The figure and n axes: the given ones, or new ones side by side."""
     pyplot = _pyplot()
-    if ax is None:
-        width, height = size or (_SINGLE if n == 1 else (_PANEL[0] * min(n, columns), _PANEL[1]))
-        columns = min(n, columns)
-        rows = math.ceil(n / columns)
-        figure, several = pyplot.subplots(
-            rows, columns, figsize=(width, height * rows), squeeze=False,
-            layout="constrained", **settings,
-        )  # fmt: skip
-        for k, empty in enumerate(several.flat[n:], n):
-            empty.set_visible(False)
-            # What stands above it is the lowest of its column, and has to have numbers.
-            several.flat[k - columns].tick_params(labelbottom=True)
-        return figure, list(several.flat[:n])
-    several = list(np.ravel(np.asarray(ax, dtype=object)))
-    if len(several) != n:
-        raise ValueError(f"ax holds {len(several)} axes, expected {n}: one for each picture.")
-    return several[0].figure, several
+    if ax is not None:
+        axes = list(np.ravel(np.asarray(ax, dtype=object)))
+        if len(axes) != n:
+            raise ValueError(f"ax holds {len(axes)} axes, expected {n}: one for each plot.")
+        return axes[0].figure, axes
+    columns = min(n, columns)
+    rows = math.ceil(n / columns)
+    width, height = size or (_SINGLE if n == 1 else (_PANEL[0] * columns, _PANEL[1]))
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(width, height * rows), squeeze=False, layout="constrained",
+        **settings,
+    )  # fmt: skip
+    for k, empty in enumerate(axes.flat[n:], n):
+        empty.set_visible(False)
+        # The axes above are the lowest of their column, and need tick labels.
+        axes.flat[k - columns].tick_params(labelbottom=True)
+    return figure, list(axes.flat[:n])
 
 
-def _named(things, name):
-    """A mapping of labels to things, of one thing or of a mapping."""
-    if isinstance(things, Mapping) and not hasattr(things, "path"):
-        if not things:
-            raise ValueError(f"{name} is empty; expected one or more to show.")
-        return dict(things)
-    return {"": things}
+def _by_label(items, name):
+    """A mapping from labels, of a mapping or of one item."""
+    if isinstance(items, Mapping) and not hasattr(items, "path"):
+        if not items:
+            raise ValueError(f"{name} is empty; expected at least one.")
+        return dict(items)
+    return {"": items}
 
 
 def _last_step(estimator):
     return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
 
 
-def _spread(low, high, share=0.08):
-    margin = share * (high - low) or max(1.0, abs(low))
-    return low - margin, high + margin
+def _limits(points, margin=0.08):
+    """Lower and upper limits, of shape (n, 2), around points of shape (m, n)."""
+    low, high = points.min(0), points.max(0)
+    room = margin * (high - low)
+    room = np.where(room == 0, np.maximum(1.0, np.abs(low)), room)
+    return np.stack([low - room, high + room], axis=1)
+
+
+def _diverging_colours():
+    """A colour map from blue over white to orange."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("", [_COLOURS[0], "white", _COLOURS[1]])
 
 
 class DescentDisplay:
-    """The path of a descent: on the curve of a function, or on its contours.
+    """Path of a minimisation, on the curve or on the contours of the function.
 
-    Functions of one variable are shown as a curve, of two as contours; of more, the value
-    is shown over the iterations. Several results stand side by side, in the same region.
+    Functions of one variable are drawn as a curve, of two as contours; of more variables, the
+    value is drawn over the iterations. Several results are drawn side by side, in the same
+    region.
 
     Parameters
     ----------
-    results : dict of str to scipy.optimize.OptimizeResult
-        Of `schuss.minimize`, by label.
+    results : dict of str to MinimizeResult
+        Results of `schuss.minimize`, by label.
     background : tuple of ndarray
         ``(x, values)``, or ``(x, y, values)``; empty for more variables.
     variables : tuple of str
-        Names of the axes.
+        Labels of the axes.
 
     Attributes
     ----------
@@ -121,94 +134,84 @@ class DescentDisplay:
     >>> import schuss
     >>> from schuss.plot import DescentDisplay
     >>> f = lambda x: x**2 - 4 * x + 6
-    >>> steps = {f"step {r}": schuss.minimize(f, 8.0, learning_rate=r) for r in (0.1, 0.9)}
-    >>> display = DescentDisplay.from_result(steps, f)
+    >>> results = {f"rate {r}": schuss.minimize(f, 8.0, learning_rate=r) for r in (0.1, 0.9)}
+    >>> display = DescentDisplay.from_result(results, f)
     >>> len(display.ax_)
     2
     """
 
-    def __init__(self, results, background, variables=("x", "y")):
+    def __init__(
+        self, results: Mapping[str, Any], background: tuple[np.ndarray, ...],
+        variables: Sequence[str] = ("x", "y"),
+    ):  # fmt: skip
         self.results = results
         self.background = background
         self.variables = variables
 
     @classmethod
-    def from_result(cls, results, fun, *, bounds=None, variables=None, ax=None):
+    def from_result(
+        cls, results: Any, fun: Any, *, bounds: ArrayLike | None = None,
+        variables: Sequence[str] | None = None, ax: Any = None,
+    ) -> Self:  # fmt: skip
         """Draw one result, or several by their labels.
 
         Parameters
         ----------
-        results : OptimizeResult or dict of str to OptimizeResult
-            With their paths.
+        results : MinimizeResult or dict of str to MinimizeResult
         fun : callable or polynomial
-            What was minimised.
+            The function that was minimised.
         bounds : sequence of (low, high), optional
-            Region to show; by default, what the paths need.
+            Region to draw; by default around the paths.
         variables : sequence of str, optional
             Names of the variables; by default x, y.
-        ax : matplotlib axes, or as many of them as results, optional
+        ax : matplotlib axes, one for each result, optional
 
         Returns
         -------
         DescentDisplay
         """
-        results = _named(results, "results")
+        results = _by_label(results, "results")
         paths = [result.path for result in results.values()]
         n = paths[0].shape[1]
         if any(path.shape[1] != n for path in paths):
             raise ValueError("results are of functions of different numbers of variables.")
         if variables is None:
             variables = ("x", "y") if n <= 2 else tuple(f"x{j}" for j in range(n))
-        if n > 2:
-            return cls(results, (), tuple(variables)).plot(ax=ax)
-        points = np.vstack(paths)
-        if bounds is None:
-            bounds = [_spread(*pair) for pair in zip(points.min(0), points.max(0), strict=True)]
-        (low, high), *rest = np.reshape(np.asarray(bounds, dtype=float), (n, 2))
-        evaluate = _evaluating(fun)
-        if not rest:
-            x = np.linspace(low, high, _CURVE_POINTS)
-            background = x, np.array([evaluate(np.array([value])) for value in x])
-        else:
-            x = np.linspace(low, high, _CONTOUR_POINTS)
-            y = np.linspace(*rest[0], _CONTOUR_POINTS)
-            background = x, y, np.array([[evaluate(np.array([a, b])) for a in x] for b in y])
+        background: tuple[np.ndarray, ...] = ()
+        if n <= 2:
+            region = _limits(np.vstack(paths)) if bounds is None else np.reshape(bounds, (n, 2))
+            count = _CURVE_POINTS if n == 1 else _CONTOUR_POINTS
+            grid = [np.linspace(low, high, count) for low, high in region.astype(float).tolist()]
+            background = *grid, _values(fun, np.stack(np.meshgrid(*grid), axis=-1))
         return cls(results, background, tuple(variables)).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw into axes that are given, or a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, or as many of them as results, optional
-
-        Returns
-        -------
-        DescentDisplay
-        """
+    def plot(self, ax: Any = None) -> Self:
+        """Draw into the given axes, one for each result, or a new figure."""
         n = len(self.results)
-        if len(self.background) == 0:
+        if not self.background:
             self.figure_, (self.ax_,) = _axes(ax)
-            self._over_iterations(self.ax_)
+            self._plot_values(self.ax_)
             return self
+        is_curve = len(self.background) == 2
         self.figure_, several = _axes(ax, n, sharex=True, sharey=True)
         for i, (axes, (label, result)) in enumerate(
             zip(several, self.results.items(), strict=True)
         ):
-            draw = self._on_curve if len(self.background) == 2 else self._on_contours
+            draw = self._plot_on_curve if is_curve else self._plot_on_contours
             draw(axes, result, _COLOURS[i % len(_COLOURS)])
-            ended = "" if result.success else f", {_ENDS.get(result.stop_reason, 'stopped')}"
-            counted = "points" if result.method == "grid" else "steps"
-            count = f"{result.nit + (result.method == 'grid'):,} {counted}{ended}"
+            ended = (
+                "" if result.success else f", {_STOP_REASONS.get(result.stop_reason, 'stopped')}"
+            )
+            grid = result.method == "grid"
+            count = f"{result.nit + grid:,} {'points' if grid else 'steps'}{ended}"
             axes.set_title(f"{label}\n{count}" if label else count, fontsize="medium")
             axes.set_xlabel(self.variables[0])
             if ax is not None or axes.get_subplotspec().is_first_col():
-                one = len(self.background) == 2
-                axes.set_ylabel(f"f({self.variables[0]})" if one else self.variables[1])
+                axes.set_ylabel(f"f({self.variables[0]})" if is_curve else self.variables[1])
         self.ax_ = several[0] if n == 1 else several
         return self
 
-    def _on_curve(self, axes, result, colour):
+    def _plot_on_curve(self, axes, result, colour):
         x, values = self.background
         axes.plot(x, values, color=_GREY, linewidth=1)
         line = "" if result.method == "grid" else "-"
@@ -216,13 +219,14 @@ class DescentDisplay:
             result.path[:, 0], result.path_fun, linestyle=line, linewidth=0.8, color=colour,
             marker="o", markersize=3.5,
         )  # fmt: skip
-        self._ends(axes, result.path[0, 0], result.path_fun[0], result.x[0], result.fun, colour)
+        start, end = (result.path[0, 0], result.path_fun[0]), (result.x[0], result.fun)
+        self._plot_ends(axes, start, end, colour)
         axes.set_xlim(x[0], x[-1])
         finite = values[np.isfinite(values)]
         if len(finite):
-            axes.set_ylim(*_spread(finite.min(), finite.max(), 0.04))
+            axes.set_ylim(*_limits(finite[:, None], 0.04)[0])
 
-    def _on_contours(self, axes, result, colour):
+    def _plot_on_contours(self, axes, result, colour):
         x, y, values = self.background
         finite = values[np.isfinite(values)]
         levels = np.unique(np.quantile(finite, np.linspace(0.01, 0.97, _CONTOURS)))
@@ -232,25 +236,20 @@ class DescentDisplay:
             axes.plot(*result.path.T, linestyle="", marker=".", markersize=1.5, color=colour)
         else:
             axes.plot(*result.path.T, linewidth=1, color=colour, marker="o", markersize=2)
-        self._ends(axes, *result.path[0], *result.x, colour)
+        self._plot_ends(axes, result.path[0], result.x, colour)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(y[0], y[-1])
 
-    def _ends(self, axes, x0, y0, x1, y1, colour):
-        """An open circle where it starts, a star where it ends."""
-        axes.plot(x0, y0, marker="o", markersize=7, markerfacecolor="white", color=colour)
-        axes.plot(
-            x1, y1, marker="*", markersize=12, color=colour, markeredgecolor="white", zorder=5
-        )
+    def _plot_ends(self, axes, start, end, colour):
+        """An open circle at the start, a star at the end."""
+        axes.plot(*start, marker="o", markersize=7, markerfacecolor="white", color=colour)
+        axes.plot(*end, marker="*", markersize=12, color=colour, markeredgecolor="white", zorder=5)
 
-    def _over_iterations(self, axes):
-        lowest = min(result.path_fun.min() for result in self.results.values())
-        for i, (label, result) in enumerate(self.results.items()):
-            axes.plot(
-                _iterations(result), result.path_fun, label=label,
-                color=_COLOURS[i % len(_COLOURS)], linestyle=_DASHES[i % len(_DASHES)],
-            )  # fmt: skip
-        if lowest > 0:
+    def _plot_values(self, axes):
+        axes.set_prop_cycle(color=_COLOURS, linestyle=_DASHES)
+        for label, result in self.results.items():
+            axes.plot(_iterations(result), result.path_fun, label=label)
+        if min(result.path_fun.min() for result in self.results.values()) > 0:
             axes.set_yscale("log")
         axes.set_xlabel("iteration")
         axes.set_ylabel("value of the function")
@@ -259,30 +258,31 @@ class DescentDisplay:
 
 
 def _iterations(result):
-    """Iterations that the points of a path belong to."""
+    """Iterations of the points of a path."""
     step = result.get("path_step", 1)
     return np.minimum(np.arange(len(result.path_fun)) * step, result.nit)
 
 
-def _evaluating(fun):
-    """A function of an array, whether `fun` takes numbers or arrays."""
-    takes_number = True
+def _values(fun, points):
+    """Values of `fun`, which takes arrays or, for one variable, numbers, at (..., n) points."""
+    as_number = points.shape[-1] == 1
 
     def evaluate(x):
-        nonlocal takes_number
-        with np.errstate(all="ignore"):
-            if len(x) == 1 and takes_number:
-                try:
-                    return float(np.squeeze(fun(float(x[0]))))
-                except (TypeError, IndexError):
-                    takes_number = False
-            return float(np.squeeze(fun(x)))
+        nonlocal as_number
+        if as_number:
+            try:
+                return float(np.squeeze(fun(float(x[0]))))
+            except (TypeError, IndexError):
+                as_number = False
+        return float(np.squeeze(fun(x)))
 
-    return evaluate
+    with np.errstate(all="ignore"):
+        values = [evaluate(x) for x in points.reshape(-1, points.shape[-1])]
+    return np.reshape(values, points.shape[:-1])
 
 
 class LearningCurveDisplay:
-    """The cost over the epochs, or over the seconds, of one run or several.
+    """Loss over the epochs or over the time, of one run or several.
 
     Parameters
     ----------
@@ -310,21 +310,22 @@ class LearningCurveDisplay:
     'time'
     """
 
-    def __init__(self, histories, over="epochs", quantity="loss"):
+    def __init__(self, histories: Mapping[str, Any], over: str = "epochs", quantity: str = "loss"):
         self.histories = histories
         self.over = over
         self.quantity = quantity
 
     @classmethod
     def from_estimator(
-        cls, estimators, *, over="epochs", quantity="loss", log_scale=False, ax=None
-    ):
+        cls, estimators: Any, *, over: str = "epochs", quantity: str = "loss",
+        log_scale: bool = False, ax: Any = None,
+    ) -> Self:  # fmt: skip
         """Draw the history of an estimator, or of several by their labels.
 
         Parameters
         ----------
         estimators : fitted estimator or dict of str to fitted estimator
-            With ``history_``; of a pipeline the last step.
+            Estimators with ``history_``, or pipelines that end in one.
         over : {"epochs", "seconds"}
         quantity : {"loss", "gradient_norm", "step"}
         log_scale : bool
@@ -336,7 +337,7 @@ class LearningCurveDisplay:
         LearningCurveDisplay
         """
         histories = {}
-        for label, estimator in _named(estimators, "estimators").items():
+        for label, estimator in _by_label(estimators, "estimators").items():
             estimator = _last_step(estimator)
             if not hasattr(estimator, "history_"):
                 raise ValueError(
@@ -347,15 +348,18 @@ class LearningCurveDisplay:
         return cls(histories, over, quantity).plot(ax=ax, log_scale=log_scale)
 
     @classmethod
-    def from_result(cls, results, *, over="epochs", quantity="loss", log_scale=False, ax=None):
-        """Draw the history of what `schuss.train` or `schuss.minimize` returned.
+    def from_result(
+        cls, results: Any, *, over: str = "epochs", quantity: str = "loss", log_scale: bool = False,
+        ax: Any = None,
+    ) -> Self:  # fmt: skip
+        """Draw the history of results of `schuss.train` or `schuss.minimize`.
 
         Parameters
         ----------
         results : result or dict of str to result
         over, quantity, log_scale, ax
-            As in `from_estimator`; what `schuss.minimize` returns has "loss", its values,
-            over "epochs" alone.
+            As in `from_estimator`; results of `schuss.minimize` have the "loss", which is the
+            value of the function, over "epochs" only.
 
         Returns
         -------
@@ -365,27 +369,19 @@ class LearningCurveDisplay:
             label: {"loss": result.path_fun, "epochs": _iterations(result) + 1}
             if hasattr(result, "path_fun")
             else result.history
-            for label, result in _named(results, "results").items()
+            for label, result in _by_label(results, "results").items()
         }
         return cls(histories, over, quantity).plot(ax=ax, log_scale=log_scale)
 
-    def plot(self, ax=None, *, log_scale=False):
-        """Draw into axes that are given, or a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-        log_scale : bool
-
-        Returns
-        -------
-        LearningCurveDisplay
-        """
+    def plot(self, ax: Any = None, *, log_scale: bool = False) -> Self:
+        """Draw into the given axes or a new figure, perhaps with a logarithmic vertical axis."""
         if self.over not in ("epochs", "seconds"):
             raise ValueError(f"over={self.over!r}: expected 'epochs' or 'seconds'.")
         self.figure_, (self.ax_,) = _axes(ax)
+        self.ax_.set_prop_cycle(color=_COLOURS, marker=_MARKERS)
+        markers: dict[str, Any] = {"markevery": 0.15, "markersize": 4}
         validated = False
-        for i, (label, history) in enumerate(self.histories.items()):
+        for label, history in self.histories.items():
             missing = {self.quantity, "seconds"} if self.over == "seconds" else {self.quantity}
             missing -= set(history)
             if missing:
@@ -395,16 +391,14 @@ class LearningCurveDisplay:
             values = history[self.quantity]
             x = np.arange(1, len(values) + 1)
             x = history["seconds"] if self.over == "seconds" else history.get("epochs", x)
-            settings = {
-                "color": _COLOURS[i % len(_COLOURS)], "marker": _MARKERS[i % len(_MARKERS)],
-                "markevery": 0.15, "markersize": 4,
-            }  # fmt: skip
-            self.ax_.plot(x, values, label=label or "training", **settings)
+            (line,) = self.ax_.plot(x, values, label=label or "training", **markers)
             if self.quantity == "loss" and "validation_loss" in history:
                 validated = True
-                name = f"{label}, validation" if label else "validation"
-                validation = history["validation_loss"]
-                self.ax_.plot(x, validation, linestyle="--", label=name, **settings)
+                self.ax_.plot(
+                    x, history["validation_loss"], linestyle="--", color=line.get_color(),
+                    marker=line.get_marker(), **markers,
+                    label=f"{label}, validation" if label else "validation",
+                )  # fmt: skip
         if log_scale:
             self.ax_.set_yscale("log")
         if self.over == "seconds":
@@ -414,7 +408,7 @@ class LearningCurveDisplay:
             self.ax_.xaxis.set_major_formatter(EngFormatter(unit="s"))
             self.ax_.xaxis.set_major_locator(MaxNLocator(5))
         self.ax_.set_xlabel("time" if self.over == "seconds" else "epoch")
-        names = {"loss": "cost", "gradient_norm": "largest entry of the gradient"}
+        names = {"gradient_norm": "largest gradient entry", "step": "step size"}
         self.ax_.set_ylabel(names.get(self.quantity, self.quantity))
         if validated or any(self.histories):
             self.ax_.legend(frameon=False)
@@ -422,7 +416,7 @@ class LearningCurveDisplay:
 
 
 class DecisionBoundaryDisplay:
-    """What an estimator answers in the plane of two features, with the data.
+    """Predictions of a classifier in the plane of two features, with the data.
 
     Parameters
     ----------
@@ -436,7 +430,7 @@ class DecisionBoundaryDisplay:
     figure_ : matplotlib.figure.Figure
     ax_ : matplotlib.axes.Axes
     boundary : sklearn.inspection.DecisionBoundaryDisplay
-        What drew the areas.
+        The display of the regions.
 
     Examples
     --------
@@ -449,15 +443,18 @@ class DecisionBoundaryDisplay:
     'feature 0'
     """
 
-    def __init__(self, boundary, X, y, classes):
+    def __init__(self, boundary: _Boundary, X: np.ndarray, y: np.ndarray, classes: Iterable):
         self.boundary = boundary
         self.X = X
         self.y = y
         self.classes = classes
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, feature_names=None, grid_resolution=200, ax=None):
-        """Draw the areas of the classes, or of two classes the probability, and the rows.
+    def from_estimator(
+        cls, estimator: Any, X: Any, y: ArrayLike, *, feature_names: Sequence[str] | None = None,
+        grid_resolution: int = 200, ax: Any = None,
+    ) -> Self:  # fmt: skip
+        """Draw the rows over the regions of the classes, or the probability of two classes.
 
         Parameters
         ----------
@@ -467,6 +464,7 @@ class DecisionBoundaryDisplay:
         feature_names : sequence of two str, optional
             Labels of the axes, with units; by default the columns of a data frame.
         grid_resolution : int
+            Number of grid points along each feature.
         ax : matplotlib axes, optional
 
         Returns
@@ -480,31 +478,24 @@ class DecisionBoundaryDisplay:
                 f"X has shape {rows.shape}, expected (n, 2): a plane has two features."
             )
         names = columns if feature_names is None else feature_names
-        names = [f"feature {j}" for j in range(2)] if names is None else [str(n) for n in names]
+        names = ["feature 0", "feature 1"] if names is None else [str(name) for name in names]
         y = np.asarray(y)
         if len(y) != len(rows):
-            raise ValueError(f"y has {len(y)} rows, X has {len(rows)}; expected as many.")
+            raise ValueError(f"y has {len(y)} rows and X {len(rows)}; expected the same number.")
         classes = estimator.classes_
         figure, (axes,) = _axes(ax)
-        # scikit-learn's margin is the same number for both features; here, a share of each.
-        corners = np.array([_spread(*pair) for pair in zip(rows.min(0), rows.max(0), strict=True)])
-        corners = corners.T
-        # A data frame for estimators that know their columns.
+        # scikit-learn's margin is the same number for both features; this one is relative.
+        corners = _limits(rows).T
+        # A data frame for estimators that check the names of the columns.
         corners = type(X)(corners, columns=columns) if hasattr(X, "iloc") else corners
-        two = len(classes) == 2 and hasattr(estimator, "predict_proba")
-        colours = list(_COLOURS[: len(classes)])
-        settings = {"grid_resolution": grid_resolution, "ax": axes, "eps": 0}
-        if two:
-            pyplot = _pyplot()
-            from matplotlib.colors import LinearSegmentedColormap
-
-            shades = LinearSegmentedColormap.from_list("", [colours[0], "white", colours[1]])
+        settings: dict[str, Any] = {
+            "grid_resolution": grid_resolution, "ax": axes, "eps": 0, "plot_method": "contourf",
+        }  # fmt: skip
+        if len(classes) == 2 and hasattr(estimator, "predict_proba"):
             boundary = _Boundary.from_estimator(
                 estimator, corners, response_method="predict_proba", class_of_interest=classes[1],
-                plot_method="contourf", cmap=shades, alpha=0.6, levels=np.linspace(0, 1, 11),
-                **settings,
+                cmap=_diverging_colours(), alpha=0.6, levels=np.linspace(0, 1, 11), **settings,
             )  # fmt: skip
-            pyplot.setp(axes, xlabel="", ylabel="")
             bar = figure.colorbar(boundary.surface_, ax=axes, ticks=(0, 0.5, 1))
             bar.set_label(f"probability of {classes[1]}")
             axes.contour(
@@ -512,63 +503,52 @@ class DecisionBoundaryDisplay:
                 linewidths=1,
             )  # fmt: skip
         else:
+            if len(classes) <= len(_COLOURS):
+                settings["multiclass_colors"] = list(_COLOURS[: len(classes)])
             boundary = _Boundary.from_estimator(
-                estimator, corners, response_method="predict", plot_method="contourf", alpha=0.35,
-                **({"multiclass_colors": colours} if len(classes) <= len(_COLOURS) else {}),
-                **settings,
-            )  # fmt: skip
-        axes.set_xlabel(names[0])
-        axes.set_ylabel(names[1])
-        return cls(boundary, rows, y, classes)._data(figure, axes)
+                estimator, corners, response_method="predict", alpha=0.35, **settings
+            )
+        axes.set(xlabel=names[0], ylabel=names[1])
+        return cls(boundary, rows, y, classes)._plot_rows(figure, axes)
 
-    def plot(self, ax=None, **settings):
-        """Draw again, into axes that are given or a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, optional
-        **settings
-            For ``plot`` of scikit-learn's display.
-
-        Returns
-        -------
-        DecisionBoundaryDisplay
-        """
+    def plot(self, ax: Any = None, **settings: Any) -> Self:
+        """Draw into the given axes or a new figure; `settings` are scikit-learn's."""
         figure, (axes,) = _axes(ax)
         self.boundary.plot(ax=axes, **settings)
-        return self._data(figure, axes)
+        return self._plot_rows(figure, axes)
 
-    def _data(self, figure, axes):
-        # Of many rows the markers shrink, so that the boundary is seen between them.
+    def _plot_rows(self, figure, axes):
+        # Markers of many rows shrink, so that the boundary can be seen between them.
         n = len(self.X)
-        shrink = min(1.0, max(_LEAST_MARKER, (_FULL_MARKERS / max(n, 1)) ** 0.5))
-        for k, label in enumerate(self.classes):
+        scale = min(1.0, max(_MIN_MARKER_SCALE, (_FULL_MARKERS / max(n, 1)) ** 0.5))
+        axes.set_prop_cycle(color=_COLOURS, marker=_MARKERS)
+        for label in self.classes:
             axes.plot(
-                *self.X[self.y == label].T, linestyle="", marker=_MARKERS[k % len(_MARKERS)],
-                color=_COLOURS[k % len(_COLOURS)], markeredgecolor="white", markersize=6 * shrink,
-                markeredgewidth=0.7 * shrink, rasterized=n > _VECTOR_MARKERS, label=str(label),
+                *self.X[self.y == label].T, linestyle="", markeredgecolor="white",
+                markersize=6 * scale, markeredgewidth=0.7 * scale, rasterized=n > _VECTOR_MARKERS,
+                label=str(label),
             )  # fmt: skip
         axes.legend(
-            frameon=True, framealpha=0.8, loc="best", fontsize="small", markerscale=1 / shrink
+            frameon=True, framealpha=0.8, loc="best", fontsize="small", markerscale=1 / scale
         )
         self.figure_, self.ax_ = figure, axes
         return self
 
 
 class WeightsDisplay:
-    """Weights as pictures: which pixels speak for a class, and which against it.
+    """Weights as images: which pixels speak for a class, and which against it.
 
     Parameters
     ----------
     weights : ndarray of shape (K, height, width)
     titles : sequence of K str
     ends : tuple of str
-        What negative and positive weights speak for.
+        Labels of negative and positive weights.
 
     Attributes
     ----------
     figure_ : matplotlib.figure.Figure
-    ax_ : matplotlib.axes.Axes, or list of them for several pictures
+    ax_ : matplotlib.axes.Axes, or list of them for several images
 
     Examples
     --------
@@ -582,25 +562,30 @@ class WeightsDisplay:
     (1, 8, 8)
     """
 
-    def __init__(self, weights, titles, ends=("against", "for")):
+    def __init__(
+        self, weights: np.ndarray, titles: Sequence[str],
+        ends: tuple[str, str] = ("against", "for"),
+    ):  # fmt: skip
         self.weights = weights
         self.titles = titles
         self.ends = ends
 
     @classmethod
-    def from_estimator(cls, estimator, *, shape=None, names=None, ax=None):
-        """Draw the weights of a neuron, or of a layer.
+    def from_estimator(
+        cls, estimator: Any, *, shape: tuple[int, int] | None = None,
+        names: Iterable[Any] | None = None, ax: Any = None,
+    ) -> Self:  # fmt: skip
+        """Draw the weights of a neuron, or of the first layer of a network.
 
         Parameters
         ----------
         estimator : fitted estimator
-            With ``coef_``, or ``coefs_``, of which the first layer is shown; of a pipeline
-            the last step.
+            An estimator with ``coef_`` or ``coefs_``, or a pipeline that ends in one.
         shape : (int, int), optional
-            Height and width of the pictures; by default they are square.
+            Height and width of the images; by default they are square.
         names : sequence of str, optional
-            Of the classes; by default ``classes_``.
-        ax : matplotlib axes, or as many of them as pictures, optional
+            Names of the classes; by default ``classes_``.
+        ax : matplotlib axes, one for each image, optional
 
         Returns
         -------
@@ -620,42 +605,32 @@ class WeightsDisplay:
         if shape is None:
             side = math.isqrt(d)
             if side * side != d:
-                raise ValueError(f"{d} weights make no square; give the shape of the pictures.")
+                raise ValueError(f"{d} weights make no square image; expected shape=(int, int).")
             shape = side, side
         if math.prod(shape) != d:
             raise ValueError(
                 f"shape={shape}: {math.prod(shape)} pixels, but there are {d} weights."
             )
-        if names is None:
-            names = getattr(estimator, "classes_", ())
-        names = [str(name) for name in names]
-        if len(coef) == 1 and len(names) == 2:
-            titles, ends = [""], (names[0], names[1])
-        else:
-            ends = ("against", "for")
-            titles = names if len(names) == len(coef) else [f"unit {k}" for k in range(len(coef))]
-        return cls(coef.reshape(-1, *shape), titles, ends).plot(ax=ax)
+        labels = [str(name) for name in getattr(estimator, "classes_", ())]
+        if names is not None:
+            labels = [str(name) for name in names]
+        images = coef.reshape(-1, *shape)
+        if len(coef) == 1 and len(labels) == 2:
+            return cls(images, [""], (labels[0], labels[1])).plot(ax=ax)
+        if len(labels) != len(coef):
+            labels = [f"unit {k}" for k in range(len(coef))]
+        return cls(images, labels).plot(ax=ax)
 
-    def plot(self, ax=None):
-        """Draw into axes that are given, or a new figure.
-
-        Parameters
-        ----------
-        ax : matplotlib axes, or as many of them as pictures, optional
-
-        Returns
-        -------
-        WeightsDisplay
-        """
+    def plot(self, ax: Any = None) -> Self:
+        """Draw into the given axes, one for each image, or a new figure."""
         n = len(self.weights)
         self.figure_, several = _axes(ax, n, (3.6, 2.9) if n == 1 else (7.2, 1.6), columns=5)
         limit = float(np.abs(self.weights).max()) or 1.0
-        for axes, picture, title in zip(several, self.weights, self.titles, strict=True):
-            # Blue and orange-brown are told apart by everybody; white is no weight.
-            image = axes.imshow(picture, cmap=_diverging(), vmin=-limit, vmax=limit)
+        for axes, weights, title in zip(several, self.weights, self.titles, strict=True):
+            # White is a weight of zero.
+            image = axes.imshow(weights, cmap=_diverging_colours(), vmin=-limit, vmax=limit)
             axes.set_title(title, fontsize="medium")
-            axes.set_xticks(())
-            axes.set_yticks(())
+            axes.set(xticks=(), yticks=())
         bar = self.figure_.colorbar(
             image, ax=several, ticks=(-limit, 0, limit), format="%.2g",
             shrink=1.0 if n <= 5 else 0.6,
@@ -663,10 +638,3 @@ class WeightsDisplay:
         bar.set_label(f"weight: {self.ends[0]}  ↔  {self.ends[1]}")
         self.ax_ = several[0] if n == 1 else several
         return self
-
-
-def _diverging():
-    _pyplot()
-    from matplotlib.colors import LinearSegmentedColormap
-
-    return LinearSegmentedColormap.from_list("", [_COLOURS[0], "white", _COLOURS[1]])

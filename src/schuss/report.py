@@ -1,12 +1,14 @@
 """Results of training, evaluation and minimisation: values for JSON, and tables to print."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.optimize import OptimizeResult
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
+
+from schuss.minimizer import MinimizeResult
 
 __all__ = [
     "EvaluationReport",
@@ -214,7 +216,7 @@ class TrainingReport:
         _add_target(table, self)
         table.add_row("solver", self.solver, f"learning rate {self.learning_rate:.4g}")
         if self.alpha:
-            kind = {0: "L2", 1: "L1"}.get(self.l1_ratio, f"{self.l1_ratio:.3g} L1, the rest L2")
+            kind = {0.0: "L2", 1.0: "L1"}.get(self.l1_ratio, f"{self.l1_ratio:.3g} L1, the rest L2")
             table.add_row("penalty", f"{self.alpha:.4g}", kind)
         reason = _STOP_REASONS.get(self.stop_reason, self.stop_reason)
         table.add_row("epochs", f"{self.epochs:,}", reason)
@@ -237,7 +239,7 @@ class MinimizeReport:
 
     expression: str
     variables: tuple[str, ...]
-    result: OptimizeResult
+    result: MinimizeResult
     n_shown: int = 0  # rows of the table; 0: all
 
     def to_dict(self) -> dict[str, Any]:
@@ -263,7 +265,7 @@ class MinimizeReport:
         """
         result, grid = self.result, self.result.method == "grid"
         last = len(result.path) - 1
-        rows = range(last + 1)
+        rows: Sequence[int | None] = range(last + 1)
         if self.n_shown and last >= self.n_shown:
             head = (self.n_shown + 1) // 2
             rows = [*range(head), None, *range(last + 1 - self.n_shown + head, last + 1)]
@@ -281,8 +283,7 @@ class MinimizeReport:
         hidden = n < len(self.variables)
         if hidden:
             headers[-1] = "f"
-        rate = result.learning_rate
-        rate = "" if rate is None else f", learning rate {rate:.6g}"
+        rate = "" if result.learning_rate is None else f", learning rate {result.learning_rate:.6g}"
         table = _titled_table(f"{self.expression}: {result.method}{rate}", width)
         shorten = (lambda cells: [*cells[: n + 1], "...", cells[-1]]) if hidden else list
         for header in shorten(headers):
@@ -326,7 +327,7 @@ def _titled_table(title, width=None, **settings):
 
     return Table(
         title=title, box=ROUNDED, title_justify="left", caption_justify="left",
-        min_width=min(cell_len(title), width or math.inf), **settings,
+        min_width=min(cell_len(title), width or cell_len(title)), **settings,
     )  # fmt: skip
 
 

@@ -1,11 +1,11 @@
 """Arrays and a JSON document in one safetensors file, with a checksum.
 
 The document is the metadata entry `METADATA_KEY`. The entry `CHECKSUM_KEY` is the SHA-256 of the
-whole file with its own 64 digits taken as zeros, so that any changed byte and any cut is found.
-Files of the first format version have no checksum.
+whole file with its own 64 digits replaced by zeros, so that every changed byte and every
+truncation is detected. Files of the first format version have no checksum.
 
-The package safetensors writes and parses the arrays and trusts no header. What it does not do is
-done before: limits, strict JSON and the checksum. No code of a file is run.
+The package safetensors writes the arrays, and parses and validates them. Limits, strict JSON and
+the checksum are checked here, before. No code from a file is executed.
 """
 
 import hashlib
@@ -14,12 +14,14 @@ import math
 import os
 import reprlib
 import stat
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from schuss.files import open_to_read, write_whole
+from schuss.files import PathLike, open_to_read, write_whole
 
 __all__ = ["TensorFileError", "read", "write"]
 
@@ -34,26 +36,26 @@ MAX_TENSORS = 4096
 _METADATA = b'{"__metadata__":{'
 _SLOT = f'"{CHECKSUM_KEY}":"'.encode()
 _ZEROS = b"0" * 64
-# The blanks make it 80 bytes, so that the arrays stay aligned.
+# Padded to 80 bytes, so that the arrays stay aligned.
 _ENTRY = _SLOT + b'%s",    '
 
 
 class TensorFileError(ValueError):
-    """A file that is not whole, or not of a known format; the message says what was found."""
+    """A file that is incomplete or of an unknown format; the message says what was found."""
 
 
-def write(path, tensors, document):
-    """Write arrays and a document; the same ones always give the same bytes.
+def write(path: PathLike, tensors: Mapping[str, np.ndarray], document: dict[str, Any]) -> None:
+    """Write arrays and a document; equal contents give equal bytes.
 
     Parameters
     ----------
     path : str or path-like
-        Written whole or not at all.
+        Written atomically.
     tensors : dict of str to ndarray
         Numbers or booleans of at most 8 bytes.
     document : dict
-        What strict JSON can hold; the library's version is added. ``format`` and
-        ``format_version`` are what `read` looks at.
+        Values of strict JSON; the library's version is added. `read` checks ``format`` and
+        ``format_version``.
     """
     from schuss import __version__
 
@@ -67,7 +69,7 @@ def write(path, tensors, document):
     except SafetensorError as error:
         raise ValueError(f"{path}: {error}") from None
     end = 8 + int.from_bytes(content[:8], "little")
-    # Not by the package, which gives several entries any order.
+    # Not by the package, whose order of several entries varies.
     head = bytes(content[8:end]).replace(_METADATA, _METADATA + _ENTRY % _ZEROS, 1)
     data = content[end:]
     if len(head) > MAX_HEADER_BYTES or len(tensors) > MAX_TENSORS:
@@ -83,8 +85,8 @@ def write(path, tensors, document):
         file.write(data)
 
 
-def read(path, kind, version):
-    """Read what `write` wrote.
+def read(path: PathLike, kind: str, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read a file written by `write`.
 
     Parameters
     ----------
@@ -92,18 +94,18 @@ def read(path, kind, version):
     kind : str
         The document's ``format``.
     version : int
-        The newest ``format_version`` that the caller knows.
+        The newest ``format_version`` that the caller can read.
 
     Returns
     -------
     document : dict
     tensors : dict of str to ndarray
-        Arrays of their own, in the machine's byte order.
+        Writable arrays in native byte order.
 
     Raises
     ------
     TensorFileError
-        Whatever is wrong with the file.
+        For any fault of the file.
     """
     try:
         with open_to_read(path) as file:
@@ -125,7 +127,7 @@ def _read(path, file, kind, version):
         metadata = _object(header.pop("__metadata__", {}))
         end = _end_of_arrays(header)
         status = os.fstat(file.fileno())
-        # Looked at first, so that a file of any size takes no memory.
+        # Checked first, so that a large file takes no memory.
         if stat.S_ISREG(status.st_mode) and status.st_size != 8 + size + end:
             raise ValueError(f"{status.st_size} bytes, expected {_short(8 + size + end)}")
     except (LookupError, TypeError, ValueError) as error:
@@ -134,7 +136,7 @@ def _read(path, file, kind, version):
         ) from None
     if METADATA_KEY not in metadata:
         raise ValueError(
-            f"a safetensors file of something else (metadata {_short(sorted(metadata))})"
+            f"a safetensors file of another program (metadata {_short(sorted(metadata))})"
         )
     data = file.read()
     if len(data) != end:
@@ -143,7 +145,7 @@ def _read(path, file, kind, version):
     if digest is not None:
         blank = head.replace(_SLOT + str(digest).encode(), _SLOT + _ZEROS, 1)
         if _digest(blank, data) != digest:
-            raise ValueError("damaged: its checksum does not agree with what it holds")
+            raise ValueError("damaged: its checksum does not match its content")
     document = _object(_strict_json(metadata[METADATA_KEY]))
     found = document.get("format"), document.get("format_version")
     if found[0] != kind or type(found[1]) is not int or not 1 <= found[1] <= version:
@@ -171,7 +173,7 @@ def _digest(head, data):
 
 
 def _end_of_arrays(header):
-    """Where the data end as the header says; whether they fit in, the package checks."""
+    """End of the data according to the header; the package checks the rest."""
     if len(header) > MAX_TENSORS:
         raise ValueError(f"{len(header):,} arrays, more than {MAX_TENSORS:,}")
     for name, entry in header.items():
@@ -181,11 +183,11 @@ def _end_of_arrays(header):
 
 
 def _own(array):
-    """A copy in the machine's byte order; the package leaves that of the file."""
+    """A copy in native byte order; the package keeps that of the file."""
     if array.dtype.kind not in "biuf":
         raise ValueError(f"an array of type {array.dtype}")
     if array.dtype.kind == "b" and array.view(np.uint8).max(initial=0) > 1:
-        raise ValueError("damaged: an array of booleans holds other numbers")
+        raise ValueError("damaged: an array of booleans holds other values")
     return array.view(array.dtype.newbyteorder("<")).astype(array.dtype)
 
 
@@ -196,7 +198,7 @@ def _object(value):
 
 
 def _strict_json(text):
-    """Parse JSON, but no NaN, infinity, repeated key or endless nesting."""
+    """Parse JSON without NaN, infinities, repeated keys or deep nesting."""
     if isinstance(text, bytes):
         text = text.decode("utf-8")
     if not isinstance(text, str):

@@ -1,14 +1,14 @@
-"""Products of vectors that have the same bits for any number of BLAS's threads."""
+"""Vector products with the same bits for any number of BLAS threads."""
 
 import math
 
 import numpy as np
 
-# OpenBLAS gives the products of vectors of up to 10,000 numbers to no other thread.
+# OpenBLAS uses one thread for products of vectors of up to 10,000 numbers.
 _BLOCK = 4096
 
 
-def dot(x, y):
+def dot(x: np.ndarray, y: np.ndarray) -> float:
     """Inner product of two vectors.
 
     Examples
@@ -24,8 +24,8 @@ def dot(x, y):
     return float(blocks.sum() + x[whole:] @ y[whole:])
 
 
-def norm(x):
-    """Euclidean length.
+def norm(x: np.ndarray) -> float:
+    """Euclidean norm.
 
     Examples
     --------

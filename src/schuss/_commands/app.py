@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ INTERRUPTED = 130  # what shells report for Ctrl-C
 BAD_INPUT = 2
 
 # Of click, or of typer's own copy of it.
-_UsageError = typer.BadParameter.__base__
+_UsageError: Any = typer.BadParameter.__base__
 
 
 def report_error(error: BaseException, as_json: bool) -> int:

@@ -79,7 +79,9 @@ def minimize(
     region = [parse_numbers(pair, "--bounds", ("low", "high")) for pair in bounds or ()]
     if plot is not None:
         _check_plot(plot)
-    exact = {} if function.polynomial is not None else {"jac": function.jac, "hess": function.hess}
+    exact: dict[str, Any] = (
+        {} if function.polynomial is not None else {"jac": function.jac, "hess": function.hess}
+    )
     with warnings_as_notes():
         result = schuss.minimize(
             function.polynomial if function.polynomial is not None else function,

@@ -1,6 +1,7 @@
-"""Functions in C: SciPy's LowLevelCallable and Numba's cfunc, as the kernels call them."""
+"""C functions: SciPy's LowLevelCallable and Numba's cfunc, as the kernels call them."""
 
 import ctypes
+from typing import Any
 
 import numpy as np
 from scipy import LowLevelCallable
@@ -8,8 +9,8 @@ from scipy import LowLevelCallable
 from schuss.backends.contract import Function
 
 
-def low_level(function):
-    """A Numba cfunc as SciPy's LowLevelCallable; anything else as it is."""
+def low_level(function: Any) -> Any:
+    """A Numba cfunc as SciPy's LowLevelCallable; anything else unchanged."""
     if hasattr(function, "native_name") and hasattr(function, "ctypes"):
         return LowLevelCallable(function.ctypes)
     return function
@@ -21,9 +22,9 @@ _SIGNATURES = {
 }
 
 
-def compiled_function(fun, jac, n):
-    """What the kernels need of functions in C."""
-    fields = {}
+def compiled_function(fun: Any, jac: Any, n: int) -> Function:
+    """The function and its gradient, as the kernels take them."""
+    fields: dict[str, Any] = {}
     for part, given in (("value", fun), ("gradient", jac)):
         if given is None:
             continue
@@ -42,15 +43,15 @@ def compiled_function(fun, jac, n):
         takes_array = bool(_SIGNATURES[part][plain])
         if not takes_array and n != 1:
             raise ValueError(
-                f"x0 has {n} entries, but the function in C takes one double. Give one of "
+                f"x0 has {n} entries, but the C function takes one double; expected the "
                 "signature 'double (int, double *)'."
             )
         if fields.setdefault("takes_array", takes_array) != takes_array:
             raise ValueError(
-                f"fun is {fun.signature!r} and jac {jac.signature!r}: one takes a number, the "
-                "other an array. Give two of a kind."
+                f"fun is {fun.signature!r} and jac {jac.signature!r}: expected both to take a "
+                "number, or both an array."
             )
-        # SciPy keeps a pointer of either kind in a capsule, which is the tuple's first entry.
+        # LowLevelCallable is a tuple whose first entry is a capsule with the pointer.
         capsule = tuple.__getitem__(given, 0)
         fields[part] = _capsule("GetPointer", capsule, _capsule("GetName", capsule))
         fields[f"{part}_takes_data"] = plain != signature

@@ -1,4 +1,4 @@
-"""Gradient descent and its relatives, in chunks of a kernel that keeps the iterates."""
+"""Gradient descent and its variants, in chunks of a kernel that keeps the iterates."""
 
 import math
 from functools import cached_property
@@ -23,8 +23,8 @@ from schuss.driver import next_chunk
 from schuss.losses import Loss
 from schuss.methods import SOLVERS, Solver
 from schuss.minimizer.inputs import scheduled_rates
-from schuss.minimizer.problem import PROBE, noting
-from schuss.minimizer.run import Run, warn_of_interrupt
+from schuss.minimizer.problem import PROBE, note_iteration
+from schuss.minimizer.run import MinimizeResult, Run, warn_of_interrupt
 from schuss.solvers.first_order import new_rule, new_state
 
 _STOP_REASONS = {
@@ -38,14 +38,14 @@ _STOP_REASONS = {
 
 
 class FirstOrder(Run):
-    """A run of a rule that turns gradients into steps."""
+    """A run of a first-order method."""
 
     def __init__(self, problem, settings, callback):
         super().__init__(problem, settings, callback)
         self.method = SOLVERS[settings.method]
         self.solver = self.method.rule
-        # Learning rates, one or more, or a function of the iteration; whether they come from
-        # the largest curvature met.
+        # Learning rates, one or more, or a function of the iteration; `automatic`: the inverse
+        # of the largest curvature so far.
         self.rates, self.automatic = settings.learning_rate, False
         self.fixed = not isinstance(settings.learning_rate, str)
         if not self.fixed:
@@ -53,7 +53,7 @@ class FirstOrder(Run):
         if problem.compiled is not None:
             self._kernel, self._target = backends.current().walk, problem.compiled
         else:
-            # Python's functions cost more than anything that a compiled loop would save.
+            # Calls of Python functions take longer than a compiled loop would save.
             self._kernel, self._target = numpy_.walk, problem.evaluate
         self.rule = new_rule(Loss.QUADRATIC, self.solver, 0.0, tol=settings.tol)
         self.limits = Limits(
@@ -70,23 +70,23 @@ class FirstOrder(Run):
         return self.problem.curvature()
 
     def _choose_rate(self):
-        """What learning_rate="auto" means."""
+        """Learning rate for "auto"."""
         rate = self.method.learning_rate
         if rate is None and self.curvature is not None:
             rate = 1 / self.curvature
         if rate is None:
             x0 = self.problem.x0
-            norm = np.linalg.norm(self.problem.gradient(x0))
-            rate = PROBE * max(1.0, np.linalg.norm(x0)) / norm if norm > 0 else 1.0
+            norm = float(np.linalg.norm(self.problem.gradient(x0)))
+            rate = PROBE * max(1.0, float(np.linalg.norm(x0))) / norm if norm > 0 else 1.0
             if self.solver == Solver.GD:
                 self.solver = Solver.ADAPTIVE
             self.automatic = self.solver != Solver.ADAPTIVE
         self.rates = np.array([rate])
 
-    def run(self):
+    def run(self) -> MinimizeResult:
         max_iter, called = self.settings.max_iter, self.callback.function is not None
         nit, status, reason = 0, Status.RAN, None
-        # Functions in C may be slow, and only between chunks is Ctrl-C seen.
+        # Ctrl-C is seen between chunks only, and C functions may be slow.
         chunk = 1.0 if self.problem.in_c else 100.0
         try:
             while status == Status.RAN and nit < max_iter and reason is None:
@@ -99,13 +99,13 @@ class FirstOrder(Run):
                     raise KeyboardInterrupt
                 if called and nit and status != Status.NONFINITE:
                     if self.callback.stops(points[0], float(values[0])) and status == Status.RAN:
-                        # The step from here does not count.
+                        # The step from this iterate does not count.
                         reason, done = "callback", 0
                 nit += done
             if status == Status.RAN and reason is None:
                 status, reason = self._evaluate_last(nit)
         except KeyboardInterrupt:
-            # Back to the last point that was evaluated.
+            # The last point that was evaluated is the result.
             nit = int(self.last.marks[Mark.POINTS]) - 1
             if nit < 0:
                 raise
@@ -127,13 +127,13 @@ class FirstOrder(Run):
             )
         except Exception as error:
             x = np.append(self.state.coef[0], self.state.intercept)
-            with noting(nit + int(counters[Counter.EPOCHS]), x):
+            with note_iteration(nit + int(counters[Counter.EPOCHS]), x):
                 raise error
 
     def _evaluate_last(self, nit):
-        """Judge the point that the last iteration led to."""
+        """Evaluate the last iterate, and check whether it converged."""
         points, values = self.path.room(nit, 1)
-        # With this tolerance no step follows.
+        # This tolerance prevents another step.
         _, status = self._advance(nit, points, values, self.rule._replace(tol=math.inf))
         if status == Status.NONFINITE:
             return status, None
@@ -175,7 +175,7 @@ class FirstOrder(Run):
         )  # fmt: skip
 
     def _rate_of(self, nit):
-        """Learning rate of the step that led to an iterate."""
+        """Learning rate of the step to an iterate."""
         if self.automatic or self.solver == Solver.ADAPTIVE:
             return float(self.state.counters[Counter.STEP])
         k = max(nit - 1, 0)
@@ -186,12 +186,12 @@ class FirstOrder(Run):
             curvature = self.curvature or self.problem.estimated_curvature()
         text = (
             f"The iterates oscillate, stopped in iteration {nit}: the learning rate is too large. "
-            f"The step is {self._rate_of(nit):.6g}"
+            f"It is {self._rate_of(nit):.6g}"
         )
         if not (curvature > 0 and math.isfinite(curvature)):
-            return f"{text}; a smaller learning_rate, or 'auto', may do."
+            return f"{text}; try a smaller learning_rate, or 'auto'."
         where = "of the function" if self.curvature else "at x0"
         return (
             f"{text}; {self.method.explain_bound(curvature, where)}. "
-            f"learning_rate={1 / curvature:.6g} (1/curvature) would do, or 'auto'."
+            f"Use learning_rate={1 / curvature:.6g} (1/curvature), or 'auto'."
         )

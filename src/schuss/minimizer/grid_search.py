@@ -3,16 +3,17 @@
 import math
 import os
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds
 
 from schuss.minimizer.inputs import check_number
-from schuss.minimizer.problem import noting
-from schuss.minimizer.run import make_result, warn_of_interrupt
+from schuss.minimizer.problem import Problem, note_iteration
+from schuss.minimizer.run import Callback, MinimizeResult, make_result, warn_of_interrupt
 
 
-def grid_axes(bounds, n_points):
+def grid_axes(bounds: Any, n_points: Any) -> list[np.ndarray]:
     """Coordinates of the grid along each variable."""
     if bounds is None:
         raise ValueError(
@@ -30,34 +31,34 @@ def grid_axes(bounds, n_points):
     for count in counts:
         check_number(count, "n_points", Integral, 2)
     size, variables = math.prod(counts), len(pairs)
-    # The points twice while they are made, and their values; Python's numbers do not overflow.
+    # Two copies of the points while they are made, and the values; Python's integers.
     needed, memory = 8 * size * (2 * variables + 1), _memory()
     if needed > memory / 2:
         shape = " x ".join(map(str, counts))
         raise ValueError(
             f"n_points={n_points!r}: a grid of {shape} = {size:,} points takes "
             f"{needed / 1e9:,.3g} GB, more than half of the memory here ({memory / 1e9:,.3g} GB). "
-            "Take fewer points, or narrower bounds one after the other."
+            "Use fewer points, or refine narrower bounds step by step."
         )
-    return [np.linspace(*pair, count) for pair, count in zip(pairs, counts, strict=True)]
+    return [np.linspace(low, high, count) for (low, high), count in zip(pairs, counts, strict=True)]
 
 
 def _memory():
-    """Bytes of memory of the machine; 8 GB where it does not tell."""
+    """Bytes of memory of the machine; 8 GiB where it is unknown."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 8 << 30
 
 
-def search_grid(problem, axes, callback):
-    """Result of the best point."""
+def search_grid(problem: Problem, axes: list[np.ndarray], callback: Callback) -> MinimizeResult:
+    """Evaluate the function on a grid; the result is the best point."""
     if problem.n != len(axes):
         raise ValueError(
-            f"x0 has {problem.n} entries, but bounds are for {len(axes)} variables; expected "
-            "as many."
+            f"x0 has {problem.n} entries, but bounds has {len(axes)}; expected one for each "
+            "variable."
         )
-    # No point of it is the caller's choice.
+    # No point is the user's own starting point.
     problem.start = None
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
     values = np.full(len(points), np.nan)
@@ -68,7 +69,7 @@ def search_grid(problem, axes, callback):
             problem.nfev += len(points)
         else:
             for k, x in enumerate(points):
-                with noting(k, x), np.errstate(all="ignore"):
+                with note_iteration(k, x), np.errstate(all="ignore"):
                     values[k] = problem.value(x)
                 done = k + 1
                 if callback.stops(x, values[k]):
@@ -95,8 +96,8 @@ def search_grid(problem, axes, callback):
     reach = ", ".join(f"{(axis[1] - axis[0]) / 2:.3g}" for axis in axes)
     return make_result(
         problem, "grid", reason,
-        f"The best of {len(values):,} points{others}; the minimum "
-        f"may lie about half a spacing away ({reach}), or in a valley between the points.",
+        f"The best of {len(values):,} points{others}. The minimum may be half a grid spacing "
+        f"away ({reach}), or in a narrow valley between the points.",
         x=x, fun=float(values[best]), jac=gradient, nit=len(points) - 1, path=points,
         path_fun=values, path_step=1, learning_rate=None,
     )  # fmt: skip

@@ -1,13 +1,14 @@
-"""Polynomials: what is one, and the curvature on the path of a descent."""
+"""Polynomials, and the bound of their curvature on the path of the iterates."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import Polynomial
 
 
-def as_polynomial(fun):
-    """The polynomial that `fun` is, in powers of x, or None."""
+def as_polynomial(fun: Any) -> Polynomial | None:
+    """`fun` in powers of x if it is a polynomial, else None."""
     if isinstance(fun, np.poly1d):
         fun = Polynomial(fun.coef[::-1])
     if not isinstance(fun, np.polynomial._polybase.ABCPolyBase):
@@ -20,10 +21,11 @@ def as_polynomial(fun):
     return Polynomial(coef).trim()
 
 
-def curvature_bound(polynomial, x0):
+def curvature_bound(polynomial: Polynomial, x0: Any) -> float | None:
     """Largest \\|f''\\| on the interval around x0 in which f is at most f(x0), or None.
 
-    Steps of its inverse never leave the interval. It is None where f falls for ever.
+    With its inverse as the learning rate no iterate leaves the interval. It is None where f is
+    unbounded below in the direction of descent.
     """
     level = polynomial - polynomial(x0)
     derivative = polynomial.deriv()(x0)

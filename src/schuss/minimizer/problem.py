@@ -1,9 +1,11 @@
-"""What is minimised: value, gradient and Hessian of what the caller gave."""
+"""The function to minimise: its value, gradient and Hessian."""
 
 import math
 import re
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from scipy import LowLevelCallable
@@ -16,60 +18,62 @@ from schuss.minimizer.compiled import compiled_function, low_level
 from schuss.minimizer.inputs import as_array, as_number, check_x0
 from schuss.minimizer.polynomials import as_polynomial, curvature_bound
 
-# A first step of this length, for parameters of size 1, shows the curvature.
+# Length of a first step, for variables of size 1, that measures the curvature.
 PROBE = 1e-4
-# `jac` contradicts `fun` where a derivative differs by more than this part of it.
+# Relative error of a derivative from which on `jac` contradicts `fun`.
 _DIFFERENCE = 1e-3
-# What functions of `math` say outside of their domain, before and from Python 3.14 on.
+# Messages of `math` outside of a function's domain, before and from Python 3.14 on.
 _DOMAIN_ERROR = "math domain error|expected a (positive|nonnegative|noninteger|finite|number) "
 
 
 class Problem:
-    """Value, gradient and Hessian of what the caller gave, checked and counted.
+    """Value, gradient and Hessian of the user's function, checked and counted.
 
     Attributes
     ----------
     x0 : ndarray of shape (n,)
     start : ndarray of shape (n,) or None
-        Where errors of Python's floats are the caller's; elsewhere they become NaN.
+        Point at which arithmetic errors of the user's functions are raised; elsewhere they
+        become NaN.
     fault : str or None
-        What they said at the last point that was evaluated.
+        Their message at the last point that was evaluated.
     polynomial : Polynomial or None
     compiled : Function or None
-        What a kernel can call.
+        The function as a kernel can call it.
     in_c : bool
-        Whether `fun` or `jac` is a function in C.
+        Whether `fun` or `jac` is a C function.
     derivatives : str
         "exact", "given" or "numerical".
     nfev, njev, nhev : int
         Evaluations.
     interrupts : sequence
-        Has an item once Ctrl-C was pressed while functions in C, which lose it, ran.
+        Has an item once Ctrl-C was pressed while a C function, which loses it, ran.
     """
 
-    def __init__(self, fun, x0, args, jac, hess):
+    def __init__(self, fun: Any, x0: Any, args: Any, jac: Any, hess: Any):
         self.x0, self.scalar = check_x0(x0)
-        self.start = self.x0
+        self.start: np.ndarray | None = self.x0
         self.n = len(self.x0)
         self.args = args if isinstance(args, tuple) else (args,)
         self.nfev = self.njev = self.nhev = 0
         self.derivatives = "numerical"
         self.polynomial = as_polynomial(fun)
         self._hess = hess
-        self._both = self._scheme = None
-        self.fault = None
-        self.interrupts = ()
+        self._both: Callable | None = None
+        self._scheme: str | None = None
+        self.fault: str | None = None
+        self.interrupts: Sequence = ()
         fun, jac = low_level(fun), low_level(jac)
         self.in_c = isinstance(fun, LowLevelCallable) or isinstance(jac, LowLevelCallable)
-        self.compiled = None
+        self.compiled: Function | None = None
         if self.polynomial is not None:
-            self._set_polynomial(jac, hess)
+            self._set_polynomial(self.polynomial, jac, hess)
             return
         if isinstance(fun, LowLevelCallable) and (jac is None or isinstance(jac, LowLevelCallable)):
             if self.args:
                 raise ValueError(
-                    f"args={self.args!r}: a function in C takes none. Give its LowLevelCallable "
-                    "user_data."
+                    f"args={self.args!r}: a C function takes none. Give user_data to its "
+                    "LowLevelCallable."
                 )
             self.compiled = compiled_function(fun, jac, self.n)
         self._fun = self._callable(fun, "value", "fun")
@@ -88,16 +92,16 @@ class Problem:
         elif hess is not None:
             self._hess = as_array(hess, (self.n, self.n), "hess")
 
-    def value(self, x):
+    def value(self, x: np.ndarray) -> float:
         if self._both is not None:
             return self.evaluate(x)[0]
         self.nfev += 1
         return as_number(self._fun(x), "fun(x)")
 
-    def gradient(self, x):
+    def gradient(self, x: np.ndarray) -> np.ndarray:
         return self.evaluate(x)[1] if self._both or self._scheme else self._gradient(x)
 
-    def evaluate(self, x):
+    def evaluate(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Value and gradient."""
         self.fault = None
         if self._both is not None:
@@ -112,7 +116,7 @@ class Problem:
         value = self.value(x)
         return value, self._differences(x, value) if self._scheme else self._gradient(x)
 
-    def hessian(self, x):
+    def hessian(self, x: np.ndarray) -> np.ndarray:
         self.nhev += 1
         if callable(self._hess):
             return as_array(self._hess(x), (self.n, self.n), "hess(x)")
@@ -120,7 +124,7 @@ class Problem:
             return self._hess
         columns = np.empty((self.n, self.n))
         for j in range(self.n):
-            # Differences of differences: a longer step keeps the digits.
+            # Differences of differences need a longer step for the same digits.
             h = (1e-4 if self._scheme else DIFFERENCE_STEP) * max(1.0, abs(x[j]))
             right, left = x.copy(), x.copy()
             right[j] += h
@@ -128,8 +132,8 @@ class Problem:
             columns[j] = (self.gradient(right) - self.gradient(left)) / (right[j] - left[j])
         return (columns + columns.T) / 2
 
-    def curvature(self):
-        """A bound of the curvature on the path from x0, where it is known; else None."""
+    def curvature(self) -> float | None:
+        """A bound of the curvature on the path from x0 if one is known, else None."""
         if self.polynomial is not None:
             return curvature_bound(self.polynomial, float(self.x0[0]))
         if isinstance(self._hess, np.ndarray):
@@ -137,12 +141,12 @@ class Problem:
             return largest or None
         return None
 
-    def estimated_curvature(self):
+    def estimated_curvature(self) -> float:
         """Largest curvature at x0, by power iteration on differences of the gradient."""
         gradient = self.gradient(self.x0)
         direction = np.where(gradient == 0, 1.0, gradient)
         curvature = 0.0
-        h = PROBE * max(1.0, np.linalg.norm(self.x0))
+        h = PROBE * max(1.0, float(np.linalg.norm(self.x0)))
         for _ in range(20):
             direction = direction / np.linalg.norm(direction)
             direction = (self.gradient(self.x0 + h * direction) - gradient) / h
@@ -151,24 +155,24 @@ class Problem:
                 break
         return curvature
 
-    def describe(self, value):
-        """What is wrong at a point whose value or gradient is not finite."""
+    def describe(self, value: float) -> str:
+        """Why the value or the gradient of a point is not finite."""
         if self.fault is not None:
             return self.fault
         return "the gradient is not finite" if math.isfinite(value) else f"fun returned {value}"
 
     @contextmanager
-    def noted_interrupts(self):
-        """Note Ctrl-C in `interrupts` for as long as this lasts, if functions are in C."""
+    def noted_interrupts(self) -> Iterator[None]:
+        """Within this context, record Ctrl-C in `interrupts` if a function is in C."""
         if not self.in_c:
             yield
             return
         with noted_interrupts(postponed=True) as self.interrupts:
             yield
 
-    def check_start(self):
-        """Refuse a start that is no start; warn once of a gradient that is not fun's."""
-        with np.errstate(all="ignore"), noting(0, self.x0):
+    def check_start(self) -> None:
+        """Refuse a starting point where the function is not finite; warn of a wrong gradient."""
+        with np.errstate(all="ignore"), note_iteration(0, self.x0):
             value, gradient = self.evaluate(self.x0)
         if not (math.isfinite(value) and np.isfinite(gradient).all()):
             what = "fun(x0)" if not math.isfinite(value) else "the gradient at x0"
@@ -183,13 +187,12 @@ class Problem:
     def _check_gradient(self, value, gradient):
         direction = np.random.default_rng(0).standard_normal(self.n)
         direction /= np.linalg.norm(direction)
-        h = DIFFERENCE_STEP * max(1.0, np.linalg.norm(self.x0))
+        h = DIFFERENCE_STEP * max(1.0, float(np.linalg.norm(self.x0)))
         with np.errstate(all="ignore"):
             ahead = (self.value(self.x0 + h * direction) - value) / h
             behind = (value - self.value(self.x0 - h * direction)) / h
         derivative, given = (ahead + behind) / 2, float(gradient @ direction)
-        # What is between the derivatives on either side is right; differences of values lose
-        # what rounding takes from them.
+        # Anything between the one-sided derivatives is accepted, and rounding errors of values.
         noise = abs(ahead - behind) + 1e3 * np.finfo(float).eps * abs(value) / h
         size = max(abs(derivative), np.linalg.norm(gradient) / math.sqrt(self.n))
         if not abs(derivative - given) > _DIFFERENCE * size + noise:
@@ -200,12 +203,12 @@ class Problem:
             f"jac contradicts fun: at x0 = {self._given(self.x0)} jac says "
             f"{gradient[worst]:.6g}, but differences of fun say {numerical[worst]:.6g}"
             + (f" (entry {worst} of {self.n})" if self.n > 1 else "")
-            + ". The run follows jac; mend it, or leave it out.",
+            + ". The run uses jac; correct it, or leave it out.",
             UserWarning,
             stacklevel=4,
         )
 
-    def _set_polynomial(self, jac, hess):
+    def _set_polynomial(self, polynomial, jac, hess):
         if self.n != 1:
             raise ValueError(
                 f"x0 has shape {self.x0.shape}, but a polynomial has one variable; expected a "
@@ -213,33 +216,24 @@ class Problem:
             )
         if jac is not None or hess is not None or self.args:
             raise ValueError(
-                "A polynomial has its own derivatives and no more arguments: leave out jac, "
+                "A polynomial has exact derivatives and no further arguments; leave out jac, "
                 "hess and args."
             )
-        first, second = self.polynomial.deriv(), self.polynomial.deriv(2)
-        self.compiled = Function(self.polynomial.coef, first.coef)
+        first, second = polynomial.deriv(), polynomial.deriv(2)
+        self.compiled = Function(polynomial.coef, first.coef)
         self.derivatives = "exact"
-        self._fun = lambda x: self.polynomial(x[0])
+        self._fun = lambda x: polynomial(x[0])
         self._jac = first
         self._hess = lambda x: np.reshape(second(x), (1, 1))
 
-    def _callable(self, function, part, name):
+    def _callable(self, function: Any, part: str, name: str) -> Callable:
+        """A function of an array that returns the value, the gradient or the Hessian."""
         if isinstance(function, LowLevelCallable):
-            pair = (function, None) if part == "value" else (None, function)
-            compiled = compiled_function(*pair, self.n)
-            call_c = c_function(compiled, part)
-
-            def call(x):
-                result = call_c(x)
-                if self.interrupts:
-                    self.interrupts = ()
-                    raise KeyboardInterrupt
-                return result
-
-            return call
+            return self._c_function(function, part)
         if not callable(function):
             raise TypeError(f"{name}={function!r}: expected a callable.")
-        nothing = np.full({"value": (), "gradient": self.n, "Hessian": 2 * (self.n,)}[part], np.nan)
+        shape = {"value": (), "gradient": (self.n,), "Hessian": (self.n, self.n)}[part]
+        nan = np.full(shape, np.nan)
 
         def call(x):
             try:
@@ -251,7 +245,20 @@ class Problem:
                 if not _is_of_floats(error) or self._is_start(x):
                     raise
                 self.fault = f"{name} raised {type(error).__name__}: {error}"
-            return (nothing, np.full(self.n, np.nan)) if self._both else nothing
+            return (nan, np.full(self.n, np.nan)) if self._both else nan
+
+        return call
+
+    def _c_function(self, function, part):
+        fun, jac = (function, None) if part == "value" else (None, function)
+        call_c = c_function(compiled_function(fun, jac, self.n), part)
+
+        def call(x):
+            result = call_c(x)
+            if self.interrupts:
+                self.interrupts = ()
+                raise KeyboardInterrupt
+            return result
 
         return call
 
@@ -259,7 +266,7 @@ class Problem:
         return self.start is not None and np.array_equal(x, self.start)
 
     def _given(self, x):
-        """x as the caller's functions take it; a copy, theirs to change."""
+        """x as the user's functions take it; a copy that they may change."""
         return float(x[0]) if self.scalar else x.copy()
 
     def _gradient(self, x):
@@ -285,14 +292,14 @@ class Problem:
 
 
 def _is_of_floats(error):
-    """Whether Python's floats raise it where NumPy's become infinite or NaN."""
+    """Whether it is an error of Python's floats where NumPy's become infinite or NaN."""
     if isinstance(error, ValueError):
         return re.match(_DOMAIN_ERROR, str(error)) is not None
     return isinstance(error, OverflowError | ZeroDivisionError | FloatingPointError)
 
 
-class noting:
-    """Adds to whatever is raised inside in which iteration it was."""
+class note_iteration:
+    """Adds the iteration, as a note, to exceptions raised inside."""
 
     def __init__(self, iteration, x):
         self._iteration, self._x = iteration, x

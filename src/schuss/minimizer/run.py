@@ -1,27 +1,82 @@
-"""What the runs of all methods share: settings, callbacks, messages and the result."""
+"""What all methods share: settings, callbacks, messages and the result."""
 
+import contextlib
 import inspect
 import math
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import OptimizeResult
 
 from schuss.constants import Status
 from schuss.minimizer.path import Path
+from schuss.minimizer.problem import Problem
 
-# As in scipy.optimize: 0 is success, 1 the limit of iterations, 99 a callback's wish.
+# As in scipy.optimize: 0 is success, 1 the iteration limit, 99 a stop by the callback.
 _CODES = {"converged": 0, "max_iter": 1, "diverged": 2, "saddle": 3, "interrupted": 4,
           "callback": 99}  # fmt: skip
+
+
+class MinimizeResult(OptimizeResult):
+    """Result of `schuss.minimize`: a `scipy.optimize.OptimizeResult` with the path.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n,)
+        The solution.
+    fun : float
+        Value at `x`.
+    jac : ndarray of shape (n,)
+        Gradient at `x`.
+    nit, nfev, njev : int
+        Numbers of iterations, and of evaluations of the function and its gradient.
+    success : bool
+    status : int
+        0 for success, as in SciPy.
+    message : str
+    path : ndarray of shape (nit + 1, n)
+        Iterates, the last of which is `x`; for "grid" all points.
+    path_fun : ndarray of shape (nit + 1,)
+        Values along the path.
+    path_step : int
+        1, or more if not all iterates are kept: ``path[i]`` is iterate
+        ``min(i * path_step, nit)``.
+    stop_reason : str
+        "converged", "max_iter", "diverged", "saddle", "callback" or "interrupted".
+    derivatives : str
+        "exact", "given" or "numerical".
+    method : str
+    learning_rate : float or None
+        Learning rate of the last iteration.
+    nhev : int
+        Number of Hessians, for "newton" only.
+    """
+
+    x: np.ndarray
+    fun: float
+    jac: np.ndarray
+    nit: int
+    nfev: int
+    njev: int
+    success: bool
+    status: int
+    message: str
+    path: np.ndarray
+    path_fun: np.ndarray
+    path_step: int
+    stop_reason: str
+    derivatives: str
+    method: str
+    learning_rate: float | None
 
 
 class Settings(NamedTuple):
     """Arguments of `minimize` that a run needs."""
 
     method: str
-    learning_rate: object  # "auto", a callable, or an array
+    learning_rate: Any  # "auto", a callable, or an array
     max_iter: int
     tol: float
     xtol: float
@@ -30,18 +85,18 @@ class Settings(NamedTuple):
 
 
 class Callback:
-    """Calls the caller's callback as SciPy does."""
+    """Calls the user's callback as SciPy does."""
 
-    def __init__(self, function):
+    def __init__(self, function: Callable | None):
         self.function = function
         self._named = False
-        if isinstance(function, Callable):
-            try:
+        if function is not None:
+            # Some built-in functions have no signature.
+            with contextlib.suppress(ValueError):
                 self._named = set(inspect.signature(function).parameters) == {"intermediate_result"}
-            except ValueError:  # some built-in functions tell no signature
-                pass
 
-    def stops(self, x, value):
+    def stops(self, x: np.ndarray, value: float) -> bool:
+        """Whether the callback ends the run at this iterate."""
         if self.function is None:
             return False
         try:
@@ -56,26 +111,30 @@ class Callback:
 class Run:
     """A run of an iterative method."""
 
-    def __init__(self, problem, settings, callback):
+    def __init__(self, problem: Problem, settings: Settings, callback: Callback):
         self.problem, self.settings, self.callback = problem, settings, callback
         self.path = Path(problem.n, settings.max_iter + 1, settings.keep_path)
 
+    def run(self) -> MinimizeResult:
+        """Iterate until something ends the run."""
+        raise NotImplementedError
+
     def converged(self, status, gradient):
-        """What to say of a run that one of its tolerances ended."""
+        """Message of a run that one of its tolerances ended."""
         if status == Status.CONVERGED:
             return f"Converged: no entry of the gradient is above tol={self.settings.tol:.6g}."
         if status == Status.SMALL_STEP:
-            text = f"moved no variable by more than xtol={self.settings.xtol:.6g}"
+            text = f"changed no variable by more than xtol={self.settings.xtol:.6g}"
         else:
             text = f"changed the value by no more than ftol={self.settings.ftol:.6g}"
         norm = np.abs(gradient).max()
-        return f"Converged: the last step {text} (largest entry of the gradient: {norm:.3g})."
+        return f"Converged: the last iteration {text} (largest gradient entry: {norm:.3g})."
 
     def not_converged(self, gradient):
         norm = float(np.abs(gradient).max())
-        # The rules' squares of it overflow, and their steps come out as 0.
-        lost = norm > math.sqrt(np.finfo(float).max)
-        advice = "The function seems to fall for ever." if lost else "Raise max_iter or tol."
+        # Its square overflows, and steps become 0.
+        unbounded = norm > math.sqrt(np.finfo(float).max)
+        advice = "The function seems unbounded below." if unbounded else "Raise max_iter or tol."
         return (
             f"Not converged after max_iter={self.settings.max_iter} iterations: the largest entry "
             f"of the gradient is {norm:.3g}, above tol={self.settings.tol:.6g}. {advice}"
@@ -84,11 +143,13 @@ class Run:
     def nonfinite(self, nit, x, value):
         what = self.problem.describe(value)
         if not np.isfinite(x).all():
-            what = "x is not finite: the function falls for ever, or the steps are too large"
-        return f"Stopped in iteration {nit}: {what}, at x = {x}. The point before is returned."
+            what = (
+                "x is not finite: the function is unbounded below, or the learning rate too large"
+            )
+        return f"Stopped in iteration {nit}: {what}, at x = {x}. The previous iterate is returned."
 
     def result(self, reason, message, nit, x, value, gradient, **others):
-        path, path_fun = self.path.whole(nit, x, value)
+        path, path_fun = self.path.rows(nit, x, value)
         return make_result(
             self.problem, self.settings.method, reason, message, x=x.copy(), fun=float(value),
             jac=gradient.copy(), nit=nit, path=path, path_fun=path_fun,
@@ -96,10 +157,13 @@ class Run:
         )  # fmt: skip
 
 
-def make_result(problem, method, reason, message, **fields):
+def make_result(
+    problem: Problem, method: str, reason: str, message: str, **fields: Any
+) -> MinimizeResult:
+    """Result of a method, with what the problem counted."""
     if problem.derivatives == "numerical" and method != "grid":
-        message += " Derivatives are numerical, by differences of fun."
-    return OptimizeResult(
+        message += " The derivatives are numerical, by finite differences of fun."
+    return MinimizeResult(
         success=reason == "converged",
         status=_CODES[reason],
         message=message,
@@ -112,7 +176,7 @@ def make_result(problem, method, reason, message, **fields):
     )
 
 
-def warn_of_interrupt(done, returned):
-    """Tell of Ctrl-C, which ends a run with a result."""
-    # Where `minimize` was called: run, method, here.
+def warn_of_interrupt(done: str, returned: str) -> None:
+    """Warn that Ctrl-C ended a run with a result."""
+    # The caller of `minimize`, which called a method, which called this.
     warnings.warn(f"Interrupted after {done}; {returned} is returned.", UserWarning, stacklevel=4)

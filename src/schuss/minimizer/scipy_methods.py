@@ -1,13 +1,24 @@
 """The methods of `minimize` for `scipy.optimize.minimize`."""
 
+from collections.abc import Callable
+from typing import Any
 
-def scipy_method(minimize, name):
+from numpy.typing import ArrayLike
+
+from schuss.minimizer.run import MinimizeResult
+
+
+def scipy_method(
+    minimize: Callable[..., MinimizeResult], name: str
+) -> Callable[..., MinimizeResult]:
     """A method of ``scipy.optimize.minimize``."""
 
     def method(
-        fun, x0, args=(), *, jac=None, hess=None, hessp=None, bounds=None, constraints=(),
-        callback=None, maxiter=None, disp=False, **options,
-    ):  # fmt: skip
+        fun: Any, x0: ArrayLike, args: Any = (), *, jac: Any = None, hess: Any = None,
+        hessp: Any = None, bounds: Any = None, constraints: Any = (),
+        callback: Callable | None = None, maxiter: int | None = None, disp: bool = False,
+        **options: Any,
+    ) -> MinimizeResult:  # fmt: skip
         if len(constraints) if isinstance(constraints, list | tuple) else constraints:
             raise ValueError(f"method=schuss.{name} takes no constraints; leave them out.")
         if hessp is not None:
@@ -36,17 +47,17 @@ Parameters
 fun, x0, args, jac, hess, bounds, callback
     As for `schuss.minimize`.
 maxiter : int, optional
-    Its `max_iter`.
+    As `max_iter` of `schuss.minimize`.
 disp : bool, default=False
-    Print how it ended, and where.
+    Print the message and the solution.
 hessp, constraints
-    Refused where they are given.
+    Not supported; an error if given.
 **options
     Other arguments of `schuss.minimize`, such as `learning_rate`.
 
 Returns
 -------
-scipy.optimize.OptimizeResult
+MinimizeResult
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""Newton-Raphson, shortened and made to descend unless the learning rate is a number."""
+"""Newton-Raphson; with learning_rate="auto", a line search in a descent direction."""
 
 import math
 
@@ -6,26 +6,27 @@ import numpy as np
 
 from schuss.constants import ARMIJO, Status
 from schuss.minimizer.inputs import scheduled_rates
-from schuss.minimizer.problem import noting
-from schuss.minimizer.run import Run, warn_of_interrupt
+from schuss.minimizer.problem import note_iteration
+from schuss.minimizer.run import MinimizeResult, Run, warn_of_interrupt
 
-# A step that is shortened below this part of it does not descend.
-_LEAST_STEP = 1e-12
-# A curvature of less than minus this part of the Hessian's largest entry makes a saddle.
+# The line search gives up at this step size.
+_MIN_STEP = 1e-12
+# A curvature below minus this fraction of the Hessian's largest entry makes a saddle point.
 _NEGATIVE = 1e-6
-# Curvatures are taken to be at least this part of the largest.
-_LEAST_CURVATURE = 1e-8
+# Curvatures are clamped to this fraction of the largest.
+_MIN_CURVATURE = 1e-8
 
 
 class Newton(Run):
     """A run of Newton's method."""
 
-    def run(self):
+    def run(self) -> MinimizeResult:
         problem, x = self.problem, self.problem.x0.copy()
-        nit, step, last, reason, message = 0, 1.0, None, None, None
+        nit, step, reason, message = 0, 1.0, None, None
+        last: tuple[int, np.ndarray, float, np.ndarray] | None = None
         try:
             while reason is None:
-                with noting(nit, x), np.errstate(all="ignore"):
+                with note_iteration(nit, x), np.errstate(all="ignore"):
                     value, gradient = problem.evaluate(x)
                     if not (math.isfinite(value) and np.isfinite(gradient).all()):
                         reason, message = "diverged", self.nonfinite(nit, x, value)
@@ -48,11 +49,11 @@ class Newton(Run):
                         reason = "diverged"
                         message = (
                             f"Stopped in iteration {nit}: the Hessian is singular, at x = {x}. "
-                            "Use learning_rate='auto', or another start."
+                            "Use learning_rate='auto', or another starting point."
                         )
                         break
                     if isinstance(self.settings.learning_rate, str):
-                        step = self._shortened(x, value, gradient, direction)
+                        step = self._backtrack(x, value, gradient, direction)
                     x = x + step * direction
                     nit += 1
         except KeyboardInterrupt:
@@ -65,7 +66,7 @@ class Newton(Run):
         return self.result(reason, message, *last, nhev=problem.nhev, learning_rate=float(step))
 
     def _judge(self, before, nit, x, value, gradient, hessian):
-        """Why the run ends here, if it does, and what to say."""
+        """Stop reason and message if the run ends here, else None twice."""
         status = self._status(before, x, value, gradient)
         finite = np.isfinite(hessian).all()
         if status == Status.RAN:
@@ -76,7 +77,7 @@ class Newton(Run):
         least = float(np.linalg.eigvalsh(hessian).min()) if finite else 0.0
         if least < -_NEGATIVE * max(1.0, float(np.abs(hessian).max())):
             return "saddle", (
-                "The gradient vanishes here, but this is a maximum or a saddle point, no "
+                "The gradient vanishes here, but this is a maximum or a saddle point, not a "
                 f"minimum: the smallest curvature is {least:.6g}. Start from another point."
             )
         return "converged", self.converged(status, gradient)
@@ -92,7 +93,7 @@ class Newton(Run):
         return Status.RAN
 
     def _direction(self, nit, hessian, gradient):
-        """Where to go, and how far in units of it; no direction where the Hessian is singular."""
+        """Search direction, None where the Hessian is singular, and the step size along it."""
         rates = self.settings.learning_rate
         if not isinstance(rates, str):
             if callable(rates):
@@ -104,16 +105,16 @@ class Newton(Run):
             except np.linalg.LinAlgError:
                 return None, step
         values, vectors = np.linalg.eigh(hessian)
-        # By the curvatures' absolute values, so that every direction leads down.
+        # The curvatures' absolute values make every direction one of descent.
         size = np.abs(values)
-        size = np.maximum(size, max(_LEAST_CURVATURE * size.max(), np.finfo(float).tiny ** 0.5))
+        size = np.maximum(size, max(_MIN_CURVATURE * size.max(), np.finfo(float).tiny ** 0.5))
         return -vectors @ (vectors.T @ gradient / size), 1.0
 
-    def _shortened(self, x, value, gradient, direction):
-        """The longest of 1, 1/2, 1/4 ... that keeps its share of the decrease (Armijo)."""
+    def _backtrack(self, x, value, gradient, direction):
+        """The largest step size of 1, 1/2, 1/4, ... with sufficient decrease (Armijo)."""
         step, derivative = 1.0, float(gradient @ direction)
         noise = 8 * np.finfo(float).eps * abs(value)
-        while step > _LEAST_STEP:
+        while step > _MIN_STEP:
             bound = value + ARMIJO * step * derivative + noise
             if self.problem.value(x + step * direction) <= bound:
                 break
