@@ -351,7 +351,7 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     cdef double squares = marks[SWEEPMARK_SQUARES], absolutes = marks[SWEEPMARK_ABSOLUTES]
     cdef double owed = marks[SWEEPMARK_OWED], t = marks[SWEEPMARK_T], eta = marks[SWEEPMARK_STEP]
     cdef double inverse = 1 / scale
-    cdef double total = 0, y, score, value, slope = 0, update, weight, factor, seen
+    cdef double total = 0, nonfinite = 0, y, score, value, slope = 0, update, weight, factor, seen
     cdef const real *x = NULL
     cdef const void *CpuSet = NULL
     cdef int interrupted = 0
@@ -420,6 +420,7 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
                 interrupted = 1
                 break
         score = next_score if foreseen == row else <real>rounded(score * scale) + intercept
+        nonfinite += 0 * score
         y = target(p, s.k, row, low)
         if config.schedule == SCHEDULE_OPTIMAL:
             eta = 1 / (config.alpha * (config.shift + t - 1))
@@ -522,6 +523,8 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     marks[SWEEPMARK_SCALE], marks[SWEEPMARK_SHARE], marks[SWEEPMARK_WHOLE] = scale, share, whole
     marks[SWEEPMARK_SQUARES], marks[SWEEPMARK_ABSOLUTES] = squares, absolutes
     marks[SWEEPMARK_OWED], marks[SWEEPMARK_T], marks[SWEEPMARK_STEP] = owed, t, eta
+    if not nonfinite == 0:
+        marks[SWEEPMARK_NONFINITE_SCORE] = 1
     objective[0] = (total + log_sum(rests, n_rests)) / max(learnt, 1)
     return interrupted
 

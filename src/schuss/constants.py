@@ -92,6 +92,7 @@ class SweepMark(IntEnum):
     WAITED = 11  # epochs since it improved
     EPOCHS = 12  # whole ones of the current call
     STATUS = 13  # Status
+    NONFINITE_SCORE = 14  # 1 once the score of a row was not finite
 
 
 N_SWEEP_MARKS = len(SweepMark)

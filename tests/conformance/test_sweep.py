@@ -211,3 +211,21 @@ def test_weights_that_are_not_finite_are_told(kernels):
     )
     t, _ = sweep(kernels, small(), config)
     assert t.marks[0, SweepMark.STATUS] == Status.NONFINITE
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf, -np.inf))
+@pytest.mark.parametrize("sparse", (False, True), ids=("dense", "sparse"))
+@pytest.mark.parametrize("loss", (RowLoss.HINGE, RowLoss.LOG_LOSS))
+def test_a_score_that_is_not_finite_is_told(kernels, loss, sparse, bad):
+    config = sgd_config("float64", loss=loss)
+    for row, column in ((0, 0), (37, 8), (59, 4)):
+        p = small()
+        p.coef[:] = 0
+        p.X[row, column] = bad
+        if sparse:
+            p.X = sp.csr_array(p.X)
+        t, _ = sweep(kernels, p, config, epochs=1)
+        assert t.marks[0, SweepMark.NONFINITE_SCORE] == 1
+        held_out = (np.arange(60) == row).astype(np.uint8)
+        t, _ = sweep(kernels, p, config, epochs=1, held_out=held_out)
+        assert t.marks[0, SweepMark.NONFINITE_SCORE] == 0

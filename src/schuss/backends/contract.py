@@ -406,7 +406,8 @@ def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads
     data : Data
         `scale` is not used.
     state : SweepState, IN and OUT
-        A neuron whose SweepMark.STATUS is not RAN stays where it is.
+        A neuron whose SweepMark.STATUS is not RAN stays where it is. Where its
+        SweepMark.NONFINITE_SCORE stays 0, each row that it has learnt from is finite.
     config : SGDConfig
     class_weight : ndarray of shape (K, 2), float64
         Weights of rows whose target is positive, and of the others.

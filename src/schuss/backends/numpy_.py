@@ -833,6 +833,8 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
             continue
         at, x = _sweep_row(data.X, row, real)
         p = float(real(np.dot(w[at], x) * m[SweepMark.SCALE])) + m[SweepMark.INTERCEPT]
+        if not math.isfinite(p):
+            m[SweepMark.NONFINITE_SCORE] = 1
         y = float(targets[row]) if data.y.ndim == 2 else (1.0 if targets[row] else low)
         if config.schedule == Schedule.OPTIMAL:
             m[SweepMark.STEP] = 1 / (config.alpha * (config.shift + m[SweepMark.T] - 1))

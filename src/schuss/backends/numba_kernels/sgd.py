@@ -19,6 +19,7 @@ from schuss.backends.numba_kernels.codes import (
     M_BEST,
     M_EPOCHS,
     M_INTERCEPT,
+    M_NONFINITE_SCORE,
     M_OWED,
     M_SCALE,
     M_SHARE,
@@ -207,6 +208,8 @@ def _sweep_row(at, x, y, s, w, average, debt, m, config):
     for j in range(count):
         p += w[at[j]] * x[j]
     p = p * m[M_SCALE] + m[M_INTERCEPT]
+    if not math.isfinite(p):
+        m[M_NONFINITE_SCORE] = 1.0
     if config.schedule == OPTIMAL:
         m[M_STEP] = 1.0 / (config.alpha * (config.shift + m[M_T] - 1.0))
     elif config.schedule == INVSCALING:
