@@ -313,7 +313,7 @@ def test_evaluate_scores_what_predict_says(run, data, model):
     assert "majority class" in shown and f"{report['metrics']['roc_auc']:.4f}" in shown
 
 
-def test_evaluate_names_a_class_it_has_not_learnt(run, tmp_path, model):
+def test_evaluate_names_an_unknown_class(run, tmp_path, model):
     path = tmp_path / "new.csv"
     path.write_text("x,name,label\n1,a,high\n\n2,b,medium\n3,c,medium\n")
     result = run("evaluate", model, path)
@@ -331,8 +331,8 @@ def test_doubtful_columns_are_noted(run):
     assert run(*arguments, "-q").stderr == ""
     Path("new.csv").write_text("bmi;code\n9,5;1.0\n99,5;7\n")
     result = run("predict", "m", "new.csv", "--delimiter", ";")
-    assert "'bmi': the model has not learnt 1 of 2 values, such as '99,5'" in result.stderr
-    assert "'code': the model has not learnt 1 of 2 values, such as '7'" in result.stderr
+    assert "'bmi': 1 of 2 values are unknown to the model, such as '99,5'" in result.stderr
+    assert "'code': 1 of 2 values are unknown to the model, such as '7'" in result.stderr
 
 
 def test_labels_beyond_int64_stay_distinct(run):

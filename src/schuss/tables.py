@@ -1,9 +1,9 @@
-"""Tables on their way into a matrix: reading CSV and Parquet, and `TablePreprocessor`.
+"""Tables: reading CSV and Parquet files, and `TablePreprocessor`, which makes a matrix of a table.
 
-A table is a `pyarrow.Table` whose columns are *plain*: numbers (integer, float or
-boolean) or text, missing values null. `read_table` makes one of a file and says in which
-line of it something is wrong; `TablePreprocessor` also takes any data frame that narwhals
-knows (pandas, Polars, ...) and makes it plain first.
+A table is a `pyarrow.Table` with *plain* columns: numbers (integer, float or boolean) or text,
+with null for missing values. `read_table` reads one from a file, and names the line of an error;
+`TablePreprocessor` also takes any data frame that narwhals supports (pandas, Polars, ...), whose
+columns it makes plain.
 """
 
 import contextlib
@@ -13,17 +13,17 @@ import io
 import itertools
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from schuss.files import can_be_reopened, open_to_read
+from schuss.files import PathLike, can_be_reopened, open_to_read
 
 try:
     import narwhals as nw
@@ -40,29 +40,30 @@ __all__ = [
     "TableError", "TablePreprocessor", "locate", "prefix_errors", "read_table", "target_values",
 ]  # fmt: skip
 
-# What stands for "no value" in a file, whatever the column.
+# Missing values in a file.
 MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null")
 MISSING_LEVEL = "(missing)"
 
-# Larger numbers overflow when they are squared, as standard deviations do.
+# Squares of larger numbers, as in standard deviations, may overflow.
 MAX_NUMBER = 1e150
 
-# Larger whole numbers have neighbours that are the same float.
-MAX_WHOLE = 2**53
+# Larger integers are not all exact as floats.
+MAX_INTEGER = 2**53
 
-# Above this share of numbers, a column's other texts are taken for mistakes, not for names.
-NUMBERS_SHARE = 0.5
+# If more than this fraction of a column are numbers, its text is an error, not a category.
+MIN_NUMBERS = 0.5
 
 PARQUET_MAGIC = b"PAR1"
 
 MAX_LEVELS = 1000
 MAX_CLASSES = 1000
 
-# With a smaller share of non-zeros the matrix is CSR.
+# With a smaller fraction of non-zeros the matrix is CSR.
 SPARSE_DENSITY = 0.1
 
-# Text with more different values than this, most of them numbers in another notation, is doubtful.
-DOUBTFUL_LEVELS = 20
+# A text column gets a warning if it has more different values than this, most of which are numbers
+# in another notation.
+SUSPICIOUS_LEVELS = 20
 
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|Inf|infinity|Infinity)$"
 # A currency sign, groups of three digits, a decimal comma, a per cent sign, parentheses for minus.
@@ -70,16 +71,16 @@ _OTHER_NOTATION = (
     r"^\(?[+\-\x{2212}]?\s?\p{Sc}?\s?[+-]?(\d{1,3}([., '\x{a0}\x{202f}]\d{3})+|\d+)([.,]\d+)?"
     r"\s?(%|\p{Sc}|[A-Z]{3})?\)?$"
 )
-_WHOLE_WITH_ZEROS = r"^([+-]?\d+)\.0+$"
+_INTEGER_AS_FLOAT = r"^([+-]?\d+)\.0+$"
 
 
 class TableError(ValueError):
-    """A table that cannot be used as it is; the message says where and why."""
+    """A table that cannot be used; the message says where and why."""
 
 
 @contextlib.contextmanager
 def prefix_errors(source: Any) -> Iterator[None]:
-    """Put the name of a file before the messages of a preprocessor, which knows no files."""
+    """Put the name of a file before the errors of a preprocessor, which knows no files."""
     try:
         yield
     except TableError as error:
@@ -89,7 +90,10 @@ def prefix_errors(source: Any) -> Iterator[None]:
 # ----- reading ----------------------------------------------------------------------
 
 
-def read_table(path, *, text=(), numbers=(), labels=(), delimiter=None):
+def read_table(
+    path: PathLike, *, text: Collection[str] = (), numbers: Collection[str] = (),
+    labels: Collection[str] = (), delimiter: str | None = None,
+) -> pa.Table:  # fmt: skip
     """Read a CSV or Parquet file as a table of plain columns.
 
     A pipe or a device is read once, into memory.
@@ -97,18 +101,18 @@ def read_table(path, *, text=(), numbers=(), labels=(), delimiter=None):
     Parameters
     ----------
     path : str or path-like
-        CSV (UTF-8, one header line; also compressed with gzip) or Parquet, told apart by
+        CSV (UTF-8, one header line; also compressed with gzip) or Parquet, distinguished by
         their first bytes.
     text : collection of str
-        Columns that are text whatever they look like.
+        Columns to read as text, even if they look like numbers.
     numbers : collection of str
-        Columns in which anything but a number is an error. The others are numbers where
-        all their values are.
+        Columns in which anything but a number is an error. Other columns are numbers if all
+        their values are.
     labels : collection of str
-        Columns whose values must stay distinct: whole numbers beyond int64 stay text there, where
-        others become the nearest float.
+        Columns whose values must stay distinct: integers beyond int64 are kept as text, not
+        rounded to floats.
     delimiter : str, optional
-        Between the fields of a CSV file; a comma, or a tab where the name says ``.tsv``.
+        Field delimiter of a CSV file; by default a comma, or a tab for ``.tsv``.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def read_table(path, *, text=(), numbers=(), labels=(), delimiter=None):
     Raises
     ------
     TableError
-        Names the file and line, what was found and what was expected.
+        With the file and line, what was found and what was expected.
     """
     path = Path(path)
     magic, content = _first_bytes(path)
@@ -142,7 +146,7 @@ def _read_parquet(path, content):
 
 
 def _first_bytes(path):
-    """Return the first bytes of a file, and the whole content where it can be read only once."""
+    """Return the first bytes of a file, and its whole content if it can be read only once."""
     if path.is_dir():
         raise TableError(f"{path}: a folder; expected a CSV or Parquet file")
     try:
@@ -168,7 +172,7 @@ def _names_beside(path):
 
 
 class _CSVFile:
-    """A CSV file that can be read again, line by line, to say where a fault lies."""
+    """A CSV file that can be read again, line by line, to locate an error."""
 
     def __init__(self, path, magic, content, delimiter):
         self.path = path
@@ -187,7 +191,7 @@ class _CSVFile:
                 yield from line.splitlines(keepends=True)
 
     def lines(self):
-        """Yield the decoded lines; bytes that are not UTF-8 are an error that says where."""
+        """Yield the decoded lines; bytes that are not UTF-8 are an error with their position."""
         with contextlib.closing(self.raw_lines()) as raw_lines:
             for number, line in enumerate(raw_lines, start=1):
                 try:
@@ -217,14 +221,14 @@ class _CSVFile:
             raise TableError(f"{self.path}, line {first_line}: {error}") from None
 
     def where(self, row):
-        """Say where data row `row`, counted from 0, is."""
+        """Location of data row `row`, counted from 0."""
         for index, (line, *_) in enumerate(self.rows()):
             if index == row + 1:
                 return f"{self.path}, line {line}"
         return f"{self.path}, row {row + 1}"
 
-    def refuse_ragged(self):
-        """Return the number of rows below the header, all with as many fields."""
+    def count_rows(self):
+        """Number of rows below the header; another number of fields is an error."""
         n_rows = 0
         rows = self.rows()
         expected = len(next(rows)[1])
@@ -241,8 +245,8 @@ class _CSVFile:
 class _Blocks(io.RawIOBase):
     """A stream without its first lines, read in blocks that Arrow may parse one by one.
 
-    Arrow drops the line feed of a CR LF within quotes that lies across two blocks, so a carriage
-    return at the end of a block begins the next one.
+    Arrow drops the line feed of a quoted CR LF that is split between two blocks, so a carriage
+    return at the end of a block is moved to the next one.
     """
 
     def __init__(self, stream, n_skipped):
@@ -265,7 +269,7 @@ def _read_csv(file, text, numbers):
     try:
         names, n_bytes = _header(file)
         table = _parse_csv(file, names, n_bytes, text)
-        # Arrow would rewrite dates and times; as names their own text is what counts.
+        # Arrow would rewrite dates and times, which are kept as text.
         dates = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
         if dates:
             table = _parse_csv(file, names, n_bytes, [*text, *dates])
@@ -276,7 +280,7 @@ def _read_csv(file, text, numbers):
 
 
 def _header(file):
-    """Return the names of the columns, and the number of bytes up to the end of their line."""
+    """Return the names of the columns, and the number of bytes before the first row."""
     first = next(file.rows(), None)
     if first is None:
         raise TableError(f"{file.path}: only blank lines; expected a header line and rows")
@@ -309,8 +313,8 @@ def _parse_csv(file, names, n_bytes, text):
                 ),
             )
         except pa.ArrowInvalid:
-            # Arrow says what is wrong, but not where.
-            if file.refuse_ragged() == 0:
+            # Arrow does not report the line.
+            if file.count_rows() == 0:
                 return pa.table({name: pa.nulls(0) for name in names})
             raise
     if any(pa.types.is_binary(field.type) for field in table.schema):
@@ -319,21 +323,21 @@ def _parse_csv(file, names, n_bytes, text):
     return table
 
 
-def locate(path, row, *, delimiter=None):
-    """Say where a row of a table that `read_table` made is in its file.
+def locate(path: PathLike, row: int, *, delimiter: str | None = None) -> str:
+    """Location of a row of a table from `read_table` in its file.
 
     Parameters
     ----------
     path : str or path-like
     row : int
-        Counted from 0.
+        Row, counted from 0.
     delimiter : str, optional
         As in `read_table`.
 
     Returns
     -------
     str
-        Such as ``data.csv, line 7``; the row, where the file cannot be read again.
+        Such as ``data.csv, line 7``; the row if the file cannot be read again.
     """
     path = Path(path)
     if not can_be_reopened(path):
@@ -356,9 +360,7 @@ def _refuse_no_rows(path, table):
 def _refuse_duplicates(where, names):
     name, count = Counter(names).most_common(1)[0] if names else (None, 0)
     if count > 1:
-        raise TableError(
-            f"{where}: {count} columns are called {name!r}; each needs a name of its own"
-        )
+        raise TableError(f"{where}: {count} columns are called {name!r}; expected unique names")
 
 
 def _one_line(error):
@@ -394,7 +396,7 @@ def _plain_column(name, column, as_text, as_number, where):
     elif not _is_text(kind):
         raise TableError(
             f"column {name!r} is of type {kind}; expected numbers or text: leave it out "
-            f"(--drop {name}) or take it apart"
+            f"(--drop {name}) or split it"
         )
     column = _plain_text(column.cast(pa.string()))
     is_number = pc.match_substring_regex(column, _NUMBER)
@@ -403,23 +405,23 @@ def _plain_column(name, column, as_text, as_number, where):
     if n_numbers == n_values:
         unsigned = pc.utf8_ltrim(column, characters="+")
         return _plain_floats(name, unsigned.cast(pa.float64()), where)
-    if as_number or n_numbers > NUMBERS_SHARE * n_values:
+    if as_number or n_numbers > MIN_NUMBERS * n_values:
         row = pc.index(is_number, pa.scalar(False)).as_py()
         others = "" if as_number else f"; {n_numbers:,} of {n_values:,} values are numbers"
-        mend = "" if as_number else f", or take the column as names (--categorical {name})"
+        remedy = "" if as_number else f", or treat it as categorical (--categorical {name})"
         raise TableError(
             f"{where(row)}: column {name!r} holds {_short(column[row].as_py())}, expected a "
-            f"number{others}. Mend it or leave the field empty{mend}"
+            f"number{others}. Correct it or leave the field empty{remedy}"
         )
     return column
 
 
 def _is_large(column):
-    """Say whether a column holds whole numbers that are not told apart as floats."""
+    """Whether a column holds only integers, some of them not exact as floats."""
     if not pa.types.is_floating(column.type):
         return False
     values = column.drop_null().to_numpy()
-    return bool(np.any(np.abs(values) > MAX_WHOLE) and np.all(values == np.floor(values)))
+    return bool(np.any(np.abs(values) > MAX_INTEGER) and np.all(values == np.floor(values)))
 
 
 def _is_text(kind):
@@ -438,7 +440,7 @@ def _plain_floats(name, column, where):
     if row >= 0:
         raise TableError(
             f"{where(row)}: column {name!r} holds {column[row].as_py()}; expected finite numbers "
-            f"up to {MAX_NUMBER:g}. Mend it or leave the field empty"
+            f"up to {MAX_NUMBER:g}. Correct it or leave the field empty"
         )
     return column
 
@@ -453,7 +455,7 @@ def _listed(names, limit=20):
 
 
 def _require_columns(names, wanted, what, source=None):
-    """Raise an error that lists the columns there are and the names that come near."""
+    """Raise an error with the existing columns and similar names if one is missing."""
     for name in wanted:
         if name in names:
             continue
@@ -472,27 +474,28 @@ def _require_columns(names, wanted, what, source=None):
 # ----- targets ----------------------------------------------------------------------
 
 
-def target_values(table, name, source="the table"):
-    """Take the target out of a table of plain columns.
+def target_values(
+    table: pa.Table, name: str, source: PathLike = "the table"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Target column of a table of plain columns.
 
-    Text and whole numbers are class labels (true and false are 1 and 0); numbers within
-    [0, 1] of which some lie strictly between are fractions to be estimated. Other numbers
-    are refused.
+    Text and integers are class labels (true and false are 1 and 0). Numbers in [0, 1], some of
+    them strictly between, are fractions. Other numbers are an error.
 
     Parameters
     ----------
     table : pyarrow.Table
     name : str
-        Column of the target.
+        Target column.
     source : str or path-like
-        What the messages call the table.
+        Name of the table in messages.
 
     Returns
     -------
     values : ndarray of shape (n,)
-        Labels (int64 or str) or fractions (float64) of the rows that have one.
+        Labels (int64 or str) or fractions (float64), without missing values.
     rows : ndarray of shape (n,)
-        Places of these rows.
+        Indices of their rows.
     """
     _require_columns(table.column_names, [name], "the target", source)
     column = table.column(name)
@@ -501,8 +504,8 @@ def target_values(table, name, source="the table"):
         raise TableError(f"{source}: the target {name!r} has no values")
     if _is_large(column):
         raise TableError(
-            f"{source}: the target {name!r} holds whole numbers beyond 2**53, of which several are "
-            f"the same as floats; expected classes: take it as text (--categorical {name})"
+            f"{source}: the target {name!r} holds whole numbers beyond 2**53, which are not exact "
+            f"as floats; expected classes: treat it as text (--categorical {name})"
         )
     values = column.drop_null()
     if _is_text(values.type):
@@ -516,7 +519,7 @@ def target_values(table, name, source="the table"):
         if outside.any():
             raise TableError(
                 f"{source}: the target {name!r} holds numbers with fractions from {values.min():g} "
-                f"to {values.max():g}; expected classes, or fractions within [0, 1]. Cut it into "
+                f"to {values.max():g}; expected classes, or fractions in [0, 1]. Divide it into "
                 "classes, or scale it to [0, 1]"
             )
         return values, rows
@@ -524,7 +527,7 @@ def target_values(table, name, source="the table"):
     if n_classes > MAX_CLASSES:
         raise TableError(
             f"{source}: the target {name!r} has {n_classes:,} different values, more than "
-            f"{MAX_CLASSES:,}; expected classes, or fractions within [0, 1]"
+            f"{MAX_CLASSES:,}; expected classes, or fractions in [0, 1]"
         )
     return values, rows
 
@@ -533,36 +536,36 @@ def target_values(table, name, source="the table"):
 
 
 class TablePreprocessor(TransformerMixin, BaseEstimator):
-    """Numbers standardised, names one-hot encoded, missing values filled.
+    """Standardise numbers, one-hot encode categories, and fill missing values.
 
-    A missing number becomes the column's median; a missing name is a name of its own where
-    the training rows had one. A name that the training rows did not have gives zeros, and a
-    warning; 1.0 is the name 1, and 1 the name 1.0, where only the other one is known.
-    Columns without any value or with one value only are left out.
+    A missing number becomes the column's median; a missing category is a category of its own
+    if the training rows have one. Unknown categories are encoded as zeros, with a warning;
+    1.0 stands for the category 1, and 1 for 1.0, if only the other one is known. Columns
+    without a value or with one value only are left out.
 
     Parameters
     ----------
     target : str, optional
-        A column that is never a feature.
+        Target column, which is no feature.
     features : list of str, optional
-        Columns to use; all but the target by default.
+        Feature columns; all but the target by default.
     drop : list of str, optional
-        Columns not to use.
+        Columns that are not features.
     categorical : list of str, optional
-        Columns of numbers to be taken as names.
+        Numeric columns to treat as categorical.
     max_levels : int, default=1000
-        A column with more different names is refused.
+        Maximum number of categories of a column; more are an error.
 
     Attributes
     ----------
     numeric_columns_ : list of str
     median_, mean_, scale_ : ndarray of shape ``(len(numeric_columns_),)``
-        Of the training rows, the last two after filling in the median.
+        Statistics of the training rows, the last two after filling in the median.
     categorical_columns_ : list of str
     categories_ : list of list of str
-        Names of each categorical column, sorted; None, at the end, for a missing one.
+        Sorted categories of each categorical column; None, at the end, for missing values.
     left_out_ : dict
-        Columns that carry nothing, and why.
+        Columns without information, and why.
     n_features_out_ : int
 
     Examples
@@ -577,16 +580,18 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
     """
 
     def __init__(
-        self, target=None, features=None, drop=None, categorical=None, max_levels=MAX_LEVELS
-    ):
+        self, target: str | None = None, features: list[str] | None = None,
+        drop: list[str] | None = None, categorical: list[str] | None = None,
+        max_levels: int = MAX_LEVELS,
+    ):  # fmt: skip
         self.target = target
         self.features = features
         self.drop = drop
         self.categorical = categorical
         self.max_levels = max_levels
 
-    def fit(self, X, y=None):
-        """Learn medians, means, scales and names from the rows of a table.
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Compute medians, means, scales and categories of the rows of a table.
 
         Parameters
         ----------
@@ -621,7 +626,7 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
         if not numeric and not categorical:
             reasons = ", ".join(f"{name} ({why})" for name, why in self.left_out_.items())
             raise TableError(
-                "no column is left to learn from; expected at least one feature beside the target"
+                "no column is left to learn from; expected at least one feature besides the target"
                 + (f". Left out: {reasons}" if reasons else "")
             )
         self.numeric_columns_ = list(numeric)
@@ -635,7 +640,7 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
     def _chosen(self, names):
         chosen = list(names) if self.features is None else list(self.features)
         _require_columns(names, chosen, "a feature")
-        # A column that is asked for and not there is more likely a slip than a wish.
+        # A missing column is more likely a typing error than intended.
         _require_columns(names, self.drop or (), "to drop")
         _require_columns(names, self.categorical or (), "categorical")
         return [name for name in chosen if name != self.target and name not in (self.drop or ())]
@@ -646,24 +651,23 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
             raise TableError(
                 f"column {name!r} has {len(unique):,} different texts, more than "
                 f"{self.max_levels:,}, so it may be an identifier or a date: leave it out "
-                f"(--drop {name}), take parts of it, or raise the limit (--max-levels)"
+                f"(--drop {name}), use parts of it, or raise the limit (--max-levels)"
             )
         levels = sorted(unique.drop_null().to_pylist())
         return levels + [None] if column.null_count else levels
 
-    def transform(self, X):
-        """Turn the rows of a table into features.
+    def transform(self, X: Any) -> np.ndarray | sp.csr_array:
+        """Features of the rows of a table.
 
         Parameters
         ----------
         X : pyarrow.Table or data frame
-            Its columns are found by name: their order does not matter, and columns that
-            the model does not know are passed over.
+            Columns are matched by name, in any order; others are ignored.
 
         Returns
         -------
         ndarray of shape (n, n_features_out_), float32, C order, or CSR array
-            CSR where less than a tenth of the features are not zero.
+            CSR if less than a tenth of the entries are not zero.
         """
         check_is_fitted(self)
         table = _as_table(X, self.categorical_columns_, self.numeric_columns_)
@@ -678,7 +682,7 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
             values = _floats(table.column(name))
             np.copyto(values, self.median_[j], where=np.isnan(values))
             numbers[:, j] = (values - self.mean_[j]) / self.scale_[j]
-        # Column of each row's 1, or -1 for a name that is not known.
+        # Column of each row's 1, or -1 for an unknown category.
         places = np.empty((table.num_rows, n_categorical), dtype=np.int32)
         offset = n_numeric
         for j, (name, levels) in enumerate(
@@ -696,8 +700,8 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
             out[known, column[known]] = 1
         return out
 
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the features, such as ``delay`` and ``carrier=UA``.
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the features, such as ``delay`` and ``carrier=UA``.
 
         Parameters
         ----------
@@ -717,30 +721,30 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
 def _warn_of_other_notation(name, levels):
     texts = pa.array(levels, pa.string()).drop_null()
     is_number = pc.match_substring_regex(texts, _OTHER_NOTATION)
-    if len(texts) > DOUBTFUL_LEVELS and pc.mean(is_number).as_py() > NUMBERS_SHARE:
+    if len(texts) > SUSPICIOUS_LEVELS and pc.mean(is_number).as_py() > MIN_NUMBERS:
         example = texts.filter(is_number)[0].as_py()
         warnings.warn(
             f"column {name!r} has {len(texts):,} different texts, most of which look like numbers "
-            f"in another notation, such as {_short(example)}: each is taken as a name. Write them "
-            f"as 1234.5, or say that they are names (--categorical {name})",
+            f"in another notation, such as {_short(example)}: each is treated as a category. Write "
+            f"them as 1234.5, or confirm that they are categories (--categorical {name})",
             UserWarning,
             stacklevel=3,
         )
 
 
 def _codes(name, column, levels):
-    """Return the place of each value among the levels, -1 where it is none of them."""
+    """Index of each value among the levels, -1 for unknown values."""
     codes = pc.index_in(column, value_set=levels)
     unknown = pc.and_(codes.is_null(), column.is_valid())
     if pc.any(unknown).as_py():
-        # Other tools write code 1 as 1.0 where a column has missing values.
-        whole = partial(pc.replace_substring_regex, pattern=_WHOLE_WITH_ZEROS, replacement=r"\1")
+        # Other tools write 1 as 1.0 if a column has missing values.
+        whole = partial(pc.replace_substring_regex, pattern=_INTEGER_AS_FLOAT, replacement=r"\1")
         codes = pc.coalesce(codes, pc.index_in(whole(column), value_set=whole(levels)))
         others = column.filter(pc.and_(codes.is_null(), column.is_valid()))
         if len(others):
             warnings.warn(
-                f"column {name!r}: the model has not learnt {len(others):,} of {len(column):,} "
-                f"values, such as {_short(others[0].as_py())}; they count for nothing",
+                f"column {name!r}: {len(others):,} of {len(column):,} values are unknown to the "
+                f"model, such as {_short(others[0].as_py())}; they are ignored",
                 UserWarning,
                 stacklevel=3,
             )
@@ -748,7 +752,7 @@ def _codes(name, column, levels):
 
 
 def _dense_columns(X):
-    """A pandas frame without sparse columns, which Arrow does not know; others as they are."""
+    """A data frame without the sparse columns of pandas, which Arrow does not support."""
     if not nw.dependencies.is_pandas_dataframe(X):
         return X
     kinds = X.dtypes.items()
@@ -762,13 +766,13 @@ def _as_table(X, text=(), numbers=()):
         except TypeError:
             raise TypeError(
                 f"X is a {type(X).__name__}; expected a table with named columns: a pyarrow "
-                "table, or a data frame of pandas, Polars or another library that narwhals knows"
+                "table, or a data frame of pandas, Polars or another library that narwhals supports"
             ) from None
     return _plain_table(X, text, numbers)
 
 
 def _floats(column):
-    """Return the numbers of a column as a new array, NaN where they are missing."""
+    """The numbers of a column as a new array, with NaN for missing values."""
     column = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
     column = column.cast(pa.float64(), safe=False)
     return np.array(column.to_numpy(), dtype=np.float64)
