@@ -637,7 +637,7 @@ def test_every_flipped_bit_and_every_cut_is_found(saved):
 def test_safetensors_of_others_and_absent_files(tmp_path):
     path = tmp_path / "other.safetensors"
     safetensors_numpy.save_file({"w": np.ones(3)}, path, metadata={"made_by": "another"})
-    with pytest.raises(ModelFileError, match=r"of something else \(metadata \['made_by'\]\)"):
+    with pytest.raises(ModelFileError, match=r"of another program \(metadata \['made_by'\]\)"):
         schuss.load(path)
     with pytest.raises(ModelFileError, match="nowhere: cannot be read"):
         schuss.load(tmp_path / "nowhere")
