@@ -15,6 +15,7 @@ from pathlib import Path
 
 from setuptools import Extension, errors, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.modified import newer_group
 
 PACKAGE = "schuss._ext"
@@ -60,6 +61,10 @@ DIRECTIVES = {
 BUILD_ERRORS = (errors.BaseError, errors.CCompilerError)
 
 
+# Beside the package: what starts `schuss.acceleration` in processes with SCHUSS_ACCELERATE.
+STARTUP = "schuss_accelerate.pth"
+
+
 def extensions():
     # Relative paths, so that they enter the sdist; this file, because it holds the flags.
     depends = [p.as_posix() for p in sorted(Path("ext").rglob("*.*"))] + ["setup.py"]
@@ -68,6 +73,15 @@ def extensions():
         for isa in ISA_FLAGS
         for module in MODULES
     ]
+
+
+class BuildPackage(build_py):
+    """Add `STARTUP`, which pip installs and removes with the package."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            self.copy_file(f"src/{STARTUP}", str(Path(self.build_lib, STARTUP)))
 
 
 class BuildKernels(build_ext):
@@ -254,4 +268,4 @@ def _isa(ext):
     return ext.name.split(".")[-2]
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels})
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "build_py": BuildPackage})

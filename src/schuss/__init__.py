@@ -21,3 +21,17 @@ def __getattr__(name: str) -> object:
             f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__]
         )
     return _load(name)
+
+
+def load_ipython_extension(ipython):
+    """``%load_ext schuss``: `accelerate`, for a notebook."""
+    from schuss.acceleration import accelerate
+
+    accelerate()
+
+
+def unload_ipython_extension(ipython):
+    """``%unload_ext schuss``: `restore`."""
+    from schuss.acceleration import restore
+
+    restore()

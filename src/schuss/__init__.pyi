@@ -1,5 +1,9 @@
 from . import callbacks as callbacks
 from . import plot as plot
+from .acceleration import FallbackError as FallbackError
+from .acceleration import accelerate as accelerate
+from .acceleration import accelerated as accelerated
+from .acceleration import restore as restore
 from .backends import get_backend as get_backend
 from .backends import show_config as show_config
 from .backends import use_backend as use_backend

@@ -1,0 +1,309 @@
+"""scikit-learn's own classes, fitted by our solvers: on, off, and for how long.
+
+Classes are not replaced: their methods are, once scikit-learn's module is there, so it does not
+matter who imports what first. Nothing here imports scikit-learn, NumPy or our estimators. Child
+processes read ``SCHUSS_ACCELERATE`` when they start, by ``schuss_accelerate.pth``.
+"""
+
+import atexit
+import os
+import sys
+import warnings
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import schuss
+from schuss.acceleration.report import Report
+
+VARIABLE = "SCHUSS_ACCELERATE"
+
+# Where scikit-learn has each class, in the order of reports.
+MODULES = {
+    "LogisticRegression": "sklearn.linear_model",
+    "LogisticRegressionCV": "sklearn.linear_model",
+    "SGDClassifier": "sklearn.linear_model",
+    "SGDRegressor": "sklearn.linear_model",
+    "Perceptron": "sklearn.linear_model",
+    "MLPClassifier": "sklearn.neural_network",
+    "MLPRegressor": "sklearn.neural_network",
+}
+TESTED = ("1.9",)
+OPTIONS = ("verbose", "strict", "verify")
+
+
+class FallbackError(RuntimeError):
+    """With ``strict=True``: a call that scikit-learn would have had to serve."""
+
+
+class Settings(NamedTuple):
+    """What is accelerated, and how."""
+
+    classes: tuple[str, ...]
+    verbose: bool = False
+    strict: bool = False
+    verify: bool = False
+
+    def __str__(self):
+        """As `VARIABLE` holds them."""
+        names = () if self.classes == available() else self.classes
+        words = [*names, *(option for option in OPTIONS if getattr(self, option))]
+        return ",".join(words) or "1"
+
+
+def available():
+    """Names of the classes that can be accelerated."""
+    return tuple(name for name in MODULES if name in schuss.__all__)
+
+
+def accelerate(classes=None, *, verbose=False, strict=False, verify=False):
+    """Let our solvers fit scikit-learn's own classes.
+
+    `fit` of these classes, and those of their predictions that gain, are served by schuss; the
+    attributes are those that scikit-learn leaves, so `isinstance`, `clone`, subclasses and
+    pickles are what they were, and pickles load without schuss. What is not served falls back
+    to scikit-learn's own method, and the report says why. ``docs/drop_in.md`` says what is the
+    same.
+
+    Child processes, joblib's workers among them, are accelerated, too, through the variable
+    ``SCHUSS_ACCELERATE``, where schuss is installed by pip.
+
+    Parameters
+    ----------
+    classes : list of str or of classes, optional
+        Of `LogisticRegression`, `LogisticRegressionCV`, `SGDClassifier`, `SGDRegressor`,
+        `Perceptron`, `MLPClassifier` and `MLPRegressor`. None: all of them.
+    verbose : bool, default=False
+        Write a line to stderr for each call.
+    strict : bool, default=False
+        Raise `FallbackError` where a call would fall back. Input that scikit-learn refuses, too,
+        is its own error.
+    verify : bool, default=False
+        Fit with scikit-learn as well, and report the difference of the objectives.
+
+    Returns
+    -------
+    Report
+        Of all calls from now on: ``print(report)``.
+
+    Examples
+    --------
+    >>> import schuss
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> report = schuss.accelerate()
+    >>> model = LogisticRegression().fit(*load_iris(return_X_y=True))
+    >>> type(model).__module__
+    'sklearn.linear_model._logistic'
+    >>> report.rows()[0][:4]
+    ('LogisticRegression', 'fit', 'served', 1)
+    >>> schuss.restore()
+    """
+    settings = Settings(_check_classes(classes), bool(verbose), bool(strict), bool(verify))
+    return _activate(settings, Report())
+
+
+def restore():
+    """Give scikit-learn's classes their own methods back."""
+    _deactivate()
+
+
+def current_report():
+    """The `Report` of the acceleration that is on; None where none is.
+
+    It is what `accelerate` returned, for those who accelerated by ``%load_ext schuss`` or by the
+    environment.
+    """
+    return None if _active is None else _active[1]
+
+
+@contextmanager
+def accelerated(classes=None, *, verbose=False, strict=False, verify=False):
+    """`accelerate` for the time of a ``with`` block, in the whole process.
+
+    Parameters
+    ----------
+    classes, verbose, strict, verify
+        As in `accelerate`.
+
+    Yields
+    ------
+    Report
+
+    Examples
+    --------
+    >>> import schuss
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> with schuss.accelerated(["LogisticRegression"], strict=True):
+    ...     model = LogisticRegression().fit(*load_iris(return_X_y=True))
+    """
+    before = _active
+    try:
+        yield accelerate(classes, verbose=verbose, strict=strict, verify=verify)
+    finally:
+        if before is None:
+            _deactivate()
+        else:
+            _activate(*before)
+
+
+def start_from_environment():
+    """What a process does at its start where `VARIABLE` is set."""
+    words = {word.strip() for word in os.environ[VARIABLE].split(",")} - {"", "0"}
+    # A virtual environment reads the files of its folder twice.
+    if words and _active is None:
+        try:
+            start(words - {"1"}, os.environ.get(Report.VARIABLE))
+        except ValueError as error:
+            warnings.warn(f"{VARIABLE}={os.environ[VARIABLE]}: {error}", stacklevel=2)
+
+
+def start(words, path=None):
+    """Accelerate the whole run of this process.
+
+    Parameters
+    ----------
+    words : set of str
+        Names of classes (none: all), and options: "verbose", "strict", "verify", and "report",
+        which writes the report to stderr at the end.
+    path : str, optional
+        Of the report of the process that this one is a child of.
+    """
+    known = available()
+    if unknown := words - {*known, *OPTIONS, "report"}:
+        raise ValueError(
+            f"got {', '.join(sorted(unknown))}, expected some of "
+            f"{', '.join((*known, *OPTIONS, 'report'))}."
+        )
+    names = tuple(name for name in known if name in words) or known
+    report = _activate(Settings(names, *(option in words for option in OPTIONS)), Report(path))
+    if "report" in words and path is None:
+        atexit.register(lambda: print(report, file=sys.stderr))
+
+
+# Settings and report of the moment.
+_active: tuple[Settings, Report] | None = None
+# What `VARIABLE` was before the first call here; it is put back by `restore`.
+_environment: dict[str, str | None] = {}
+_warned = False
+
+
+def _check_classes(classes):
+    known = available()
+    if classes is None:
+        return known
+    if isinstance(classes, (str, type)):
+        classes = [classes]
+    names = [getattr(given, "__name__", given) for given in classes]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        came = ", ".join(map(repr, unknown)) if unknown else "none"
+        raise ValueError(f"classes: got {came}, expected some of {', '.join(known)}.")
+    return tuple(name for name in known if name in names)
+
+
+def _activate(settings, report):
+    global _active
+    _unwrap()
+    _active = settings, report
+    _set_environment({VARIABLE: str(settings), Report.VARIABLE: report.path})
+    modules = {MODULES[name] for name in settings.classes}
+    for name in modules & sys.modules.keys():
+        _wrap(sys.modules[name])
+    _finder.waiting = modules - sys.modules.keys()
+    if _finder.waiting and _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    return report
+
+
+def _deactivate():
+    global _active
+    _unwrap()
+    _active = None
+    _finder.waiting = set()
+    if _finder in sys.meta_path:
+        sys.meta_path.remove(_finder)
+    _set_environment(_environment)
+    _environment.clear()
+
+
+def _set_environment(values):
+    changed = False
+    for name, value in dict(values).items():
+        before = os.environ.get(name)
+        if before == value:
+            continue
+        changed = True
+        if values is not _environment:
+            _environment.setdefault(name, before)
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if changed:
+        _renew_workers()
+
+
+def _renew_workers():
+    """End joblib's idle workers: they have the environment of the time of their start."""
+    loky = sys.modules.get("joblib.externals.loky.reusable_executor")
+    executor = getattr(loky, "_executor", None)
+    if executor is not None and not executor._pending_work_items:
+        executor.shutdown(wait=False)
+
+
+def _wrap(module):
+    from schuss.acceleration import wrappers
+
+    _warn_of_version()
+    assert _active is not None
+    settings, report = _active
+    for name in settings.classes:
+        if MODULES[name] == module.__name__:
+            wrappers.wrap(getattr(module, name), settings, report)
+
+
+def _unwrap():
+    if wrappers := sys.modules.get("schuss.acceleration.wrappers"):
+        wrappers.unwrap_all()
+
+
+def _warn_of_version():
+    global _warned
+    version = sys.modules["sklearn"].__version__
+    if not _warned and not version.startswith(tuple(f"{tested}." for tested in TESTED)):
+        _warned = True
+        warnings.warn(
+            f"schuss.accelerate is tested with scikit-learn {', '.join(TESTED)}; this is "
+            f"{version}. schuss.accelerate(verify=True) compares the fits of both.",
+            stacklevel=2,
+        )
+
+
+class _Finder:
+    """Wraps the classes of modules that are imported later."""
+
+    def __init__(self):
+        self.waiting = set()
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in self.waiting:
+            return None
+        self.waiting.discard(name)
+        for finder in sys.meta_path:
+            if finder is not self and (spec := finder.find_spec(name, path, target)):
+                break
+        else:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            if _active is not None:
+                _wrap(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+_finder = _Finder()

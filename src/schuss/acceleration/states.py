@@ -1,0 +1,172 @@
+"""What a fit of ours leaves on an estimator of scikit-learn's: its attributes, of its types."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from schuss.constants import Counter
+
+_COMMON = ("n_features_in_", "feature_names_in_", "n_iter_")
+_LINEAR = (*_COMMON, "coef_", "intercept_")
+
+
+class State:
+    """What the classes have in common; `work` is our estimator.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Attributes that scikit-learn's `fit` sets.
+    calls : frozenset of str
+        Public methods that it calls, which a subclass may define.
+    """
+
+    names: tuple[str, ...]
+    calls: frozenset[str] = frozenset()
+
+    @staticmethod
+    def weights(work: Any) -> np.ndarray:
+        """One of the arrays of weights."""
+        return work.coef_
+
+    @staticmethod
+    def keeps_interrupted(work: Any) -> bool:
+        """Whether scikit-learn keeps the weights of a fit that Ctrl-C ends."""
+        return False
+
+    @staticmethod
+    def finish(work: Any, X: Any, y: Any) -> None:
+        """Give what ours calls something else, or does not have, scikit-learn's form."""
+
+
+class Logistic(State):
+    names = (*_LINEAR, "classes_")
+
+    @staticmethod
+    def finish(work, X, y):
+        if len(work.classes_) > 2:
+            work.coef_ = np.asfortranarray(work.coef_)
+        # The one number that it draws: whoever shares the generator gets the next.
+        if work.solver in ("liblinear", "sag", "saga"):
+            low = 0 if work.solver == "liblinear" else 1
+            check_random_state(work.random_state).randint(low, np.iinfo(np.int32).max)
+
+
+class LogisticCV(State):
+    names = (
+        *_LINEAR, "classes_", "Cs_", "l1_ratios_", "coefs_paths_", "scores_", "C_", "l1_ratio_",
+    )  # fmt: skip
+
+
+class _SGD(State):
+    names: tuple[str, ...] = (
+        *_LINEAR, "t_", "_standard_coef", "_standard_intercept", "_average_coef",
+        "_average_intercept", "_loss_function_",
+    )  # fmt: skip
+
+    @staticmethod
+    def _widen(work, names):
+        """scikit-learn's single intercepts are float64 for float32 weights, too."""
+        wide: dict[int, np.ndarray] = {}
+        for name in names:
+            own = vars(work).get(name)
+            if own is not None:
+                # What is one array under two names stays one.
+                vars(work)[name] = wide.setdefault(id(own), own.astype(np.float64, copy=False))
+
+
+class SGDClassifier(_SGD):
+    names = (*_SGD.names, "classes_", "_expanded_class_weight")
+    # With early stopping, on rows held out.
+    calls = frozenset({"score", "predict", "decision_function"})
+
+    @staticmethod
+    def finish(work, X, y):
+        work._loss_function_ = work._get_loss_function(work.loss)
+        averages = vars(work).get("_average_intercept")
+        if len(work.classes_) == 2 and (not work.average or work.intercept_ is not averages):
+            _SGD._widen(work, ("intercept_", "_standard_intercept"))
+
+
+class SGDRegressor(_SGD):
+    calls = frozenset({"score", "predict"})
+
+    @staticmethod
+    def finish(work, X, y):
+        names = ("intercept_", "_standard_intercept", "_average_intercept")
+        _SGD._widen(work, names)
+
+
+class Network(State):
+    names = (
+        *_COMMON, "classes_", "_label_binarizer", "t_", "n_outputs_", "n_layers_",
+        "out_activation_", "coefs_", "intercepts_", "_best_coefs", "_best_intercepts", "loss_",
+        "loss_curve_", "best_loss_", "validation_scores_", "best_validation_score_",
+        "_no_improvement_count", "_optimizer", "_random_state", "_coef_indptr",
+        "_intercept_indptr",
+    )  # fmt: skip
+
+    @staticmethod
+    def weights(work):
+        return work.coefs_[0]
+
+    @staticmethod
+    def keeps_interrupted(work):
+        return work.solver != "lbfgs"
+
+    @staticmethod
+    def finish(work, X, y):
+        # Of the wider type of what the loss is made of; classes are no numbers.
+        narrow = all(getattr(a, "dtype", None) == np.float32 for a in (X, y))
+        real = np.float32 if narrow and not hasattr(work, "classes_") else np.float64
+        work.loss_ = real(work.loss_)
+        if work.solver == "lbfgs":
+            _set_places(work)
+            return
+        work.loss_curve_[:] = map(real, work.loss_curve_)
+        if work.early_stopping:
+            work._best_coefs, work._best_intercepts = work.coefs_, work.intercepts_
+        else:
+            work.best_loss_ = real(work.best_loss_)
+        moments = work.coefs_[0].dtype if hasattr(work, "classes_") else real
+        work._optimizer = _optimizer(work, work._optimizer, moments)
+
+
+def _set_places(work):
+    """Where scikit-learn's vector of all weights has those of each layer."""
+    end = 0
+    work._coef_indptr, work._intercept_indptr = [], []
+    for coef in work.coefs_:
+        start, end = end, end + coef.size
+        work._coef_indptr.append((start, end, coef.shape))
+    for intercept in work.intercepts_:
+        start, end = end, end + intercept.size
+        work._intercept_indptr.append((start, end))
+
+
+def _optimizer(work, ours, real):
+    """scikit-learn's optimiser where ours stands, from which `partial_fit` goes on."""
+    # Not above: the module that is being wrapped may be the one that imports this.
+    from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+
+    parameters = work.coefs_ + work.intercepts_
+    ends = np.cumsum([array.size for array in parameters])[:-1]
+    slots = [
+        [part.reshape(a.shape) for part, a in zip(np.split(slot, ends), parameters, strict=True)]
+        for slot in ours.slots.astype(real, copy=False)
+    ]  # fmt: skip
+    if work.solver == "adam":
+        theirs = AdamOptimizer(
+            parameters, work.learning_rate_init, work.beta_1, work.beta_2, work.epsilon
+        )
+        theirs.ms, theirs.vs = slots
+        theirs.t = t = int(ours.counters[Counter.STEPS])
+        theirs.learning_rate *= np.sqrt(1 - work.beta_2**t) / (1 - work.beta_1**t)
+        return theirs
+    theirs = SGDOptimizer(
+        parameters, work.learning_rate_init, work.learning_rate, work.momentum,
+        work.nesterovs_momentum, work.power_t,
+    )  # fmt: skip
+    theirs.velocities, theirs.learning_rate = slots[0], ours.learning_rate
+    return theirs
