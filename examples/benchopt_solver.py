@@ -1,13 +1,13 @@
 """schuss in benchopt's benchmark of L2-penalised logistic regression.
 
-Copy this file into the folder ``solvers`` of the benchmark ``logreg_l2`` as ``schuss.py``
-and run, in the benchmark's folder:
+Copy this file to ``solvers/schuss.py`` of the benchmark ``logreg_l2``, and run in the folder of
+the benchmark:
 
     pip install benchopt schuss
     benchopt run . -s schuss -s sklearn
 
-The benchmark hands over y in {-1, 1}, an X that may be sparse, and the strength `lmbd`, and
-asks for the beta, and with `fit_intercept` for the c after it, that minimise
+The benchmark passes y in {-1, 1}, an X that may be sparse, and the penalty `lmbd`. The result is
+beta, and with `fit_intercept` c after it, which minimise
 
     sum_i log(1 + exp(-y_i (x_i . beta + c))) + lmbd / 2 * ||beta||^2
 
@@ -24,7 +24,7 @@ from schuss import SigmoidClassifier
 
 
 class Solver(BaseSolver):
-    """Full-batch training with momentum that grows, on the fused kernels."""
+    """Full-batch training by accelerated or adaptive gradient descent."""
 
     name = "schuss"
     install_cmd = "conda"
@@ -33,7 +33,7 @@ class Solver(BaseSolver):
     sampling_strategy = "iteration"
 
     def set_objective(self, X, y, lmbd, fit_intercept=False):
-        """Keep the problem."""
+        """Store the problem."""
         self.X, self.y = X, y
         self.model = SigmoidClassifier(
             loss="log_loss",
@@ -44,12 +44,12 @@ class Solver(BaseSolver):
         )
 
     def run(self, n_iter):
-        """Do so many iterations, from zero weights."""
+        """Run `n_iter` iterations from zero weights."""
         if n_iter == 0:
             self.beta = np.zeros(self.X.shape[1] + self.model.fit_intercept)
             return
         with warnings.catch_warnings():
-            # The benchmark decides when it is enough.
+            # The benchmark decides when to stop.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.model.set_params(max_iter=n_iter).fit(self.X, self.y)
         self.beta = self.model.coef_.ravel()
@@ -57,5 +57,5 @@ class Solver(BaseSolver):
             self.beta = np.append(self.beta, self.model.intercept_)
 
     def get_result(self):
-        """What the objective is computed from."""
+        """Arguments of the objective."""
         return {"beta": self.beta}

@@ -1,17 +1,16 @@
-"""Cats against dogs: one neuron on pictures of bytes, beside scikit-learn on a float64 copy.
+"""Cats and dogs: one neuron on uint8 images, compared with scikit-learn on a float64 copy.
 
     python examples/cats_dogs.py [animals.npz]
 
-The file holds ``images`` (uint8, one picture a row), ``labels`` and ``names``; without an
-argument it is looked for in the folder that SCHUSS_DATA names. schuss reads the bytes as
-they lie. scikit-learn gets them as float64 between 0 and 1, which is what its solver likes
-best; the copy counts to its time. The settings of both (steps here, C there) were the
-best of a few on other splits than those printed.
+The file holds ``images`` (uint8, one image per row), ``labels`` and ``names``; by default it is in
+the folder named by SCHUSS_DATA. schuss reads the bytes without a copy. scikit-learn gets float64
+values in [0, 1], which suit its solver best; the time includes the copy. The settings of both
+(number of iterations and C) were the best of a few on other splits than those printed.
 
-Each runs in a process of its own, so that the largest memory is its own too.
+Each runs in its own process, so that peak memory is measured separately.
 """
 
-# No large import up here: a new process inherits the largest memory of the one that starts it.
+# No large imports here: a new process inherits the peak memory of its parent.
 import argparse
 import json
 import os
@@ -23,7 +22,7 @@ SPLITS = 5
 
 
 def load(path):
-    """Pictures of cats and dogs, and 1 for a dog."""
+    """Images of cats and dogs, and whether each is a dog."""
     import numpy as np
 
     with np.load(path) as file:
@@ -35,7 +34,7 @@ def load(path):
 def schuss(X, y):
     from schuss import SigmoidClassifier
 
-    # The number of steps is the regularisation, so all of them are taken (tol=0).
+    # The number of iterations is the regularisation, so all of them are run (tol=0).
     model = SigmoidClassifier(solver="nesterov", max_iter=200, tol=0.0)
     return model.fit(X, y).score
 
@@ -51,7 +50,7 @@ LEARNERS = {"schuss": schuss, "scikit-learn": sklearn}
 
 
 def measure(learner, path):
-    """Held-out accuracy and seconds of a fit, for each split, and the memory in MB."""
+    """Held-out accuracy, seconds per fit, and memory in MB."""
     import resource
     import time
 
@@ -63,7 +62,7 @@ def measure(learner, path):
         return largest / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
     X, y = load(path)
-    # What is imported and allocated at the first fit is no part of the others.
+    # Imports and allocations of the first fit are not measured.
     learner(X[:: len(X) // 20], y[:: len(X) // 20])
     before = peak()
     accuracy, seconds = [], []
@@ -93,12 +92,12 @@ def main():
     options = parser.parse_args()
     path = options.path or Path(os.environ.get("SCHUSS_DATA", ".")) / "animals.npz"
     if not path.is_file():
-        print(f"skipped: no file {path}; name it, or set SCHUSS_DATA to its folder")
+        print(f"skipped: no file {path}; give its path, or set SCHUSS_DATA to its folder")
         return
     if options.only:
         print(json.dumps(measure(LEARNERS[options.only], path)))
         return
-    print("|              | held-out accuracy | seconds a fit | peak memory | of it, fits |")
+    print("|              | held-out accuracy | seconds a fit | peak memory | due to fits |")
     print("|--------------|-------------------|---------------|-------------|-------------|")
     for name in LEARNERS:
         command = [sys.executable, __file__, str(path), "--only", name]
@@ -108,7 +107,7 @@ def main():
             f"| {result['seconds']:13.3f} | {result['peak']:8.0f} MB "
             f"| {result['growth']:8.1f} MB |"
         )
-    print(f"\n{result['rows']} pictures to learn from, {result['held_out']} held out, ", end="")
+    print(f"\n{result['rows']} training images, {result['held_out']} held out, ", end="")
     print(f"mean and standard deviation over {SPLITS} splits.")
 
 

@@ -1,9 +1,9 @@
 """
-The same hill by seven methods
-==============================
+One function, seven methods
+===========================
 
-Himmelblau's function has four valleys of the same depth. All methods but one descend into the
-valley that they come to first; the grid looks at the whole country, and pays for each point.
+Himmelblau's function has four minima of the same value. The iterative methods converge to one near
+their path; grid search covers the whole region, at the price of one evaluation for each point.
 """
 
 import schuss
@@ -14,21 +14,22 @@ def himmelblau(x):
     return (x[0] ** 2 + x[1] - 11) ** 2 + (x[0] + x[1] ** 2 - 7) ** 2
 
 
-start, country = [-1.0, -3.5], [(-5, 5), (-5, 5)]
+start, region = [-1.0, -3.5], [(-5, 5), (-5, 5)]
 results = {
     method: schuss.minimize(himmelblau, start, method=method)
     for method in ("gd", "momentum", "nesterov", "adam", "adaptive", "newton")
 }
-results["grid"] = schuss.minimize(himmelblau, method="grid", bounds=country, n_points=21)
+results["grid"] = schuss.minimize(himmelblau, method="grid", bounds=region, n_points=21)
 
 # %%
-# Momentum runs past the bottom and comes back, Adam moves at an even pace, Newton-Raphson jumps.
+# Momentum overshoots the minimum and returns, Adam takes steps of even length, Newton-Raphson takes
+# few long ones.
 
-DescentDisplay.from_result(results, himmelblau, bounds=country)
+DescentDisplay.from_result(results, himmelblau, bounds=region)
 
 # %%
-# What each paid, and where it ended. With no step given, the methods take theirs from the
-# curvature that they meet; the derivatives are differences of the function here.
+# The number of evaluations of each method, and its result. Without a learning rate, the methods
+# derive one from the curvature along the path; the derivatives are finite differences here.
 
 print("method     steps  evaluations  lowest value   x")
 for method, result in results.items():
@@ -36,11 +37,11 @@ for method, result in results.items():
     print(f"{method:9} {result.nit:6,} {result.nfev:12,} {result.fun:13.2e}   {x}")
 
 # %%
-# A long valley
-# -------------
+# A narrow valley
+# ---------------
 #
-# Rosenbrock's function is one curved valley, steep across and nearly flat along. Plain steps
-# creep there; the path of 8,000 of them is longer than it looks.
+# Rosenbrock's function is a curved valley, steep across and nearly flat along. Gradient descent is
+# slow there, and needs 8,000 iterations.
 
 
 def rosenbrock(x):

@@ -2,9 +2,9 @@
 One neuron on two features
 ==========================
 
-A neuron cuts the plane in two: `ŷ = σ(w·x + b)` is a half on the line `w·x + b = 0`, and goes to
-0 and 1 on either side. The features are two measurements
-of cell nuclei, the classes benign and malignant (the breast cancer data of scikit-learn).
+A neuron divides the plane in two: `ŷ = σ(w·x + b)` is one half on the line `w·x + b = 0`, and tends
+to 0 and 1 on either side. The features are two measurements of cell nuclei, the classes benign and
+malignant (the breast cancer data of scikit-learn).
 """
 
 import numpy as np
@@ -34,18 +34,18 @@ def train(solver, max_iter=500):
 
 
 model = train("nesterov")
-print(f"right on {model.score(X_test, y_test):.1%} of the rows held out")
+print(f"accuracy on held-out rows: {model.score(X_test, y_test):.1%}")
 
 # %%
-# The line is where the neuron cannot decide; the shades are its probability.
+# The line is the decision boundary; the shades are the predicted probability.
 
 DecisionBoundaryDisplay.from_estimator(
     model, X_test, y_test,
-    feature_names=["mean radius (µm)", "mean concave points (share of the outline)"],
+    feature_names=["mean radius (µm)", "mean concave points (fraction of the outline)"],
 )  # fmt: skip
 
 # %%
-# The cost over the epochs, and over the seconds, by three methods:
+# The loss over the epochs, and over the time, for three solvers:
 
 models = {solver: train(solver, max_iter=60) for solver in ("gd", "nesterov", "adaptive")}
 _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), sharey=True, layout="constrained")
@@ -54,10 +54,10 @@ LearningCurveDisplay.from_estimator(models, over="seconds", ax=right)
 right.set_ylabel("")
 
 # %%
-# Whether its probabilities can be believed, and what it confuses, by scikit-learn's displays:
+# Calibration and ROC curve, by scikit-learn's displays:
 
 _, (left, right) = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
 CalibrationDisplay.from_estimator(model, X_test, y_test, n_bins=5, name="neuron", ax=left)
-left.set(xlabel="probability of malignant", ylabel="share that is malignant")
+left.set(xlabel="probability of malignant", ylabel="fraction that is malignant")
 RocCurveDisplay.from_estimator(model, X_test, y_test, name="neuron", ax=right)
-right.set(xlabel="share of benign called malignant", ylabel="share of malignant found")
+right.set(xlabel="false positive rate", ylabel="true positive rate")

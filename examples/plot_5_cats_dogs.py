@@ -2,12 +2,12 @@
 Cats and dogs
 =============
 
-One neuron looks at pictures: each pixel has a weight, and the weights are themselves a picture
-of what speaks for the one animal or the other.
+One neuron classifies images: each pixel has a weight, and the weights form an image of the evidence
+for the one animal or the other.
 
-The pictures are in ``animals.npz`` (28 × 28 grey pixels of ten animals), in the folder that the
-environment variable ``SCHUSS_DATA`` names. Without it the example takes the handwritten threes and
-eights that scikit-learn ships.
+The images are in ``animals.npz`` (28 × 28 grey pixels of ten animals), in the folder named by the
+environment variable ``SCHUSS_DATA``. Without it the example uses the handwritten digits 3 and 8
+that scikit-learn ships.
 """
 
 import os
@@ -24,31 +24,32 @@ from schuss.plot import RocCurveDisplay, WeightsDisplay
 path = Path(os.environ.get("SCHUSS_DATA", ".")) / "animals.npz"
 if path.is_file():
     with np.load(path) as file:
-        pictures, animals, names = file["images"], file["labels"], ("cat", "dog")
+        images, animals, names = file["images"], file["labels"], ("cat", "dog")
         codes = [list(file["names"]).index(name) for name in names]
 else:
     digits = load_digits()
-    pictures, animals = digits.data.astype(np.uint8), digits.target
+    images, animals = digits.data.astype(np.uint8), digits.target
     codes, names = (3, 8), ("three", "eight")
 rows = np.isin(animals, codes)
-X, y = pictures[rows].reshape(rows.sum(), -1), np.where(animals[rows] == codes[1], *names[::-1])
+X, y = images[rows].reshape(rows.sum(), -1), np.where(animals[rows] == codes[1], *names[::-1])
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
 
 # %%
-# The bytes are read as they are. The number of steps is the regularisation, so all are taken.
+# uint8 pixels are read without a copy. The number of iterations is the regularisation, so all of
+# them are run.
 
 neuron = schuss.SigmoidClassifier(solver="nesterov", max_iter=200, tol=0)
 neuron.fit(X_train, y_train)
-share = neuron.score(X_test, y_test)
-print(f"{len(X_train):,} pictures learnt, right on {share:.1%} of {len(X_test):,} others")
+accuracy = neuron.score(X_test, y_test)
+print(f"{len(X_train):,} training images, accuracy {accuracy:.1%} on {len(X_test):,} others")
 
 # %%
-# Which pixels say the one, which the other:
+# The weights of the pixels:
 
 WeightsDisplay.from_estimator(neuron)
 
 # %%
-# The pictures of which it is surest, right or wrong, on either side:
+# The images with the most confident predictions, correct or not, of either class:
 
 probability = neuron.predict_proba(X_test)[:, 1]
 order = np.argsort(probability)
@@ -60,15 +61,15 @@ for column, (low, high) in enumerate(zip(order[:6], order[:-7:-1], strict=True))
         axis.set_title(f"{y_test[row]}, {probability[row]:.2f}", fontsize="small")
         axis.set_xticks(())
         axis.set_yticks(())
-figure.suptitle(f"what it is, and the neuron's probability of {neuron.classes_[1]}", fontsize=10)
+figure.suptitle(f"label, and predicted probability of {neuron.classes_[1]}", fontsize=10)
 
 # %%
-# What it goes by are outlines; that is enough to be better than chance at every threshold:
+# It recognises outlines, which is enough to be better than chance at every threshold:
 
 display = RocCurveDisplay.from_estimator(
     neuron, X_test, y_test, name="one neuron", plot_chance_level=True
 )
 display.ax_.set(
-    xlabel=f"share of {neuron.classes_[0]}s called {neuron.classes_[1]}",
-    ylabel=f"share of {neuron.classes_[1]}s found",
+    xlabel=f"false positive rate ({neuron.classes_[0]} classified as {neuron.classes_[1]})",
+    ylabel=f"true positive rate ({neuron.classes_[1]})",
 )

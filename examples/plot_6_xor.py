@@ -1,15 +1,14 @@
 """
-XOR by a hidden layer
-=====================
+XOR with a hidden layer
+=======================
 
-One neuron cannot say "one or the other, but not both": no line has (0, 1) and (1, 0) on one side
-and (0, 0) and (1, 1) on the other. Two hidden neurons draw two lines, and a third one looks
-between them. The nine weights are found by `schuss.minimize`, with the gradient of
-backpropagation::
+One neuron cannot represent XOR: no line has (0, 1) and (1, 0) on one side and (0, 0) and (1, 1) on
+the other. Two hidden neurons draw two lines, and the output neuron selects the band between them.
+`schuss.minimize` finds the nine weights, with the gradient from backpropagation::
 
     a = σ(X W + b)      ŷ = σ(a v + c)      δ₂ = ŷ − y      δ₁ = δ₂ vᵀ ⊙ a (1 − a)
 
-for hidden answers a and log-loss.
+for hidden activations a and the log-loss.
 """
 
 import numpy as np
@@ -30,8 +29,8 @@ def forward(theta, X):
     return a, a @ v + c, v
 
 
-def cost(theta):
-    """Log-loss with a little of an L2 penalty, and its gradient."""
+def objective(theta):
+    """Log-loss with a small L2 penalty, and its gradient."""
     a, z, v = forward(theta, X)
     value = np.mean(np.logaddexp(0, z) - y * z) + 5e-4 * theta @ theta
     d2 = (expit(z) - y) / len(y)
@@ -42,27 +41,27 @@ def cost(theta):
 
 start = np.random.default_rng(3).normal(size=9)
 results = {
-    method: schuss.minimize(cost, start, jac=True, method=method, max_iter=20_000)
+    method: schuss.minimize(objective, start, jac=True, method=method, max_iter=20_000)
     for method in ("adaptive", "nesterov", "newton")
 }
 for method, result in results.items():
-    answers = expit(forward(result.x, X)[1]).round(2)
-    print(f"{method:9} {result.nit:6,} steps, cost {result.fun:.5f}, answers {answers}")
+    outputs = expit(forward(result.x, X)[1]).round(2)
+    print(f"{method:9} {result.nit:6,} iterations, loss {result.fun:.5f}, outputs {outputs}")
 
 # %%
-# The gradient was held to differences of the cost before the first step; had a term been
-# missing, a warning would have shown both. Newton-Raphson takes its Hessian from differences.
+# Before the first iteration, the gradient is compared with finite differences of the objective; a
+# missing term would give a warning. Newton-Raphson computes its Hessian by finite differences.
 
 display = LearningCurveDisplay.from_result(results, log_scale=True)
 display.ax_.set_xscale("log")
 display.ax_.set_xlabel("iteration")
 
 # %%
-# One neuron has to give up; the two hidden ones leave a band between their lines.
+# A single neuron fails; the two hidden neurons leave a band between their lines.
 
 
 class Network(ClassifierMixin, BaseEstimator):
-    """The weights found above, with the face of a classifier."""
+    """A scikit-learn classifier with the weights found above."""
 
     def fit(self, X, y):
         self.classes_ = np.unique(y)

@@ -24,7 +24,7 @@ def main():
         network.fit(X, y, loss="squared_error")
         print(
             f"seed {seed}: {network.stop_reason_} after {network.n_iter_} epochs, "
-            f"cost {network.loss_:.5f}, answers {network.predict_proba(X)[:, 1].round(2)}"
+            f"loss {network.loss_:.5f}, outputs {network.predict_proba(X)[:, 1].round(2)}"
         )
 
 
