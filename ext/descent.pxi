@@ -379,7 +379,7 @@ cdef int run(
                 stop = min(start + config.batch_size, n)
                 share = <double>(stop - start) / n
             total += whole_pass(p, rows, start, stop, scale / share) * share
-            if p.interrupted:
+            if p.team.interrupted:
                 return -1
             add_l2(o, config)
             if stop == n or not isfinite(total):
@@ -400,12 +400,7 @@ cdef int run(
     return STATUS_RAN
 
 
-cdef int raise_pending() except? -1:
-    """Let the exception out that is set already."""
-    return -1
-
-
-cdef class Descent(PassJob):
+cdef class Descent(NeuronJob):
     """A call of `descend`."""
 
     cdef Optimizer o
@@ -483,8 +478,7 @@ cdef class Descent(PassJob):
             memcpy(&self.coef[k, 0], p.theta + k * p.span, p.x.d * REAL_SIZE)
             self.intercept[k] = p.theta[k * p.span + p.x.d]
         self.copy_slots(into=False)
-        if status < 0:
-            raise_pending()
+        raise_if_interrupted(p.team)
         return int(self.counters[COUNTER_EPOCHS]), status
 
 
@@ -518,7 +512,7 @@ def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
 
 # --------------------------------------------------------------------- prediction
 
-cdef class Prediction(PassJob):
+cdef class Prediction(NeuronJob):
     """A call of `predict`."""
 
     cdef real[:, ::1] out
@@ -543,10 +537,10 @@ cdef class Prediction(PassJob):
 
     def lead(self):
         cdef Problem *p = &self.p
+        cut_chunks(p)
         with nogil:
-            share_out(p, TASK_PASS)
-        if p.interrupted:
-            raise_pending()
+            run_chunks(p.team, pass_chunk, p, p.n_chunks)
+        raise_if_interrupted(p.team)
         return not p.not_finite
 
 

@@ -62,18 +62,15 @@ cdef extern from "cpu.h" nogil:
 cdef extern from "threads.h" nogil:
     int64_t atomic_read(int64_t *place)
     void atomic_write(int64_t *place, int64_t value)
-    int64_t atomic_next(int64_t *place)
+    int64_t atomic_add(int64_t *place, int64_t n)
     const int SPINS
-    int rest(int spins)
+    int spin_wait(int spins)
     int64_t clock_ns()
     int64_t process_id()
     ctypedef struct CpuSet:
         pass
     void set_affinity(unsigned long thread, CpuSet *allowed)
     void clear_affinity(CpuSet *allowed)
-    void wait_until(const int64_t *place, int64_t value)
-    int64_t barrier(int64_t *arrived, int64_t *round, int64_t size, const int64_t *status,
-                    int64_t *decided)
 
 cdef enum:
     MAX_LANES = 16  # of any type and instruction set
@@ -82,8 +79,9 @@ include "formulas.pxi"
 include "softmax.pxi"
 include "lines.pxi"
 include "matrix.pxi"
+include "threads.pxi"
 include "neuron.pxi"
-include "passes.pxi"
+include "gradient.pxi"
 include "packed.pxi"
 include "descent.pxi"
 include "network.pxi"

@@ -39,10 +39,10 @@ cdef enum:
     NETWORK_ROWS = 256
     # Rows or lines of a strip: whole registers of both types.
     STRIP = MAX_LANES
-    # Multiplications between two looks at signals: some hundredths of a second.
-    SIGNAL_PRODUCTS = 1000000000
+    PRODUCTS_PER_ELEMENT = 20   # as long as an element of a neuron's pass
     INTERRUPTED = -1        # beside the statuses
-    DRAWS_PER_CHECK = 1 << 20  # of a shuffle, between two checks of signals
+    CHUNKS_PER_THREAD = 4   # of a task, where there is more than one thread
+    ELEMENTS_PER_DRAW = 50  # which take as long
 
 
 cdef struct Layer:
@@ -63,7 +63,14 @@ cdef struct Layer:
     double *squares          # of the weights, for each strip of lines
 
 
+cdef struct Step:
+    double rate              # adam: with its corrections
+    double share             # 1 / sum of the batch's weights
+    bint measure             # whether the norm of the gradient is wanted
+
+
 cdef struct Net:
+    Team *team
     Lines x
     Layer *layers
     Py_ssize_t n_layers
@@ -93,14 +100,17 @@ cdef struct Net:
     double l2
     Py_ssize_t batch_size
     double *counters
-    Py_ssize_t unchecked
-    double value
-
-
-cdef struct Step:
-    double rate              # adam: with its corrections
-    double share             # 1 / sum of the batch's weights
-    bint measure             # whether the norm of the gradient is wanted
+    # The part of a batch under way.
+    const int32_t *order
+    Py_ssize_t first
+    Py_ssize_t n_rows
+    Py_ssize_t n_next        # rows of the next part, which are prefetched
+    Py_ssize_t n_chunks
+    real *predicted
+    bint with_errors
+    bint begins
+    bint ends
+    Step step
 
 
 cdef inline Py_ssize_t spread_line(Py_ssize_t width) noexcept nogil:
@@ -114,16 +124,11 @@ cdef inline Py_ssize_t strips_of(Py_ssize_t count) noexcept nogil:
     return (count + STRIP - 1) // STRIP
 
 
-cdef inline Py_ssize_t share_of(Py_ssize_t count, int64_t thread, int64_t team_size) noexcept nogil:
-    """The first of the strips that belong to a member, as a place among `count`."""
-    return min(strips_of(count) * thread // team_size * STRIP, count)
-
-
-cdef inline int64_t team_barrier(Problem *team) noexcept nogil:
-    """A barrier; returns the status that all threads act on."""
-    if team.n_threads > 1:
-        return barrier(&team.arrived, &team.round, team.n_threads, &team.status, &team.decided)
-    return team.status
+cdef inline Py_ssize_t chunk_start(
+    Py_ssize_t count, Py_ssize_t chunk, Py_ssize_t n_chunks
+) noexcept nogil:
+    """Where a chunk of whole strips begins."""
+    return min(strips_of(count) * chunk // n_chunks * STRIP, count)
 
 
 # --------------------------------------------------------------------- activations
@@ -407,24 +412,6 @@ cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
 
 # --------------------------------------------------------------------- rows through the layers
 
-cdef inline bint look(
-    Net *net, Problem *team, Py_ssize_t products, int64_t thread
-) noexcept nogil:
-    """Let Ctrl-C through after so many multiplications, which the first thread counts.
-
-    Returns whether there is no use in going on; when to leave is decided at a barrier, if there
-    is one to come.
-    """
-    if thread == 0:
-        net.unchecked += products
-        if net.unchecked > SIGNAL_PRODUCTS:
-            net.unchecked = 0
-            call_check_signals(team)
-            if team.interrupted:
-                atomic_write(&team.status, INTERRUPTED)
-    return atomic_read(&team.status) == INTERRUPTED
-
-
 cdef void read_row(Net *net, Py_ssize_t row, real *target) noexcept nogil:
     cdef Lines *x = &net.x
     cdef const real *source
@@ -459,7 +446,7 @@ cdef inline Py_ssize_t rows_at_once(Py_ssize_t width, Py_ssize_t rows) noexcept 
 
 
 cdef void forward(
-    Net *net, Problem *team, Py_ssize_t low, Py_ssize_t high, int64_t thread
+    Net *net, Py_ssize_t low, Py_ssize_t high, int64_t thread
 ) noexcept nogil:
     """Rows that were read, through all layers, to the scores of the last one.
 
@@ -485,12 +472,12 @@ cdef void forward(
             if layer_ + 1 < net.n_layers:
                 hidden_rows(net.hidden, False, layer, i, i + m)
             i += m
-            if look(net, team, m * layer.d_in * layer.d_out, thread):
+            if check_signals(net.team, thread, m * layer.d_in * layer.d_out // PRODUCTS_PER_ELEMENT):
                 return
 
 
 cdef void backward(
-    Net *net, Problem *team, Py_ssize_t low, Py_ssize_t high, int64_t thread
+    Net *net, Py_ssize_t low, Py_ssize_t high, int64_t thread
 ) noexcept nogil:
     """Errors of the last layer's scores, back to those of the first; interrupted as `forward`."""
     cdef Py_ssize_t layer_, column, width, i, m
@@ -511,22 +498,23 @@ cdef void backward(
                 column += width
             hidden_rows(net.hidden, True, below, i, i + m)
             i += m
-            if look(net, team, m * layer.d_in * layer.d_out, thread):
+            if check_signals(net.team, thread, m * layer.d_in * layer.d_out // PRODUCTS_PER_ELEMENT):
                 return
 
 
-cdef void learn_rows(
-    Net *net, Problem *team, const int32_t *order, Py_ssize_t first, Py_ssize_t low,
-    Py_ssize_t high, bint with_errors, int64_t thread,
-) noexcept nogil:
-    """Rows low to high of a part that begins at `first`: their losses and errors."""
+cdef void rows_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil:
+    """A chunk of a part's rows: their losses and errors."""
+    cdef Net *net = <Net *>job
+    cdef const int32_t *order = net.order
+    cdef Py_ssize_t first = net.first, low = chunk_start(net.n_rows, chunk, net.n_chunks)
+    cdef Py_ssize_t high = chunk_start(net.n_rows, chunk + 1, net.n_chunks)
     cdef Py_ssize_t i, m, row, strip = low
     cdef Layer *last = &net.layers[net.n_layers - 1]
     cdef real weight = 1
     cdef real *y
     cdef double loss
     read_rows(net, order, first, low, high)
-    forward(net, team, low, high, thread)
+    forward(net, low, high, thread)
     while strip < high:
         m = min(<Py_ssize_t>STRIP, high - strip)
         loss = 0
@@ -548,8 +536,8 @@ cdef void learn_rows(
                                    last.delta + i * last.line, weight)
         net.losses[strip // STRIP] = loss
         strip += m
-    if with_errors:
-        backward(net, team, low, high, thread)
+    if net.with_errors:
+        backward(net, low, high, thread)
 
 
 # --------------------------------------------------------------------- gradient and step
@@ -676,20 +664,25 @@ cdef inline char *next_row(Net *net, Ahead *ahead) noexcept nogil:
     return <char *>net.x.base + row_at(ahead.order, ahead.low - 1) * net.x.row_stride
 
 
-cdef void learn_lines(
-    Net *net, Step *step, Py_ssize_t rows, bint begins, bint ends, Ahead *ahead, int64_t thread,
-    int64_t team_size,
-) noexcept nogil:
-    """The gradient of a part's rows for the member's lines of each layer, and the step."""
+cdef void lines_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil:
+    """The gradient of a part's rows for a chunk of each layer's lines, and the step."""
+    cdef Net *net = <Net *>job
+    cdef Step *step = &net.step
+    cdef Py_ssize_t rows = net.n_rows
+    cdef bint begins = net.begins, ends = net.ends
+    cdef Ahead ahead
     cdef Py_ssize_t layer_, i, m, high, column, width, place, prefetch_step
     cdef Layer *layer
     cdef real *tile = net.tiles + thread * STRIP * TILE_WIDTH
     cdef const char *prefetch_along
     cdef vreal squares
+    ahead.order = net.order
+    ahead.low = net.first + rows + chunk_start(net.n_next, chunk, net.n_chunks)
+    ahead.high = net.first + rows + chunk_start(net.n_next, chunk + 1, net.n_chunks)
     for layer_ in range(net.n_layers):
         layer = &net.layers[layer_]
-        i = share_of(layer.d_in, thread, team_size)
-        high = share_of(layer.d_in, thread + 1, team_size)
+        i = chunk_start(layer.d_in, chunk, net.n_chunks)
+        high = chunk_start(layer.d_in, chunk + 1, net.n_chunks)
         while i < high:
             m = min(<Py_ssize_t>STRIP, layer.d_in - i)
             squares = v_set(0)
@@ -703,7 +696,7 @@ cdef void learn_lines(
                     if net.solver == SOLVER_ADAM:
                         prefetch_vectors(layer.second + place, m * width)
                 # With the first panel the next strip's inputs are fetched, which are far apart.
-                prefetch_along = NULL if column == 0 else next_row(net, ahead)
+                prefetch_along = NULL if column == 0 else next_row(net, &ahead)
                 prefetch_step = max(1, (net.x.d * REAL_SIZE + rows - 1) // rows)
                 if prefetch_along == NULL:
                     prefetch_along = <const char *>(layer.input + i + STRIP)
@@ -719,7 +712,7 @@ cdef void learn_lines(
             if ends:
                 layer.squares[i // STRIP] = v_sum(squares)
             i += m
-        if thread + 1 < team_size:
+        if chunk + 1 < net.n_chunks:
             continue
         column = 0
         while column < layer.width:
@@ -739,116 +732,114 @@ cdef double squares_of(Net *net) noexcept nogil:
     return total
 
 
-cdef int64_t batch(
-    Net *net, Problem *team, const int32_t *order, Py_ssize_t n, Py_ssize_t start,
-    Py_ssize_t stop, Step *step, double *loss, int64_t thread,
+cdef int batch(
+    Net *net, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop, bint take_step, double *loss
 ) noexcept nogil:
-    """One batch of the n rows, and its mean loss without penalty, for the first member.
+    """One batch of the n rows of `net.order`, and its mean loss without penalty.
 
-    Returns a status other than STATUS_RAN where all threads have to stop. With a step it is
-    taken; without, the gradient is left in the layers' sums, and where they have none, only the
-    loss is computed.
+    Returns a status. Without a step the gradient is left in the layers' sums, and where they have
+    none, only the loss is computed.
     """
-    cdef int64_t team_size = team.n_threads
     cdef Py_ssize_t parts = (stop - start + net.part - 1) // net.part
     cdef Py_ssize_t size = round_up((stop - start + parts - 1) // parts, STRIP)
-    cdef Py_ssize_t first = start, i, rows
-    cdef int64_t stopped = STATUS_RAN
-    cdef bint with_errors = step != NULL or net.layers[0].gradient != NULL
+    cdef Py_ssize_t first = start, i
     cdef double weight = stop - start, value = 0
-    cdef Ahead ahead
-    cdef Step none
-    memset(&none, 0, sizeof(Step))
+    net.with_errors = take_step or net.layers[0].gradient != NULL
+    net.n_chunks = CHUNKS_PER_THREAD * net.team.n_threads if net.team.n_threads > 1 else 1
     if net.sample_weight != NULL:
         weight = 0
         for i in range(start, stop):
-            weight += net.sample_weight[row_at(order, i)]
+            weight += net.sample_weight[row_at(net.order, i)]
     # A batch that weighs nothing teaches nothing.
-    none.share = 1 / weight if weight > 0 else 0
-    if step != NULL:
-        step.share = none.share
-    while first < stop and stopped == STATUS_RAN:
-        rows = min(size, stop - first)
-        learn_rows(net, team, order, first, share_of(rows, thread, team_size),
-                   share_of(rows, thread + 1, team_size), with_errors, thread)
-        stopped = team_barrier(team)
-        if stopped != STATUS_RAN:
-            break
-        if thread == 0:
-            for i in range(strips_of(rows)):
-                value += net.losses[i]
-            if with_errors:
-                look(net, team, rows * net.products, 0)
-            if first + rows == stop and not isfinite(value) and team.status == STATUS_RAN:
-                team.status = STATUS_NONFINITE
-        if with_errors:
-            i = min(rows, n - (first + rows))
-            ahead.order = order
-            ahead.low = first + rows + share_of(i, thread, team_size)
-            ahead.high = first + rows + share_of(i, thread + 1, team_size)
-            learn_lines(net, &none if step == NULL else step, rows, first == start,
-                        step != NULL and first + rows == stop, &ahead, thread, team_size)
-        stopped = team_barrier(team)
-        first += rows
-    loss[0] = value * none.share
-    return stopped
+    net.step.share = 1 / weight if weight > 0 else 0
+    while first < stop:
+        net.first, net.n_rows = first, min(size, stop - first)
+        run_chunks(net.team, rows_chunk, net, net.n_chunks)
+        check_signals(net.team, 0, net.n_rows * net.products // PRODUCTS_PER_ELEMENT)
+        if net.team.interrupted:
+            return INTERRUPTED
+        for i in range(strips_of(net.n_rows)):
+            value += net.losses[i]
+        if net.with_errors:
+            net.n_next = min(net.n_rows, n - (first + net.n_rows))
+            net.begins = first == start
+            net.ends = take_step and first + net.n_rows == stop
+            run_chunks(net.team, lines_chunk, net, net.n_chunks)
+        first += net.n_rows
+    loss[0] = value * net.step.share
+    return STATUS_RAN if isfinite(value) else STATUS_NONFINITE
 
 
-cdef void train(
-    Net *net, Problem *team, const int32_t *order, Py_ssize_t n, const double *rates,
-    double *history, Py_ssize_t epochs, int64_t thread,
+cdef int train(
+    Net *net, Py_ssize_t n, const double *rates, double *history, Py_ssize_t epochs
 ) noexcept nogil:
-    """Up to `epochs` epochs, as each member of the job runs them."""
+    """Up to `epochs` epochs; returns a status."""
     cdef Py_ssize_t epoch, start, stop
-    cdef int64_t other
+    cdef int64_t thread
+    cdef int status
     cdef double steps = net.counters[COUNTER_STEPS], total, penalty, loss = 0, norm, nonfinite
-    cdef Step step
     for epoch in range(epochs):
         total = penalty = 0
         start = 0
         while start < n:
             stop = min(start + net.batch_size, n)
             steps += 1
-            step.rate = rates[epoch]
+            net.step.rate = rates[epoch]
             if net.solver == SOLVER_ADAM:
-                step.rate *= sqrt(1 - net.beta_2 ** steps) / (1 - net.beta_1 ** steps)
-            step.measure = stop == n
-            if step.measure:
-                net.norms[thread] = net.nonfinite[thread] = 0
-            if thread == 0 and net.l2 != 0:
+                net.step.rate *= sqrt(1 - net.beta_2 ** steps) / (1 - net.beta_1 ** steps)
+            net.step.measure = stop == n
+            if net.l2 != 0:
                 penalty = net.l2 / 2 * squares_of(net)
-            if batch(net, team, order, n, start, stop, &step, &loss, thread) != STATUS_RAN:
-                return
-            total += (loss + penalty * step.share) * (stop - start) / n
+            for thread in range(net.team.n_threads):
+                net.norms[thread] = net.nonfinite[thread] = 0
+            status = batch(net, n, start, stop, True, &loss)
+            if status != STATUS_RAN:
+                return status
+            total += (loss + penalty * net.step.share) * (stop - start) / n
             start = stop
-        if thread == 0:
-            norm = nonfinite = 0
-            for other in range(team.n_threads):
-                norm = max(norm, net.norms[other])
-                nonfinite += net.nonfinite[other]
-            history[3 * epoch] = total
-            history[3 * epoch + 1] = norm
-            history[3 * epoch + 2] = rates[epoch]
-            if isfinite(nonfinite):
-                net.counters[COUNTER_EPOCHS] = epoch + 1
-                net.counters[COUNTER_STEPS] = steps
-            else:
-                team.status = STATUS_NONFINITE
-        if team_barrier(team) != STATUS_RAN:
-            return
-        if order != NULL:
-            order += n
+        norm = nonfinite = 0
+        for thread in range(net.team.n_threads):
+            norm = max(norm, net.norms[thread])
+            nonfinite += net.nonfinite[thread]
+        history[3 * epoch] = total
+        history[3 * epoch + 1] = norm
+        history[3 * epoch + 2] = rates[epoch]
+        if not isfinite(nonfinite):
+            return STATUS_NONFINITE
+        net.counters[COUNTER_EPOCHS] = epoch + 1
+        net.counters[COUNTER_STEPS] = steps
+        if net.order != NULL:
+            net.order += n
+    return STATUS_RAN
+
+
+# --------------------------------------------------------------------- prediction
+
+cdef void predict_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil:
+    """Rows of a part, in the thread's own place of the scratch."""
+    cdef Net *net = <Net *>job
+    cdef Layer *last = &net.layers[net.n_layers - 1]
+    cdef Py_ssize_t first = chunk * net.part, i, place = thread * net.part
+    cdef Py_ssize_t m = min(net.part, net.n_rows - first)
+    cdef real *z
+    read_rows(net, NULL, first - place, place, place + m)
+    forward(net, place, place + m, thread)
+    if atomic_read(&net.team.interrupted):
+        return
+    for i in range(m):
+        z = last.output + (place + i) * last.line
+        answer_row(net, last, z)
+        memcpy(net.predicted + (first + i) * last.d_out, z, last.d_out * REAL_SIZE)
 
 
 # --------------------------------------------------------------------- calls
 
 cdef class NetworkJob(Job):
-    """One call's network, in panels, with its scratch; `Job` has the threads."""
+    """One call's network, in panels, with its scratch."""
 
     cdef Net net
     cdef real *reals
     cdef double *doubles
-    cdef const int32_t *order
     cdef object order_
     cdef Py_ssize_t n
 
@@ -877,7 +868,7 @@ cdef class NetworkJob(Job):
         """
         cdef Net *net = &self.net
         cdef Layer *layer
-        cdef Py_ssize_t i, n_reals, n_doubles, transposed, widest
+        cdef Py_ssize_t i, n_reals, n_doubles, transposed, widest, scratch_rows
         cdef real *free_
         cdef double *free_doubles
         units = network.units
@@ -885,19 +876,22 @@ cdef class NetworkJob(Job):
         net.hidden, net.output = network.hidden, network.output
         net.n_layers = len(units) - 1
         net.layers = <Layer *>reserve(net.n_layers, sizeof(Layer), "layers", True)
-        self.p.n_threads = n_threads
+        self.form_team(n_threads)
+        net.team = &self.team
         widest = max(units)
         # Very wide rows are taken by fewer: 32 MiB of them at the most, and a strip at least.
         net.part = clamp(STRIP, (1 << 25) // (widest * REAL_SIZE), NETWORK_ROWS)
         net.part = round_up(min(most, net.part), STRIP)
         sums = sums or (slots > 0 and most > net.part)
+        # Errors are of a part that threads share; of others each thread has its own.
+        scratch_rows = net.part if errors else n_threads * net.part
         # Twice: the first time to count.
         free_ = NULL
         free_doubles = NULL
         for i in range(2):
             n_reals = n_doubles = 0
             net.layers[0].input_line = spread_line(net.x.d)
-            self.cut(&net.rows, free_, net.part * net.layers[0].input_line, &n_reals)
+            self.cut(&net.rows, free_, scratch_rows * net.layers[0].input_line, &n_reals)
             for layer_ in range(net.n_layers):
                 layer = &net.layers[layer_]
                 layer.d_in, layer.d_out = units[layer_], units[layer_ + 1]
@@ -907,7 +901,7 @@ cdef class NetworkJob(Job):
                 if layer_ > 0:
                     layer.input_line = net.layers[layer_ - 1].line
                 self.cut(&layer.weights, free_, layer.size, &n_reals)
-                self.cut(&layer.output, free_, net.part * layer.line, &n_reals)
+                self.cut(&layer.output, free_, scratch_rows * layer.line, &n_reals)
                 if errors:
                     self.cut(&layer.delta, free_, net.part * layer.line, &n_reals)
                     if layer_ > 0:
@@ -1059,12 +1053,11 @@ cdef class NetworkDescent(NetworkJob):
         cdef int s
         self.theta, self.slots, self.counters = state.theta, state.slots, state.counters
         self.history, self.rates = history, rates
-        self.order = NULL
         self.n = (<Matrix>data.X).lines.n
         if order is not None and order.size:
             rows = order
             self.order_ = order
-            self.order = &rows[0, 0]
+            net.order = &rows[0, 0]
             self.n = rows.shape[1]
         self.build(data.X, network, self.theta, n_threads, min(config.batch_size, self.n),
                    self.slots.shape[0], False, True)
@@ -1077,21 +1070,17 @@ cdef class NetworkDescent(NetworkJob):
         net.counters = &self.counters[0]
         self.counters[COUNTER_EPOCHS] = 0
 
-    cdef void serve(self, int64_t thread) noexcept nogil:
-        train(&self.net, &self.p, self.order, self.n, &self.rates[0], &self.history[0, 0],
-              self.history.shape[0], thread)
-
     def lead(self):
-        cdef int s
+        cdef int s, status = STATUS_RAN
         if self.history.shape[0]:
             with nogil:
-                self.serve(0)
+                status = train(&self.net, self.n, &self.rates[0], &self.history[0, 0],
+                               self.history.shape[0])
         self.between_flat(&self.theta[0], 0, False)
         for s in range(self.slots.shape[0]):
             self.between_flat(&self.slots[s, 0], s + 1, False)
-        if self.p.interrupted:
-            raise_pending()
-        return int(self.counters[COUNTER_EPOCHS]), int(self.p.status)
+        raise_if_interrupted(&self.team)
+        return int(self.counters[COUNTER_EPOCHS]), status
 
 
 cdef class NetworkGradient(NetworkJob):
@@ -1100,7 +1089,6 @@ cdef class NetworkGradient(NetworkJob):
     cdef real[::1] grad
     cdef const real[::1] theta
     cdef double scale
-    cdef double value
 
     def __init__(self, data, network, const real[::1] theta, grad, n_threads):
         self.theta, self.scale = theta, data.scale
@@ -1110,20 +1098,14 @@ cdef class NetworkGradient(NetworkJob):
             self.grad = grad
         self.hold_targets(data)
 
-    cdef void serve(self, int64_t thread) noexcept nogil:
-        cdef double value
-        batch(&self.net, &self.p, NULL, self.n, 0, self.n, NULL, &value, thread)
-        if thread == 0:
-            self.value = value
-
     def lead(self):
+        cdef double value = 0
         with nogil:
-            self.serve(0)
-        if self.p.interrupted:
-            raise_pending()
+            batch(&self.net, self.n, 0, self.n, False, &value)
+        raise_if_interrupted(&self.team)
         if self.net.layers[0].gradient != NULL:
             self.between_flat(&self.grad[0], 3, False, self.scale)
-        return self.value
+        return value
 
 
 cdef class NetworkPrediction(NetworkJob):
@@ -1134,34 +1116,13 @@ cdef class NetworkPrediction(NetworkJob):
     def __init__(self, Matrix X, network, const real[::1] theta, real[:, ::1] out, n_threads):
         self.n, self.out, self.keep = X.lines.n, out, X
         self.build(X, network, theta, n_threads, self.n, 0, False, False)
-
-    cdef void serve(self, int64_t thread) noexcept nogil:
-        """The member's strips of each part of the rows; the same ones of the scratch, a shorter
-        last part included, so that nobody needs to wait."""
-        cdef Net *net = &self.net
-        cdef Layer *last = &net.layers[net.n_layers - 1]
-        cdef Py_ssize_t first = 0, i, low, high, rows
-        cdef real *z
-        while first < self.n:
-            rows = min(net.part, self.n - first)
-            low = min(rows, share_of(net.part, thread, self.p.n_threads))
-            high = min(rows, share_of(net.part, thread + 1, self.p.n_threads))
-            read_rows(net, NULL, first, low, high)
-            forward(net, &self.p, low, high, thread)
-            # No barrier follows, so each may leave when it sees that.
-            if self.p.status != STATUS_RAN:
-                return
-            for i in range(low, high):
-                z = last.output + i * last.line
-                answer_row(net, last, z)
-                memcpy(&self.out[first + i, 0], z, last.d_out * REAL_SIZE)
-            first += rows
+        self.net.n_rows, self.net.predicted = self.n, &out[0, 0]
 
     def lead(self):
         with nogil:
-            self.serve(0)
-        if self.p.interrupted:
-            raise_pending()
+            run_chunks(&self.team, predict_chunk, &self.net,
+                       (self.n + self.net.part - 1) // self.net.part)
+        raise_if_interrupted(&self.team)
 
 
 def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
@@ -1172,7 +1133,8 @@ def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
     cdef const int32_t *before = &order[0]
     cdef int32_t *row
     cdef int32_t kept
-    cdef Py_ssize_t draws = 0
+    cdef Team alone
+    memset(&alone, 0, sizeof(Team))
     with nogil:
         for epoch in range(out.shape[0]):
             row = &out[epoch, 0]
@@ -1194,12 +1156,12 @@ def shuffle(capsule, const int32_t[::1] order, int32_t[:, ::1] out):
                 row[j] = row[i]
                 row[i] = kept
                 i -= fits
-                draws += 1
-                if draws % DRAWS_PER_CHECK == 0:
-                    with gil:
-                        if PyErr_CheckSignals() != 0:
-                            raise_pending()
+                if check_signals(&alone, 0, ELEMENTS_PER_DRAW):
+                    break
+            if alone.interrupted:
+                break
             before = row
+    raise_if_interrupted(&alone)
 
 
 def multiply_add(Py_ssize_t repeats, real factor=<real>0.5):

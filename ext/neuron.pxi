@@ -13,8 +13,7 @@ cdef enum:
     SUM_TILE = 32   # gradients that are summed over the chunks at a time
     MAX_PARTIALS = 1 << 23  # partial gradients beside those of a chunk: 64 MiB
     SHARED_SUM = 1 << 17    # reals of partial gradients, whose sum takes some 10 us alone
-    ELEMENTS_PER_CHECK = 50_000_000  # between two looks at signals: some hundredths of a second
-    ELEMENTS_PER_SLEEP = 200_000
+    SHARED_SUM_PARTS = 32
 
 
 cdef struct Scratch:
@@ -42,10 +41,7 @@ cdef struct Curvature:
     double *wide            # the same, or NULL where chunks are of few rows
 
 
-ctypedef Problem_ Problem
-
-
-cdef struct Problem_:
+cdef struct Problem:
     Lines x
     Py_ssize_t K
     int loss
@@ -78,31 +74,16 @@ cdef struct Problem_:
     Py_ssize_t chunk
     Py_ssize_t n_chunks
     Py_ssize_t row_elements  # read for a row, for all neurons
-    bint shared_sum         # the members share the sum over the chunks
+    Py_ssize_t sum_parts    # of the sum over the chunks, which threads share
     double factor           # of that sum
     Py_ssize_t scores_step    # a block in whole registers
-    # Threads
-    int64_t n_threads
-    int64_t arrived
-    int64_t round
-    int64_t status          # written by the first thread alone
-    int64_t decided         # what that was at the last barrier: what all act on
-    int64_t started
-    int64_t ended
-    int64_t left
-    int task                # the one under way (passes.pxi)
-    int64_t next_share
-    Py_ssize_t n_shares
-    Problem *owner           # whose members take the shares, if it is another's
-    Problem *borrower          # whose task they take them of
+    Team *team
     Curvature *curvature    # newton.pxi
     Scratch *scratch
-    Py_ssize_t unchecked    # elements since the last check of signals
     # Prediction: where the activated scores go, (n, K), instead of a gradient.
     real *predicted
     int activation
     bint not_finite         # some score is not
-    int64_t interrupted     # a signal's handler raised; the pass under way counts for nothing
 
 
 # --------------------------------------------------------------------- cost over a block
@@ -692,7 +673,7 @@ cdef void group_pass(
         block_pass(p, s, first + i, m, y + i, y_step, weights + i if weights != NULL else NULL,
                    total, costs)
         i += m
-        if checked_rows(p, s, m):
+        if check_signals(p.team, s - p.scratch, m * p.row_elements):
             return
     value[0] += v_sum(v_load(costs))
 
@@ -784,13 +765,17 @@ cdef inline void add_sums(Problem *p, Scratch *s, double *total, bint first) noe
                 sums[i] += part[i]
 
 
-cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
+cdef void pass_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil:
+    cdef Problem *p = <Problem *>job
+    cdef Scratch *s = &p.scratch[thread]
     cdef Py_ssize_t head = rows_before_boundary(p, p.start)
     cdef Py_ssize_t first = p.start + (head + chunk * p.chunk if chunk else 0)
     cdef Py_ssize_t stop = min(p.start + head + (chunk + 1) * p.chunk, p.stop)
     cdef double *total = p.partial + chunk * p.K * p.span
     cdef Py_ssize_t m
     cdef bint fresh = True, added = False
+    if atomic_read(&p.team.interrupted):
+        return
     if p.predicted == NULL:
         p.partial_value[chunk] = 0
         if p.x.layout == SPARSE:
@@ -804,7 +789,7 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
             m -= m % LANES
         if p.predicted != NULL:
             block_prediction(p, s, first, m)
-            checked_rows(p, s, m)
+            check_signals(p.team, s - p.scratch, m * p.row_elements)
         else:
             if fresh:
                 clear_sums(p, s)
@@ -815,7 +800,7 @@ cdef void chunk_pass(Problem *p, Scratch *s, Py_ssize_t chunk) noexcept nogil:
             if fresh or first + m >= stop:
                 add_sums(p, s, total, not added)
                 added = True
-        if atomic_read(&p.interrupted):
+        if atomic_read(&p.team.interrupted):
             return
         first += m
 
@@ -840,9 +825,7 @@ cdef void cut_chunks(Problem *p) noexcept nogil:
     p.chunk = round_up(max(1, (rows + wanted - 1) // wanted), p.x.group)
     p.n_chunks = (max(rows - head, min(rows, 1)) + p.chunk - 1) // p.chunk
     p.row_elements = (elements // max(1, rows) + 1) * p.K
-    p.shared_sum = (
-        p.n_threads > 1 and p.predicted == NULL and p.n_chunks * p.K * p.span > SHARED_SUM
-    )
+    p.sum_parts = SHARED_SUM_PARTS if p.n_chunks * p.K * p.span > SHARED_SUM else 1
 
 
 cdef Py_ssize_t sparse_entries(Problem *p) noexcept nogil:
@@ -860,42 +843,11 @@ cdef inline Py_ssize_t entries_between(
     return (<int64_t *>x.indptr)[stop] - (<int64_t *>x.indptr)[first]
 
 
-cdef void call_check_signals(Problem *p) noexcept nogil:
-    p.unchecked = 0
-    if not p.interrupted:
-        with gil:
-            atomic_write(&p.interrupted, PyErr_CheckSignals() != 0)
-
-
-cdef inline bint check_signals(Problem *p, Py_ssize_t elements) noexcept nogil:
-    """Let Ctrl-C through now and then, after so many elements. For the first thread only."""
-    p.unchecked += elements
-    if p.unchecked > ELEMENTS_PER_CHECK:
-        call_check_signals(p)
-    return p.interrupted != 0
-
-
-cdef inline bint checked_rows(Problem *p, Scratch *s, Py_ssize_t m) noexcept nogil:
-    """Whether the pass was interrupted, after m rows; the first thread checks signals."""
-    if s == p.scratch:
-        check_signals(p, m * p.row_elements)
-    return atomic_read(&p.interrupted) != 0
-
-
-cdef void wait_for_others(Problem *p, int64_t *place, int64_t value) noexcept nogil:
-    """As `wait_until`, for the first thread, which checks signals meanwhile."""
-    cdef int spins = 0
-    while atomic_read(place) != value:
-        spins = rest(spins)
-        if spins == SPINS:
-            check_signals(p, ELEMENTS_PER_SLEEP)
-
-
 cdef inline Py_ssize_t tiles(Problem *p) noexcept nogil:
     return (p.K * p.span + SUM_TILE - 1) // SUM_TILE
 
 
-cdef inline void sum_chunks(Problem *p, Py_ssize_t tile) noexcept nogil:
+cdef inline void sum_tile(Problem *p, Py_ssize_t tile) noexcept nogil:
     """Sum over the chunks, in their order, of a tile of gradients."""
     cdef Py_ssize_t size = p.K * p.span, first = tile * SUM_TILE, chunk, i
     cdef Py_ssize_t count = min(<Py_ssize_t>SUM_TILE, size - first)
@@ -916,6 +868,13 @@ cdef inline void sum_chunks(Problem *p, Py_ssize_t tile) noexcept nogil:
         p.total[first + i] = <real>(total[i] * p.factor)
 
 
+cdef void sum_part(void *job, int64_t thread, Py_ssize_t part) noexcept nogil:
+    cdef Problem *p = <Problem *>job
+    cdef Py_ssize_t tile, count = tiles(p)
+    for tile in range(part * count // p.sum_parts, (part + 1) * count // p.sum_parts):
+        sum_tile(p, tile)
+
+
 cdef inline void settle(Problem *p) noexcept nogil:
     """Bring the sums of the ragged register and of the intercept to their places."""
     cdef Py_ssize_t k
@@ -930,8 +889,8 @@ cdef inline void settle(Problem *p) noexcept nogil:
 cdef double whole_pass(
     Problem *p, const int32_t *order, Py_ssize_t start, Py_ssize_t stop, double factor
 ) noexcept nogil:
-    """Value at `theta`; the gradient is left in `total`. Called by the first member only."""
-    cdef Py_ssize_t chunk, tile
+    """Value at `theta`; the gradient is left in `total`. For thread 0 only."""
+    cdef Py_ssize_t chunk
     cdef double value = 0
     if p.x.layout == PACKED:
         return packed_pass(p, factor)
@@ -940,41 +899,33 @@ cdef double whole_pass(
         p.order, p.start, p.stop = order, start, stop
         cut_chunks(p)
     p.factor = factor
-    share_out(p, TASK_PASS)
-    if p.interrupted:
+    run_chunks(p.team, pass_chunk, p, p.n_chunks)
+    if p.team.interrupted:
         return 0
     for chunk in range(p.n_chunks):
         value += p.partial_value[chunk]
-    if p.shared_sum:
-        share_out(p, TASK_SUM)
-    else:
-        for tile in range(tiles(p)):
-            sum_chunks(p, tile)
+    run_chunks(p.team, sum_part, p, p.sum_parts)
     settle(p)
     return value * factor
 
 
 # --------------------------------------------------------------------- set-up of a call
 
-cdef class Job:
-    """One call's problem, memory and threads."""
+cdef class NeuronJob(Job):
+    """One call's problem and memory."""
 
     cdef Problem p
-    cdef object keep
     cdef real *memory
     cdef double *values
-    cdef CpuSet *allowed    # where each member may run
 
     def __cinit__(self):
         memset(&self.p, 0, sizeof(Problem))
-        self.allowed = NULL
         self.memory = NULL
         self.values = NULL
 
     def __dealloc__(self):
         free(self.memory)
         free(self.values)
-        free(self.allowed)
         free(self.p.scratch)
 
     cdef int set_up(
@@ -997,7 +948,10 @@ cdef class Job:
             p.x = X.packed
         p.K = K
         p.loss = loss
-        p.n_threads = n_threads
+        # Few rows: one thread takes the panels.
+        n_threads = 1 if p.x.layout == PACKED else n_threads
+        self.form_team(n_threads)
+        p.team = &self.team
         if loss == LOSS_MULTINOMIAL:
             # Softmax treats whole registers of rows.
             p.x.block = round_up(p.x.block, LANES)
@@ -1095,44 +1049,3 @@ cdef class Job:
             for i in range(m):
                 p.padded_weights[first + i] = 1 if p.sample_weight == NULL else s.weights[i]
             first += m
-
-    cdef int make_places(self) except -1:
-        """Before there are other members."""
-        if self.allowed == NULL:
-            self.allowed = <CpuSet *>reserve(self.p.n_threads, sizeof(CpuSet), "threads", True)
-        return 0
-
-    cdef void serve(self, int64_t thread) noexcept nogil:
-        """A member's part of a job that `run` does."""
-
-    def follow(self, int64_t thread):
-        """Serve as member 1, 2, … of the job's threads."""
-        with nogil:
-            clear_affinity(&self.allowed[thread])
-            wait_until(&self.p.started, 1)
-            self.serve(thread)
-            atomic_next(&self.p.left)
-
-    def run(self):
-        """Do the job, with threads of Python's as its other members, which stay until it is done.
-
-        No line of Python runs between the first start and the last member's leave, so no
-        signal handler can raise there and strand a member that waits for the others.
-        """
-        cdef int64_t team_size = 1
-        if self.p.n_threads > 1:
-            self.make_places()
-        while team_size < self.p.n_threads:
-            try:
-                # It waits for the interpreter's lock, so it is alive.
-                set_affinity(start_new_thread(self.follow, (team_size,)), &self.allowed[team_size])
-            except (RuntimeError, MemoryError):
-                break  # the system grants no more: the job runs with those it has
-            team_size += 1
-        self.p.n_threads = team_size
-        atomic_write(&self.p.started, 1)
-        try:
-            return self.lead()
-        finally:
-            with nogil:
-                wait_until(&self.p.left, team_size - 1)

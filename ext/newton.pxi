@@ -130,7 +130,7 @@ cdef bint factorise(Problem *p, double *a, Py_ssize_t r, double singular) noexce
                 f0, f1, f2, f3 = l0[i], l1[i], l2[i], l3[i]
                 for k in range(i, r):
                     target[k] -= f0 * l0[k] + f1 * l1[k] + f2 * l2[k] + f3 * l3[k]
-        if check_signals(p, PIVOTS * (r - first) * (r - first) // 2):
+        if check_signals(p.team, 0, PIVOTS * (r - first) * (r - first) // 2):
             return False
         first = stop
     return True
@@ -159,8 +159,9 @@ cdef double largest_entry(const double *x, Py_ssize_t r) noexcept nogil:
     return largest
 
 
-cdef void curvature_chunk(Problem *p, int64_t thread, Py_ssize_t chunk) noexcept nogil:
+cdef void curvature_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil:
     """Sums of a chunk of rows: upper triangle of their part of the Hessian."""
+    cdef Problem *p = <Problem *>job
     cdef Curvature *c = p.curvature
     cdef Lines *x = &c.x
     cdef Py_ssize_t r = c.r, width = c.width, B = c.rows, first = chunk * c.chunk
@@ -213,13 +214,11 @@ cdef void curvature_chunk(Problem *p, int64_t thread, Py_ssize_t chunk) noexcept
                 wide[i] += sums[i]
                 sums[i] = 0
         # Products take an eighth of the time of elements.
-        if thread == 0:
-            check_signals(p, m * r * r // 16)
-        if atomic_read(&p.interrupted):
+        if check_signals(p.team, thread, m * r * r // 16):
             return
 
 
-cdef class Newton(Job):
+cdef class Newton(NeuronJob):
     """What `newton` returns."""
 
     cdef double[::1] theta
@@ -260,7 +259,7 @@ cdef class Newton(Job):
         cdef Problem *p = &self.p
         cdef Curvature *c = &self.curvature
         cdef Matrix X = data.X
-        cdef Py_ssize_t wanted, n_threads = 1 if helper is None else helper.p.n_threads
+        cdef Py_ssize_t wanted, n_threads = 1 if helper is None else helper.team.n_threads
         self.theta, self.gradient = theta, gradient
         self.l2, self.scale = config.l2, data.scale
         self.tol, self.rate, self.enough = config.tol, config.rate, config.enough
@@ -268,7 +267,7 @@ cdef class Newton(Job):
         self.set_up(X, 1, config.loss, data.y, data.sample_weight, n_threads, True, True)
         if n_threads > 1:
             self.helper = helper
-            p.owner = &helper.p
+            p.team = &helper.team
         self.r = self.theta.shape[0]
         p.curvature = c
         c.x, c.r, c.width = X.lines, self.r, round_up(self.r, LANES)
@@ -307,8 +306,7 @@ cdef class Newton(Job):
             memcpy(self.doubles, &model[0, 0], self.r * self.r * sizeof(double))
             with nogil:
                 self.serves = factorise(p, self.doubles, self.r, self.singular)
-            if p.interrupted:
-                raise_pending()
+            raise_if_interrupted(p.team)
 
     cdef double evaluate(self, const double *theta, double *grad) noexcept nogil:
         """Objective and gradient."""
@@ -330,7 +328,7 @@ cdef class Newton(Job):
         cdef const real *line
         cdef const double *wide
         c.theta = theta
-        share_out(&self.p, TASK_CURVATURE)
+        run_chunks(self.p.team, curvature_chunk, &self.p, c.n_chunks)
         for j in range(r):
             for i in range(j, r):
                 hess[j * r + i] = 0
@@ -390,7 +388,7 @@ cdef class Newton(Job):
         # Unless this call comes to its end.
         self.known = False
         if self.helper is not None:
-            self.helper.call_members()
+            self.helper.start_threads()
         with nogil:
             if not known or memcmp(theta, self.last, size):
                 self.serves, self.here = self.serves and not self.begun, False
@@ -400,11 +398,11 @@ cdef class Newton(Job):
                 passes += 1
             while (
                 steps < history.shape[0] and self.norm > self.tol
-                and isfinite(self.value + self.norm) and not self.p.interrupted
+                and isfinite(self.value + self.norm) and not self.p.team.interrupted
             ):
                 if not self.serves:
                     self.curve(theta, factor)
-                    if self.p.interrupted:
+                    if self.p.team.interrupted:
                         break
                     passes += 1
                     self.n_pairs = 0
@@ -424,7 +422,7 @@ cdef class Newton(Job):
                     continue
                 expected = -slope / 2
                 new = self.evaluate(trial, trial_grad)
-                if self.p.interrupted:
+                if self.p.team.interrupted:
                     break
                 passes += 1
                 trial_norm = largest_entry(trial_grad, r)
@@ -453,17 +451,15 @@ cdef class Newton(Job):
                         raise_pending()
                     if self.helper is not None:
                         # Factorising may have taken longer than they wait.
-                        self.helper.call_members()
+                        self.helper.start_threads()
             memcpy(self.last, theta, size)
-            if hessian is not None and not self.p.interrupted:
+            if hessian is not None and not self.p.team.interrupted:
                 hess = &hessian[0, 0]
                 self.curve(theta, hess)
                 passes += 1
                 for j in range(r):
                     for k in range(j + 1, r):
                         hess[k * r + j] = hess[j * r + k]
-        if self.p.interrupted:
-            self.p.interrupted = False
-            raise_pending()
+        raise_if_interrupted(self.p.team)
         self.known = True
         return steps, expected, passes

@@ -272,6 +272,6 @@ cdef double packed_pass(Problem *p, double factor) noexcept nogil:
         else:
             packed_sums(LOSS_QUADRATIC, p, k, scale, &costs)
         value += costs
-        if check_signals(p, p.x.n * p.x.d):
+        if check_signals(p.team, 0, p.x.n * p.x.d):
             return 0
     return value * factor

@@ -5,7 +5,6 @@ cdef enum:
     PRODUCT_ROWS = 256          # a tile of both matrices lies in L1 together
     MAX_PRODUCT_ROWS = 320     # rather than a few rows apart
     PRODUCT_COLUMNS = 256       # of the right one, in L2
-    PRODUCTS_UNTIL_LOOK = 100000000
 
 
 cdef void pack_columns(
@@ -72,9 +71,11 @@ def add_product(
 ):
     """out += factor left^T right; see `contract.add_product`."""
     cdef Py_ssize_t n = left.shape[0], row, rows, column = 0, columns, stop, k
-    cdef Py_ssize_t place, done = 0
+    cdef Py_ssize_t place
+    cdef Team alone
     cdef real *memory
     cdef real *panels
+    memset(&alone, 0, sizeof(Team))
     if out.shape[0] == 0 or out.shape[1] == 0:
         return
     if right.shape[0] != n or left.shape[1] != out.shape[0] or right.shape[1] != out.shape[1]:
@@ -89,11 +90,11 @@ def add_product(
     panels = from_cache_line(memory)
     try:
         with nogil:
-            while column < out.shape[1]:
+            while column < out.shape[1] and not alone.interrupted:
                 columns = min(<Py_ssize_t>PRODUCT_COLUMNS, out.shape[1] - column)
                 stop = min(out.shape[0], column + columns) if upper else out.shape[0]
                 row = 0
-                while row < n:
+                while row < n and not alone.interrupted:
                     rows = n - row
                     if rows > MAX_PRODUCT_ROWS:
                         rows = PRODUCT_ROWS
@@ -108,13 +109,10 @@ def add_product(
                         add_products(left, right, factor, out, upper, row, rows, column, columns,
                                      panels, place)
                         place += TILE_ROWS
-                        done += rows * columns * TILE_ROWS
-                        if done > PRODUCTS_UNTIL_LOOK:
-                            done = 0
-                            with gil:
-                                if PyErr_CheckSignals() != 0:
-                                    raise_pending()
+                        if check_signals(&alone, 0, rows * columns // 2):
+                            break
                     row += rows
                 column += columns
+        raise_if_interrupted(&alone)
     finally:
         free(memory)

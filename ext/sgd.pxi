@@ -530,10 +530,8 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
 
 
 cdef bint is_interrupted(Sweeper *s) noexcept nogil:
-    """After some hundredths of a second of work; the first thread checks signals."""
-    if s.thread == 0:
-        call_check_signals(s.p)
-    return atomic_read(&s.p.interrupted) != 0
+    """After some hundredths of a second of work."""
+    return check_signals(s.p.team, s.thread, ELEMENTS_PER_CHECK)
 
 
 cdef bint swap_rows(Sweeper *s, int32_t *rows, Py_ssize_t n, uint32_t state) noexcept nogil:
@@ -614,7 +612,7 @@ cdef int sweep_epochs(
     return 0
 
 
-cdef class Sweep(Job):
+cdef class Sweep(NeuronJob):
     """A call of `sweep`: a neuron at a time for each thread."""
 
     cdef SGDConfig config
@@ -650,39 +648,28 @@ cdef class Sweep(Job):
         # For each neuron its averages and debts, padded; for each thread a row.
         self.n_vectors = (self.average.shape[1] > 0) + (self.debt.shape[1] > 0)
         self.vectors = <real *>reserve(
-            (self.n_vectors * p.K + p.n_threads) * p.span, REAL_SIZE,
+            (self.n_vectors * p.K + self.team.n_threads) * p.span, REAL_SIZE,
             f"{self.n_vectors} arrays like the weights of {p.K} x {p.x.d}", True,
         )
         if seeds is not None and history.shape[0] > 1:
-            self.jumps = <int32_t *>reserve(2 * p.n_threads * p.x.n, sizeof(int32_t),
+            self.jumps = <int32_t *>reserve(2 * self.team.n_threads * p.x.n, sizeof(int32_t),
                                             f"the orders of {p.x.n} rows")
 
     def lead(self):
         cdef Py_ssize_t k
         with nogil:
-            self.serve(0)
-            wait_for_others(&self.p, &self.p.left, self.p.n_threads - 1)
-            # `run` waits for them once more, and finds them gone.
-        if self.p.interrupted:
-            raise_pending()
+            run_chunks(&self.team, sweep_chunk, <void *>self, self.p.K)
+        raise_if_interrupted(&self.team)
         return max(int(self.marks[k, SWEEPMARK_EPOCHS]) for k in range(self.p.K))
 
-    cdef void serve(self, int64_t thread) noexcept nogil:
-        cdef int64_t k
-        while True:
-            k = atomic_next(&self.p.next_share)
-            if k >= self.p.K or self.sweep_one(k, thread):
-                return
-
-    cdef int sweep_one(self, Py_ssize_t k, int64_t thread) noexcept nogil:
+    cdef void sweep_one(self, Py_ssize_t k, int64_t thread) noexcept nogil:
         cdef Problem *p = &self.p
         cdef Sweeper s
         cdef Py_ssize_t j, size = p.x.d * REAL_SIZE, row_bytes
         cdef real[MAX_LANES] ones
-        cdef int interrupted
         self.marks[k, SWEEPMARK_EPOCHS] = 0
         if self.marks[k, SWEEPMARK_STATUS] != STATUS_RAN:
-            return 0
+            return
         memset(&s, 0, sizeof(s))
         s.p, s.config, s.k, s.thread = p, self.config, k, thread
         s.order, s.marks = &self.order[k, 0], &self.marks[k, 0]
@@ -708,7 +695,7 @@ cdef class Sweep(Job):
         for j in range(LANES):
             ones[j] = j < p.x.d % LANES
         s.mask = v_load(ones)
-        interrupted = sweep_epochs(
+        sweep_epochs(
             &s, self.seeds is not None, self.seeds[k] if self.seeds is not None else 0,
             NULL if self.jumps == NULL else self.jumps + 2 * thread * p.x.n,
             &self.history[0, k, 0], self.history.shape[0],
@@ -718,4 +705,8 @@ cdef class Sweep(Job):
             memcpy(&self.average[k, 0], s.average, size)
         if s.debt != NULL:
             memcpy(&self.debt[k, 0], s.debt, size)
-        return interrupted
+
+
+cdef void sweep_chunk(void *job, int64_t thread, Py_ssize_t k) noexcept nogil:
+    if not atomic_read(&(<Sweep>job).team.interrupted):
+        (<Sweep>job).sweep_one(k, thread)

@@ -1,6 +1,4 @@
-/* Where the threads of one call meet. The threads themselves are Python's: portable, and of
-   those of passes alone (passes.pxi) something may outlive the call, for some milliseconds; a
-   child of fork() finds nothing half-locked. */
+/* What threads.pxi needs of the system: atomic numbers, a clock, sleeps, affinity. */
 #ifndef SCHUSS_THREADS_H
 #define SCHUSS_THREADS_H
 
@@ -11,7 +9,7 @@
 #include <intrin.h>
 #define atomic_read(p) ((int64_t)_InterlockedOr64((volatile __int64 *)(p), 0))
 #define atomic_write(p, value) ((void)_InterlockedExchange64((volatile __int64 *)(p), (value)))
-#define atomic_next(p) ((int64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), 1))
+#define atomic_add(p, n) ((int64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), (n)))
 #define cpu_relax() YieldProcessor()
 /* Sleep's shortest is a tick of the clock, up to 15.6 ms. */
 #define short_sleep() SwitchToThread()
@@ -24,7 +22,7 @@ static inline int64_t process_id(void) { return (int64_t)GetCurrentProcessId(); 
 static inline int64_t process_id(void) { return (int64_t)getpid(); }
 #define atomic_read(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define atomic_write(p, value) __atomic_store_n((p), (value), __ATOMIC_RELEASE)
-#define atomic_next(p) __atomic_fetch_add((p), 1, __ATOMIC_ACQ_REL)
+#define atomic_add(p, n) __atomic_fetch_add((p), (n), __ATOMIC_ACQ_REL)
 #if defined(__x86_64__) || defined(__i386__)
 #define cpu_relax() __builtin_ia32_pause()
 #else
@@ -38,26 +36,18 @@ static inline int64_t clock_ns(void) {
 }
 #endif
 
-/* A thread that waits spins, about 20 us on a 3 GHz machine, and then sleeps. It does not offer
-   the processor to others instead: where they have work, each offer lasts as long as their turn,
-   3 ms and more, while those that it waits for need microseconds; who sleeps comes back as soon
-   as the time is over. On two processors that two other processes kept busy, fits of
-   20,000 x 100 and 100,000 x 100 on two threads took 160 and 338 ms with 256 offers before the
-   first sleep, 30 and 120 ms without. */
+/* A thread that waits spins, about 20 us on a 3 GHz machine, and then sleeps. It never yields:
+   where others have work, that lasts as long as their turn, 3 ms and more. */
 #define SPINS 512
 
 /* A moment of a wait, after so many; returns how many there were. */
-static inline int rest(int spins) {
+static inline int spin_wait(int spins) {
     if (spins == SPINS) {
         short_sleep();
         return spins;
     }
     cpu_relax();
     return spins + 1;
-}
-
-static inline void wait_until(const int64_t *place, int64_t value) {
-    for (int spins = 0; atomic_read((int64_t *)place) != value;) spins = rest(spins);
 }
 
 /* A new thread begins where another processor may be had, and may then run anywhere.
@@ -88,21 +78,5 @@ typedef struct { int known; } CpuSet;
 #define set_affinity(thread, allowed) ((void)(thread), (void)(allowed))
 #define clear_affinity(allowed) ((void)(allowed))
 #endif
-
-/* All `size` threads arrive before any leaves. Each returns what `status` was when the last one
-   arrived, whatever is written to it afterwards: a thread that read `status` itself could leave
-   before the others do, which then wait for it at the next barrier for ever. */
-static inline int64_t barrier(int64_t *arrived, int64_t *round, int64_t size,
-                              const int64_t *status, int64_t *decided) {
-    int64_t this_round = atomic_read(round);
-    if (atomic_next(arrived) == size - 1) {
-        *decided = *status;
-        atomic_write(arrived, 0);
-        atomic_write(round, this_round + 1);
-    } else {
-        wait_until(round, this_round + 1);
-    }
-    return *decided;
-}
 
 #endif

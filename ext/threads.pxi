@@ -1,0 +1,159 @@
+# The team of threads of every job: the thread that calls runs the job and hands out the chunks
+# of one task after another; docs/internals/kernels.md says why it is made so.
+
+cdef enum:
+    LINGERING_NS = 4000000  # without a task, after which a thread of an evaluator exits
+    # Spins between tasks before those that end in a sleep, some 200 us: as long as Newton's
+    # method thinks between passes. Shorter ones cost its fits of 100,000 x 100 6 %.
+    SPINS_BETWEEN_TASKS = 5000
+    ELEMENTS_PER_CHECK = 50_000_000  # between two checks of signals: some hundredths of a second
+    ELEMENTS_PER_SLEEP = 200_000
+
+ctypedef void (*ChunkFunction)(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil
+
+
+cdef struct Team:
+    int64_t n_threads       # the one that calls, which is 0, and those that it may start
+    # The task under way.
+    ChunkFunction do_chunk
+    void *job
+    int64_t n_chunks
+    int64_t remaining       # chunks that no thread has taken
+    int64_t finished
+    int64_t ended           # no task will come any more
+    int64_t interrupted     # a signal's handler raised; chunk functions may return at once
+    Py_ssize_t unchecked    # elements since the last check of signals
+
+
+cdef void take_chunks(Team *team, int64_t thread) noexcept nogil:
+    """Chunks of the task under way, until there are none."""
+    cdef int64_t left
+    # Counted down, so that a number alone says whether it is a chunk of the task under way.
+    while atomic_read(&team.remaining) > 0:
+        left = atomic_add(&team.remaining, -1)
+        if left <= 0:
+            return
+        team.do_chunk(team.job, thread, team.n_chunks - left)
+        atomic_add(&team.finished, 1)
+
+
+cdef void run_chunks(
+    Team *team, ChunkFunction do_chunk, void *job, Py_ssize_t n_chunks
+) noexcept nogil:
+    """All chunks of a task, with those threads that are there: a barrier. For thread 0 only."""
+    cdef int spins = 0
+    cdef Py_ssize_t chunk
+    if team.n_threads == 1 or n_chunks == 1:
+        for chunk in range(n_chunks):
+            do_chunk(job, 0, chunk)
+        return
+    team.do_chunk, team.job, team.n_chunks = do_chunk, job, n_chunks
+    team.finished = 0
+    # Who takes a chunk has read this, and so sees what was written before.
+    atomic_write(&team.remaining, n_chunks)
+    take_chunks(team, 0)
+    while atomic_read(&team.finished) != n_chunks:
+        spins = spin_wait(spins)
+        if spins == SPINS:
+            check_signals(team, 0, ELEMENTS_PER_SLEEP)
+
+
+cdef void call_check_signals(Team *team) noexcept nogil:
+    team.unchecked = 0
+    if not team.interrupted:
+        with gil:
+            atomic_write(&team.interrupted, PyErr_CheckSignals() != 0)
+
+
+cdef inline bint check_signals(Team *team, int64_t thread, Py_ssize_t elements) noexcept nogil:
+    """Whether the job was interrupted; thread 0 lets Ctrl-C through after so many elements."""
+    if thread == 0:
+        team.unchecked += elements
+        if team.unchecked >= ELEMENTS_PER_CHECK:
+            call_check_signals(team)
+    return atomic_read(&team.interrupted) != 0
+
+
+cdef int raise_pending() except? -1:
+    """Let the exception out that is set already."""
+    return -1
+
+
+cdef int raise_if_interrupted(Team *team) except -1:
+    if team.interrupted:
+        team.interrupted = 0
+        raise_pending()
+    return 0
+
+
+cdef class Job:
+    """A call of the contract: its team, and what its threads read."""
+
+    cdef Team team
+    cdef object keep        # alive while the job runs
+    cdef CpuSet *allowed    # where each thread may run
+    cdef int64_t *present   # for each thread whether it is there
+    cdef int64_t process    # in which
+    cdef int64_t patience   # nanoseconds without a task after which a thread exits
+
+    def __cinit__(self):
+        memset(&self.team, 0, sizeof(Team))
+        self.allowed = NULL
+        self.present = NULL
+        self.process = 0
+        self.patience = INT64_MAX
+        self.team.n_threads = 1
+
+    def __dealloc__(self):
+        free(self.allowed)
+        free(self.present)
+
+    cdef int form_team(self, Py_ssize_t n_threads) except -1:
+        self.allowed = <CpuSet *>reserve(n_threads, sizeof(CpuSet), "threads", True)
+        self.present = <int64_t *>reserve(n_threads, sizeof(int64_t), "threads", True)
+        self.team.n_threads = n_threads
+        return 0
+
+    def follow(self, int64_t thread):
+        """Take chunks as thread 1, 2, … until the job ends or no task comes any more."""
+        cdef Team *team = &self.team
+        cdef int64_t last
+        cdef int spins = -SPINS_BETWEEN_TASKS
+        with nogil:
+            clear_affinity(&self.allowed[thread])
+            last = clock_ns()
+            while not atomic_read(&team.ended) and clock_ns() - last < self.patience:
+                if atomic_read(&team.remaining) > 0:
+                    take_chunks(team, thread)
+                    last = clock_ns()
+                    spins = -SPINS_BETWEEN_TASKS
+                else:
+                    spins = spin_wait(spins)
+            atomic_write(&self.present[thread], 0)
+
+    cdef int start_threads(self) except -1:
+        """Those that are not there."""
+        cdef int64_t thread
+        cdef bint forked = self.process != process_id()
+        self.process = process_id()
+        for thread in range(1, self.team.n_threads):
+            # A child of fork has none of its parent's threads.
+            if forked or not atomic_read(&self.present[thread]):
+                atomic_write(&self.present[thread], 1)
+                try:
+                    # It waits for the interpreter's lock, so it is alive.
+                    set_affinity(start_new_thread(self.follow, (thread,)), &self.allowed[thread])
+                except (RuntimeError, MemoryError):
+                    # The system grants no more: the others take its chunks.
+                    atomic_write(&self.present[thread], 0)
+        return 0
+
+    def run(self):
+        """Do the job; threads that are off the processor then exit when they are on it."""
+        try:
+            self.start_threads()
+            return self.lead()
+        finally:
+            atomic_write(&self.team.ended, 1)
+            # Threads that are not gone yet read nothing any more, and shall not keep X alive.
+            self.keep = None
