@@ -16,6 +16,8 @@ extensions = [
 exclude_patterns = ["_build", "gallery/*.ipynb"]
 default_role = "code"
 napoleon_google_docstring = False
+# Attributes of several classes have the same names, and are no targets of links.
+napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 html_theme = "alabaster"
 html_theme_options = {

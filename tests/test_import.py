@@ -1,6 +1,7 @@
 """What `import schuss` does to the process, and what it leaves alone."""
 
 import ast
+import inspect
 import json
 import os
 import re
@@ -95,6 +96,41 @@ def test_the_reference_has_every_public_name():
 def test_the_package_is_typed():
     files = {path.name for path in Path(schuss.__file__).parent.iterdir()}
     assert {"py.typed", "__init__.pyi"} <= files
+
+
+def public_functions():
+    """All public functions and methods, and the constructors of public classes."""
+    objects = {name: getattr(schuss, name) for name in schuss.__all__}
+    for module in ("callbacks", "expressions", "files", "plot", "tables", "tensors"):
+        module = pytest.importorskip(f"schuss.{module}")
+        objects |= {
+            f"{module.__name__}.{name}": value
+            for name, value in vars(module).items()
+            if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+        }
+    for name, value in objects.items():
+        members = {"": value}
+        if inspect.isclass(value):
+            special = ("__init__", "__call__")
+            members = {k: v for k, v in vars(value).items() if k[0] != "_" or k in special}
+        for member, function in members.items():
+            function = getattr(function, "__func__", function)
+            if inspect.isfunction(function) and function.__module__.startswith("schuss"):
+                yield f"{name}.{member}".rstrip("."), function
+
+
+def test_public_functions_are_annotated():
+    missing = []
+    for name, function in public_functions():
+        signature = inspect.signature(function)
+        missing += [
+            f"{name}({parameter.name})"
+            for parameter in signature.parameters.values()
+            if parameter.annotation is parameter.empty and parameter.name not in ("self", "cls")
+        ]
+        if signature.return_annotation is signature.empty and not name.endswith("__init__"):
+            missing.append(f"{name} ->")
+    assert not missing
 
 
 def test_solvers_know_only_the_floors_below_them():

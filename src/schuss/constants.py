@@ -1,7 +1,7 @@
-"""Names and codes that more than one module needs, each written once.
+"""Constants and integer codes that several modules need.
 
-The integer codes cross into compiled code, as do those of `losses` and `methods`: ``setup.py``
-writes them down for Cython.
+Compiled code needs the codes too, and those of `losses` and `methods`: ``setup.py`` writes them
+to a file for Cython.
 """
 
 from enum import IntEnum
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Activation(IntEnum):
-    """What `predict` makes of the score z."""
+    """Output of `predict` as a function of the score z."""
 
     IDENTITY = 0
     LOGISTIC = 1
@@ -27,7 +27,7 @@ class Hidden(IntEnum):
 
 
 class Status(IntEnum):
-    """Why `descend` or `walk` returned; those after NONFINITE are of `walk` alone."""
+    """Why `descend` or `walk` returned; only `walk` returns those after NONFINITE."""
 
     RAN = 0
     CONVERGED = 1
@@ -38,24 +38,24 @@ class Status(IntEnum):
 
 
 class Counter(IntEnum):
-    """Places in ``State.counters``."""
+    """Indices into ``State.counters``."""
 
     STEPS = 0  # parameter updates since the optimiser arrays were zero
-    STEP = 1  # step size in force (adaptive chooses its own)
-    RATIO = 2  # adaptive: last step / the one before; nesterov: t_k
-    EPOCHS = 3  # whole epochs finished in the current call
+    STEP = 1  # current step size
+    RATIO = 2  # adaptive: ratio of the last two step sizes; nesterov: t_k
+    EPOCHS = 3  # epochs finished in the current call
 
 
 class Mark(IntEnum):
-    """Places in ``MinimizeState.marks``: what `walk` remembers of the points behind it."""
+    """Indices into ``MinimizeState.marks``: the state of `walk` from earlier iterates."""
 
-    POINTS = 0  # points seen
-    VALUE = 1  # at the last one
+    POINTS = 0  # number of iterates evaluated
+    VALUE = 1  # at the last of them
     FIRST_VALUE = 2
     FIRST_NORM = 3  # largest entry of the first gradient
-    REVERSALS = 4  # steps in a row whose gradient turned round and did not shrink
-    ABOVE = 5  # points in a row with a larger value and gradient than the first
-    CURVATURE = 6  # largest change of the gradient over a step, for its length
+    REVERSALS = 4  # consecutive steps after which the gradient had reversed and not decreased
+    ABOVE = 5  # consecutive iterates with a larger value and gradient than the first
+    CURVATURE = 6  # largest change of the gradient per length of the step
 
 
 N_COUNTERS = len(Counter)
@@ -63,7 +63,7 @@ N_MARKS = len(Mark)
 
 
 class Schedule(IntEnum):
-    """How the step of `sweep` changes from row to row; scikit-learn's."""
+    """Learning rate schedules of `sweep`, as in scikit-learn."""
 
     CONSTANT = 0
     OPTIMAL = 1
@@ -74,7 +74,7 @@ class Schedule(IntEnum):
 
 
 class SweepMark(IntEnum):
-    """Places in a row of ``SweepState.marks``, one row for each neuron."""
+    """Indices into a row of ``SweepState.marks``, the state of one neuron."""
 
     INTERCEPT = 0
     AVERAGE_INTERCEPT = 1
@@ -82,15 +82,15 @@ class SweepMark(IntEnum):
     SCALE = 2
     SHARE = 3
     WHOLE = 4
-    # Norms of the weights, told of in `contract.sweep`; where the penalty needs them.
+    # Norms of the weights, if the penalty needs them; see `contract.sweep`.
     SQUARES = 5
     ABSOLUTES = 6
-    OWED = 7  # l1 penalty that every weight should have had
+    OWED = 7  # cumulative L1 penalty (Tsuruoka et al.)
     T = 8  # rows seen, plus one
     STEP = 9
     BEST = 10  # objective
-    WAITED = 11  # epochs since it improved
-    EPOCHS = 12  # whole ones of the current call
+    WAITED = 11  # epochs since the best objective
+    EPOCHS = 12  # epochs finished in the current call
     STATUS = 13  # Status
     NONFINITE_SCORE = 14  # 1 once the score of a row was not finite
 
@@ -103,40 +103,39 @@ ADAM_BETA_1 = 0.9
 ADAM_BETA_2 = 0.999
 ADAM_EPSILON = 1e-8
 
-# `walk` gives up after so many REVERSALS or points ABOVE, and takes for rounding what moves
-# the parameters by less than this part of them.
+# `walk` stops after so many REVERSALS or iterates ABOVE; relative changes of the parameters below
+# WALK_ROUNDING count as rounding errors.
 WALK_REVERSALS = 20
 WALK_ABOVE = 100
 WALK_ROUNDING = 1e-10
-# Length of a central difference, for parameters of size 1: the cube root of the precision,
-# where truncation and rounding are about equal.
+# Step of central differences for parameters of size 1: the cube root of the precision balances
+# truncation and rounding errors.
 DIFFERENCE_STEP = float(np.cbrt(np.finfo(np.float64).eps))
 
 
-# Schedule.ADAPTIVE divides a step that brings no more improvement, down to the least one.
+# Schedule.ADAPTIVE divides a step size without improvement by this, down to the minimum.
 ADAPTIVE_DIVISOR = 5.0
 ADAPTIVE_LEAST = 1e-6
-# `sweep` cuts derivatives off here, as scikit-learn does against overflow.
+# `sweep` clips derivatives here, as scikit-learn does, to avoid overflow.
 LARGEST_SLOPE = 1e12
-# Scales of weights below this are multiplied into them.
+# Smaller scales of the weights are multiplied into the weights.
 LEAST_SCALE = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-6}
 
-# Columns of the history that `sweep` fills for each neuron.
+# Columns of the history of `sweep` for each neuron.
 SWEEP_COLUMNS = ("loss", "step")
 
-# A step of Newton's method keeps at least this share of the decrease that the slope promises
-# (Armijo). A Hessian of which elimination leaves this share of a diagonal entry or less has no
-# factor: what is left is rounding, of numbers of so many bytes.
+# Sufficient decrease of a Newton step (Armijo). A Hessian is singular if a pivot falls to this
+# fraction of its diagonal entry or less, by size of the numbers in bytes.
 ARMIJO = 1e-4
 SINGULAR = {8: 1e-14, 4: 1e-6}
 
-# Steps of Newton's method that one factor serves for, at most.
+# Maximum number of Newton steps with one factorised Hessian.
 FACTOR_STEPS = 10
 
-# Columns of the history that `descend` and `newton` fill.
+# Columns of the history of `descend` and `newton`.
 HISTORY_COLUMNS = ("loss", "gradient_norm", "step")
 
-# Feature types that kernels read as they lie, and the type of the weights they train.
+# Feature types that kernels read without a copy, and the type of the weights they train.
 REAL_TYPE: dict[np.dtype, np.dtype] = {
     np.dtype(np.float64): np.dtype(np.float64),
     np.dtype(np.float32): np.dtype(np.float32),

@@ -323,7 +323,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
     # Settable, and kept by `clone`, though not of scikit-learn's constructor.
     class_weight = None
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters by name; `class_weight` and `loss` too, where they have been set.
 
         Parameters
@@ -336,7 +336,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         """
         return {**super().get_params(deep), **self._own_params()}
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, also `class_weight` and `loss`: what `fit` takes where it gets none.
 
         Parameters
@@ -394,7 +394,7 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         """
         return self._train(X, y, sample_weight, more=True, classes=classes)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes.
 
         Parameters

@@ -3,8 +3,10 @@
 import functools
 from dataclasses import dataclass, field
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state
@@ -89,11 +91,13 @@ class TrainResult:
 
 @listing(losses=LOSSES, solvers=SOLVERS)
 def train(
-    X, y, *, loss="squared_error", solver="gd", learning_rate="auto", epochs=1000, alpha=0.0,
-    l1_ratio=0.0, fit_intercept=True, sample_weight=None, coef_init=None, intercept_init=None,
-    tol=0.0, batch_size=None, shuffle=True, random_state=None, n_jobs=None, callbacks=None,
-    checkpoint=None,
-):  # fmt: skip
+    X: Any, y: Any, *, loss: str = "squared_error", solver: str = "gd",
+    learning_rate: float | str = "auto", epochs: int = 1000, alpha: float = 0.0,
+    l1_ratio: float = 0.0, fit_intercept: bool = True, sample_weight: ArrayLike | None = None,
+    coef_init: ArrayLike | None = None, intercept_init: ArrayLike | None = None, tol: float = 0.0,
+    batch_size: int | None = None, shuffle: bool = True, random_state: Any = None,
+    n_jobs: int | None = None, callbacks: Any = None, checkpoint: Any = None,
+) -> TrainResult:  # fmt: skip
     """Train sigmoid neurons by gradient descent: the loop over epochs as one call.
 
     Parameters
@@ -294,10 +298,12 @@ class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
     }
 
     def __init__(
-        self, loss="squared_error", solver="gd", learning_rate="auto", alpha=0.0, l1_ratio=0.0,
-        fit_intercept=True, max_iter=1000, tol=1e-4, batch_size=None, shuffle=True,
-        random_state=None, warm_start=False, early_stopping=False, validation_fraction=0.1,
-        n_iter_no_change=10, n_jobs=None, verbose=0,
+        self, loss: str = "squared_error", solver: str = "gd", learning_rate: float | str = "auto",
+        alpha: float = 0.0, l1_ratio: float = 0.0, fit_intercept: bool = True,
+        max_iter: int = 1000, tol: float = 1e-4, batch_size: int | None = None,
+        shuffle: bool = True, random_state: Any = None, warm_start: bool = False,
+        early_stopping: bool = False, validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10, n_jobs: int | None = None, verbose: int = 0,
     ):  # fmt: skip
         self.loss = loss
         self.solver = solver
@@ -474,10 +480,13 @@ class SigmoidClassifier(
     }
 
     def __init__(
-        self, loss="squared_error", solver="gd", learning_rate="auto", alpha=0.0, l1_ratio=0.0,
-        fit_intercept=True, max_iter=1000, tol=1e-4, batch_size=None, shuffle=True,
-        random_state=None, warm_start=False, early_stopping=False, validation_fraction=0.1,
-        n_iter_no_change=10, class_weight=None, n_jobs=None, verbose=0,
+        self, loss: str = "squared_error", solver: str = "gd", learning_rate: float | str = "auto",
+        alpha: float = 0.0, l1_ratio: float = 0.0, fit_intercept: bool = True,
+        max_iter: int = 1000, tol: float = 1e-4, batch_size: int | None = None,
+        shuffle: bool = True, random_state: Any = None, warm_start: bool = False,
+        early_stopping: bool = False, validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10, class_weight: Any = None, n_jobs: int | None = None,
+        verbose: int = 0,
     ):  # fmt: skip
         super().__init__(
             loss, solver, learning_rate, alpha, l1_ratio, fit_intercept, max_iter, tol,
@@ -531,7 +540,7 @@ class SigmoidRegressor(RegressorMixin, _SigmoidNeuron, Incremental):
     (array([2.]), -1.0)
     """
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Answers of the neuron, in (0, 1).
 
         Parameters

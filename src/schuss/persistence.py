@@ -20,7 +20,7 @@ import reprlib
 from collections.abc import Callable
 from importlib import import_module
 from types import NoneType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -28,7 +28,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from schuss import tensors
-from schuss.files import check_writable
+from schuss.files import PathLike, check_writable
 
 __all__ = ["ModelFileError", "is_model_file", "load", "save"]
 
@@ -46,7 +46,7 @@ class ModelFileError(ValueError):
     """A file that is not a whole model of a version this one knows; says what was found."""
 
 
-def save(model, path):
+def save(model: Any, path: PathLike) -> None:
     """Write a fitted estimator, or a pipeline of a preprocessor and an estimator, to a file.
 
     The file is safetensors with JSON metadata. It is written whole or not at all: a file
@@ -101,7 +101,7 @@ def save(model, path):
     )
 
 
-def load(path):
+def load(path: PathLike) -> Any:
     """Read a model that `save` wrote.
 
     It predicts as the saved one did. Training that goes on from it, by ``partial_fit`` or

@@ -1,8 +1,8 @@
 """The commands of the console script ``schuss``, a module each.
 
 Results go to stdout; notes, progress and errors to stderr. With ``--json`` stdout always holds one
-JSON document: the results or ``{"error": ...}``, which stderr also reports as text. Imports that
-take long stand in the functions that need them, so that ``schuss --help`` is quick.
+JSON document: the results or ``{"error": ...}``, which stderr also reports as text. Slow imports
+are inside the functions that need them, so that ``schuss --help`` is quick.
 """
 
 from schuss._commands import bench, info, minimize, predict, train

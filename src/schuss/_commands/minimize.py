@@ -24,8 +24,8 @@ METHOD = "Method"
 
 def minimize(
     expression: Annotated[str, typer.Argument(
-        metavar="EXPRESSION", help='Function of one variable or more, such as "x**2 - 4*x + 6"; '
-        "one that begins with a minus sign comes after --.",
+        metavar="EXPRESSION", help='Function of one variable or more, such as "x**2 - 4*x + 6". '
+        "Put -- before one that begins with a minus sign.",
     )],
     x0: Annotated[str | None, option(
         METHOD, "Start: a number for each variable in alphabetical order, such as -1,2.", "NUMBERS",

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, and what parses them."""
+"""Options and arguments that several commands have, and their parsers."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def option(
     panel: str | None, help: str, metavar: str | None = None, *names: str,
     default: str | bool = True, **settings: Any,
 ) -> Any:  # fmt: skip
-    """An option in a panel of the help; `default` says in words what None stands for."""
+    """An option in a panel of the help; `default` describes a default of None."""
     return typer.Option(
         *names, help=help, metavar=metavar, rich_help_panel=panel, show_default=default, **settings
     )

@@ -1,4 +1,4 @@
-"""What the commands print and write, and checks made before the work begins."""
+"""Output of the commands, and checks of it before the work begins."""
 
 import contextlib
 import json

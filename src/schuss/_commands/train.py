@@ -163,6 +163,7 @@ def train(
     )
     seconds_reading = time.perf_counter() - started
 
+    given: dict[str, Any] = {} if tol is None else {"tol": tol}
     estimator = (SigmoidClassifier if is_classes else SigmoidRegressor)(
         loss=loss,
         solver=solver,
@@ -174,7 +175,7 @@ def train(
         early_stopping=early_stopping,
         random_state=seed,
         n_jobs=n_jobs,
-        **({} if tol is None else {"tol": tol}),
+        **given,
     )
     y = labels[~held_out]
     started = time.perf_counter()
@@ -339,7 +340,7 @@ def _progress(max_iter: int, quiet: bool) -> Iterator[list[Callable] | None]:
 
 
 def _circumstances(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
-    """What the estimator does not keep: the initial loss, and what it ran on.
+    """What the estimator does not store: the initial loss, threads, backend and version.
 
     The history of mini-batches does not have that loss.
     """

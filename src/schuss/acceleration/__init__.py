@@ -9,6 +9,7 @@ import atexit
 import os
 import sys
 import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -55,7 +56,10 @@ def available():
     return tuple(name for name in MODULES if name in schuss.__all__)
 
 
-def accelerate(classes=None, *, verbose=False, strict=False, verify=False):
+def accelerate(
+    classes: Iterable[str] | None = None, *, verbose: bool = False, strict: bool = False,
+    verify: bool = False,
+) -> Report:  # fmt: skip
     """Let our solvers fit scikit-learn's own classes.
 
     `fit` of these classes, and those of their predictions that gain, are served by schuss; the
@@ -102,7 +106,7 @@ def accelerate(classes=None, *, verbose=False, strict=False, verify=False):
     return _activate(settings, Report())
 
 
-def restore():
+def restore() -> None:
     """Give scikit-learn's classes their own methods back."""
     _deactivate()
 
@@ -117,7 +121,10 @@ def current_report():
 
 
 @contextmanager
-def accelerated(classes=None, *, verbose=False, strict=False, verify=False):
+def accelerated(
+    classes: Iterable[str] | None = None, *, verbose: bool = False, strict: bool = False,
+    verify: bool = False,
+) -> Iterator[Report]:  # fmt: skip
     """`accelerate` for the time of a ``with`` block, in the whole process.
 
     Parameters

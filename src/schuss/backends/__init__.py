@@ -4,10 +4,11 @@ import os
 import platform
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from schuss import threads
 from schuss.errors import BackendUnavailableError
@@ -37,7 +38,7 @@ class Config(dict):
         return "\n".join(f"{key:<{width}}  {value}" for key, value in self.items())
 
 
-def get_backend():
+def get_backend() -> str:
     """Name of the backend in force.
 
     Returns
@@ -56,7 +57,7 @@ def get_backend():
     return _choose() if choice == "auto" else choice
 
 
-def use_backend(name):
+def use_backend(name: str) -> AbstractContextManager[None]:
     """Context manager that forces a backend in this thread.
 
     Parameters
@@ -89,7 +90,7 @@ def current():
     return _load(get_backend())
 
 
-def show_config():
+def show_config() -> dict[str, Any]:
     """Version, backend, instruction set, threads and build flags.
 
     Returns

@@ -4,6 +4,8 @@ Checks, parameters, tags, metadata routing and predictions are those of the clas
 these inherit from; what is here lies between the checked input and the fitted attributes.
 """
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn import linear_model
@@ -213,7 +215,7 @@ class SGDClassifier(_SGD, IncrementalClassifier, linear_model.SGDClassifier):
     'converged'
     """
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> np.ndarray:
         """Scores: the second class's, or one score a class.
 
         Parameters

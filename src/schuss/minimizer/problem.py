@@ -176,9 +176,9 @@ class Problem:
             value, gradient = self.evaluate(self.x0)
         if not (math.isfinite(value) and np.isfinite(gradient).all()):
             what = "fun(x0)" if not math.isfinite(value) else "the gradient at x0"
-            came = value if what == "fun(x0)" else gradient
+            found = value if what == "fun(x0)" else gradient
             raise ValueError(
-                f"{what} is {came}, at x0 = {self._given(self.x0)}; expected finite numbers. "
+                f"{what} is {found}, at x0 = {self._given(self.x0)}; expected finite numbers. "
                 "Start from another point." + (f" ({self.fault}.)" if self.fault else "")
             )
         if self.derivatives == "given":
