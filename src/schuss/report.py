@@ -161,7 +161,10 @@ class EvaluationReport:
 
 @dataclass
 class TrainingReport:
-    """How a model was trained, and its scores on the held-out rows."""
+    """How a model was trained, and its scores on the held-out rows.
+
+    The fields are the keys of the JSON document, in which the loss is called cost.
+    """
 
     file: str
     target: str
