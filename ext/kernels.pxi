@@ -85,7 +85,7 @@ include "gradient.pxi"
 include "packed.pxi"
 include "descent.pxi"
 include "network.pxi"
-include "sgd.pxi"
+include "sweep.pxi"
 include "newton.pxi"
 include "products.pxi"
 

@@ -85,7 +85,7 @@ class SweepMark(IntEnum):
     # Norms of the weights, if the penalty needs them; see `contract.sweep`.
     SQUARES = 5
     ABSOLUTES = 6
-    OWED = 7  # cumulative L1 penalty (Tsuruoka et al.)
+    L1_TOTAL = 7  # cumulative L1 penalty due to every weight (Tsuruoka et al.)
     T = 8  # rows seen, plus one
     STEP = 9
     BEST = 10  # objective

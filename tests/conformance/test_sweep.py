@@ -71,7 +71,7 @@ def compare(backend, reference, p, config, what, rtol=None, **options):
     real = p.coef.dtype
     # Steps contract here: errors add up slowly over some hundred of them.
     close = rtol or 3000 * np.finfo(real).eps
-    for name in ("coef", "average", "debt"):
+    for name in ("coef", "average", "l1_applied"):
         a, e = getattr(actual, name), getattr(expected, name)
         np.testing.assert_allclose(a, e, close, close * max(1, np.abs(e).max(initial=0)),
                                    err_msg=f"{what} {name}")  # fmt: skip
@@ -135,7 +135,7 @@ def test_sparse(kernels, reference, dtype, index, setting):
     wide = cases.widened(p)
     for penalty in PENALTIES:
         config = sgd_config(dtype, average_from=20, decay=0.01, **penalty)
-        # Dense rows would owe other penalties: the reference sweeps over sparse ones, too.
+        # Dense rows would have other penalties: the reference sweeps over sparse ones, too.
         sparse_wide = SimpleNamespace(**{**vars(wide), "X": sp.csr_array(p.X.astype(np.float64))})
         actual, history = sweep(kernels, p, config)
         expected, expected_history = sweep(reference, sparse_wide, config)

@@ -204,7 +204,7 @@ class SweepState(NamedTuple):
 
     coef: np.ndarray  # (K, d) real, to be multiplied by marks[:, SweepMark.SCALE]
     average: np.ndarray  # (K, d) real; see constants.SweepMark. (K, 0) without averages
-    debt: np.ndarray  # (K, d) real, l1 penalty that each weight had. (K, 0) without
+    l1_applied: np.ndarray  # (K, d) real, cumulative L1 penalty had so far. (K, 0) without
     order: np.ndarray  # (K, n) int32, order of the rows in the last epoch
     marks: np.ndarray  # (K, constants.N_SWEEP_MARKS) float64
 
@@ -394,8 +394,8 @@ def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads
        PA1 and PA2 put min(eta0, c / ||x||^2) or c / (||x||^2 + 1 / (2 eta0)) for eta,
        and the sign of c' for c'
     3. the averages take up w and b, from the row `average_from` on
-    4. l1: each weight that the row touches moves towards 0 by the penalty that it is still
-       owed (Tsuruoka, Tsujii and Ananiadou, 2009)
+    4. l1: each weight that the row touches moves towards 0 by what it lacks of the cumulative
+       penalty (Tsuruoka, Tsujii and Ananiadou, 2009)
 
     Targets are real, or codes that become 1 and -1 (log-loss: 0). An epoch's objective is
     the mean over its rows of cost and penalty before the step; in it, the norms of sparse

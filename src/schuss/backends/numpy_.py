@@ -820,14 +820,14 @@ def _sweep_row(X, row, real):
 
 def _sweep_epoch(data, state, config, class_weight, held_out, k):
     """All rows once; returns the objective."""
-    w, average, debt, marks = state.coef[k], state.average[k], state.debt[k], state.marks[k]
+    w, average, applied = state.coef[k], state.average[k], state.l1_applied[k]
     real = w.dtype.type
     low = 0.0 if config.loss == RowLoss.LOG_LOSS else -1.0
     targets = _targets(data.y, len(state.coef), slice(None))[:, k]
     passive = config.schedule >= Schedule.PA1
     total, learnt = 0.0, 0
     # Arrays' entries, not Python's numbers: those would raise where these are infinite.
-    m = marks
+    m = state.marks[k]
     for row in state.order[k]:
         if held_out is not None and held_out[row]:
             continue
@@ -887,13 +887,13 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
                 m[SweepMark.INTERCEPT] - m[SweepMark.AVERAGE_INTERCEPT]
             ) / seen
         if config.l1 > 0:
-            m[SweepMark.OWED] += eta * config.l1
-            z, q, owed = w[at].copy(), debt[at].copy(), m[SweepMark.OWED]
-            positive = np.maximum(0, z - (owed + q) / scale)
-            negative = np.minimum(0, z + (owed - q) / scale)
+            m[SweepMark.L1_TOTAL] += eta * config.l1
+            z, q, total_l1 = w[at].copy(), applied[at].copy(), m[SweepMark.L1_TOTAL]
+            positive = np.maximum(0, z - (total_l1 + q) / scale)
+            negative = np.minimum(0, z + (total_l1 - q) / scale)
             moved = np.where(z > 0, positive, np.where(z < 0, negative, z)).astype(real)
             w[at] = moved
-            debt[at] = q + scale * (moved - z)
+            applied[at] = q + scale * (moved - z)
         m[SweepMark.T] += 1
     return total / max(learnt, 1)
 
