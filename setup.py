@@ -61,7 +61,7 @@ DIRECTIVES = {
 BUILD_ERRORS = (errors.BaseError, errors.CCompilerError)
 
 
-# Beside the package: what starts `schuss.acceleration` in processes with SCHUSS_ACCELERATE.
+# Next to the package: starts `schuss.acceleration` in processes with SCHUSS_ACCELERATE.
 STARTUP = "schuss_accelerate.pth"
 
 

@@ -133,6 +133,17 @@ def test_a_fit_leaves_what_scikit_learn_leaves(name, options, rows, dtype, data)
     assert b"schuss" not in pickle.dumps(served)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "uint8", "int64"])
+def test_types_of_frames(dtype, data):
+    frames = pytest.importorskip("pandas")
+    X, y = data["three"]
+    X = frames.DataFrame(4 * X + 20).add_prefix("x").astype(dtype)
+    plain = LogisticRegression().fit(X, y)
+    with schuss.accelerated(strict=True):
+        model = LogisticRegression().fit(X, y)
+    assert kind(model) == kind(plain)
+
+
 @pytest.mark.parametrize("dtypes", [(np.float32, np.float32), (np.float64, np.float32)])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -317,6 +328,7 @@ WRONG = [
     ("LogisticRegression", {"C": -1.0}, ([[1.0], [2.0]], [0, 1])),
     ("LogisticRegression", {"solver": "newton-cg", "l1_ratio": 1}, ([[1.0], [2.0]], [0, 1])),
     ("LogisticRegression", {}, ([["a"], ["b"]], [0, 1])),
+    ("SGDClassifier", {"random_state": "no"}, ([[1.0], [2.0]], [0, 1])),
     ("SGDClassifier", {"loss": "none"}, ([[1.0], [2.0]], [0, 1])),
     ("SGDClassifier", {}, ([1.0, 2.0], [0, 1])),
     ("SGDRegressor", {}, ([[1.0], [np.inf]], [0, 1])),
@@ -463,13 +475,36 @@ def test_estimators_of_schuss_are_no_concern_of_it(data):
     assert model.stop_reason_ == "converged"
 
 
-def test_callbacks_and_array_api_are_scikit_learns(data):
-    X, y = data["two"]
+class Counting:
+    """A callback of scikit-learn."""
+
+    def __init__(self):
+        self.tasks = []
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = setup
+
+    def on_fit_task_begin(self, estimator, context, **more):
+        self.tasks.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context, **more):
+        pass
+
+
+def test_callbacks_of_scikit_learn_are_called(data):
+    callback = Counting()
+    with schuss.accelerated(strict=True):
+        model = LogisticRegression().set_callbacks(callback).fit(*data["two"])
+    assert callback.tasks.count("lbfgs-iter") >= model.n_iter_[0] > 1
+
+
+def test_array_api_is_a_matter_of_scikit_learn(data, monkeypatch):
+    monkeypatch.setattr(wrappers, "get_config", lambda: {"array_api_dispatch": True})
     with schuss.accelerated() as report:
-        model = LogisticRegression().set_callbacks()
-        model._skl_callbacks = []
-        model.fit(X, y)
-        assert report.rows()[0].reason == "callbacks of scikit-learn"
+        LogisticRegression().fit(*data["two"])
+    assert report.rows()[0].reason == "array_api_dispatch"
 
 
 # ----- scope, report, order --------------------------------------------------------------------

@@ -183,3 +183,21 @@ def test_kernels_that_build_are_installed_and_used(install):
     assert not {"-ffast-math", "-Ofast", "-fassociative-math"} & set(
         build["flags"]["baseline"].split()
     )
+
+
+ACCELERATED = """
+import json, os, site, sys
+site.addsitedir(os.path.dirname(os.path.dirname(__import__("schuss").__file__)))
+early = "schuss.acceleration" in sys.modules
+from sklearn.linear_model import LogisticRegression
+print(json.dumps([early, hasattr(LogisticRegression.fit, "_schuss_original")]))
+"""
+
+
+def test_the_startup_file_is_installed_and_idle_without_its_variable(install):
+    _, target = install("missing")
+    assert (target / "schuss_accelerate.pth").read_text().count("\n") == 1
+    (records,) = target.glob("schuss-*.dist-info/RECORD")
+    assert "schuss_accelerate.pth" in records.read_text()
+    for value, expected in [("1", True), ("0", False), ("", False)]:
+        assert run_installed(ACCELERATED, target, SCHUSS_ACCELERATE=value) == [expected, expected]

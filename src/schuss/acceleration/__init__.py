@@ -1,8 +1,8 @@
-"""scikit-learn's own classes, fitted by our solvers: on, off, and for how long.
+"""Acceleration of scikit-learn's own classes: switching it on and off.
 
-Classes are not replaced: their methods are, once scikit-learn's module is there, so it does not
-matter who imports what first. Nothing here imports scikit-learn, NumPy or our estimators. Child
-processes read ``SCHUSS_ACCELERATE`` when they start, by ``schuss_accelerate.pth``.
+Methods of the classes are wrapped, now or when scikit-learn's module is imported, so the order of
+imports does not matter. This module imports neither scikit-learn nor NumPy. Child processes read
+``SCHUSS_ACCELERATE`` when they start, through ``schuss_accelerate.pth``.
 """
 
 import atexit
@@ -18,7 +18,7 @@ from schuss.acceleration.report import Report
 
 VARIABLE = "SCHUSS_ACCELERATE"
 
-# Where scikit-learn has each class, in the order of reports.
+# The module of each class in scikit-learn.
 MODULES = {
     "LogisticRegression": "sklearn.linear_model",
     "LogisticRegressionCV": "sklearn.linear_model",
@@ -33,11 +33,11 @@ OPTIONS = ("verbose", "strict", "verify")
 
 
 class FallbackError(RuntimeError):
-    """With ``strict=True``: a call that scikit-learn would have had to serve."""
+    """With ``strict=True``: schuss cannot serve a call to one of scikit-learn's classes."""
 
 
 class Settings(NamedTuple):
-    """What is accelerated, and how."""
+    """The classes that are accelerated, and the options."""
 
     classes: tuple[str, ...]
     verbose: bool = False
@@ -45,7 +45,7 @@ class Settings(NamedTuple):
     verify: bool = False
 
     def __str__(self):
-        """As `VARIABLE` holds them."""
+        """The value of `VARIABLE`."""
         names = () if self.classes == available() else self.classes
         words = [*names, *(option for option in OPTIONS if getattr(self, option))]
         return ",".join(words) or "1"
@@ -57,19 +57,18 @@ def available():
 
 
 def accelerate(
-    classes: Iterable[str] | None = None, *, verbose: bool = False, strict: bool = False,
+    classes: Iterable[str | type] | None = None, *, verbose: bool = False, strict: bool = False,
     verify: bool = False,
 ) -> Report:  # fmt: skip
-    """Let our solvers fit scikit-learn's own classes.
+    """Fit scikit-learn's own classes with schuss.
 
-    `fit` of these classes, and those of their predictions that gain, are served by schuss; the
-    attributes are those that scikit-learn leaves, so `isinstance`, `clone`, subclasses and
-    pickles are what they were, and pickles load without schuss. What is not served falls back
-    to scikit-learn's own method, and the report says why. ``docs/drop_in.md`` says what is the
-    same.
+    `fit` and the slower predictions of these classes use schuss. They set the attributes that
+    scikit-learn sets, so `isinstance`, `clone`, subclasses and pickles work as before, and pickles
+    load without schuss. What schuss does not serve falls back to scikit-learn's method, and the
+    report gives the reason. ``docs/drop_in.md`` lists what is the same, better and different.
 
-    Child processes, joblib's workers among them, are accelerated, too, through the variable
-    ``SCHUSS_ACCELERATE``, where schuss is installed by pip.
+    The environment variable ``SCHUSS_ACCELERATE`` is set, which accelerates child processes such as
+    joblib's workers, too, if schuss is installed by pip.
 
     Parameters
     ----------
@@ -79,15 +78,15 @@ def accelerate(
     verbose : bool, default=False
         Write a line to stderr for each call.
     strict : bool, default=False
-        Raise `FallbackError` where a call would fall back. Input that scikit-learn refuses, too,
-        is its own error.
+        Raise `FallbackError` instead of a fallback. Input that scikit-learn refuses raises its
+        own error.
     verify : bool, default=False
-        Fit with scikit-learn as well, and report the difference of the objectives.
+        Fit with scikit-learn, too, and report the difference of the objectives.
 
     Returns
     -------
     Report
-        Of all calls from now on: ``print(report)``.
+        The calls from now on: ``print(report)``.
 
     Examples
     --------
@@ -107,25 +106,28 @@ def accelerate(
 
 
 def restore() -> None:
-    """Give scikit-learn's classes their own methods back."""
+    """Undo `accelerate`: scikit-learn's classes have their own methods again."""
     _deactivate()
 
 
-def current_report():
-    """The `Report` of the acceleration that is on; None where none is.
+def current_report() -> Report | None:
+    """The report that `accelerate` returned last; None if nothing is accelerated.
 
-    It is what `accelerate` returned, for those who accelerated by ``%load_ext schuss`` or by the
-    environment.
+    After ``%load_ext schuss`` or with ``SCHUSS_ACCELERATE`` this is the way to the report.
+
+    Returns
+    -------
+    Report or None
     """
     return None if _active is None else _active[1]
 
 
 @contextmanager
 def accelerated(
-    classes: Iterable[str] | None = None, *, verbose: bool = False, strict: bool = False,
+    classes: Iterable[str | type] | None = None, *, verbose: bool = False, strict: bool = False,
     verify: bool = False,
 ) -> Iterator[Report]:  # fmt: skip
-    """`accelerate` for the time of a ``with`` block, in the whole process.
+    """`accelerate` as a context manager, for the whole process.
 
     Parameters
     ----------
@@ -155,9 +157,9 @@ def accelerated(
 
 
 def start_from_environment():
-    """What a process does at its start where `VARIABLE` is set."""
+    """Accelerate as `VARIABLE` says; called when Python starts."""
     words = {word.strip() for word in os.environ[VARIABLE].split(",")} - {"", "0"}
-    # A virtual environment reads the files of its folder twice.
+    # Virtual environments process .pth files twice.
     if words and _active is None:
         try:
             start(words - {"1"}, os.environ.get(Report.VARIABLE))
@@ -166,7 +168,7 @@ def start_from_environment():
 
 
 def start(words, path=None):
-    """Accelerate the whole run of this process.
+    """Accelerate until the end of this process.
 
     Parameters
     ----------
@@ -174,7 +176,7 @@ def start(words, path=None):
         Names of classes (none: all), and options: "verbose", "strict", "verify", and "report",
         which writes the report to stderr at the end.
     path : str, optional
-        Of the report of the process that this one is a child of.
+        Report file of the parent process.
     """
     known = available()
     if unknown := words - {*known, *OPTIONS, "report"}:
@@ -188,9 +190,9 @@ def start(words, path=None):
         atexit.register(lambda: print(report, file=sys.stderr))
 
 
-# Settings and report of the moment.
+# Current settings and report.
 _active: tuple[Settings, Report] | None = None
-# What `VARIABLE` was before the first call here; it is put back by `restore`.
+# Environment variables before the first call; `restore` resets them.
 _environment: dict[str, str | None] = {}
 _warned = False
 
@@ -252,7 +254,7 @@ def _set_environment(values):
 
 
 def _renew_workers():
-    """End joblib's idle workers: they have the environment of the time of their start."""
+    """End joblib's idle workers, which started with another environment."""
     loky = sys.modules.get("joblib.externals.loky.reusable_executor")
     executor = getattr(loky, "_executor", None)
     if executor is not None and not executor._pending_work_items:
@@ -288,7 +290,7 @@ def _warn_of_version():
 
 
 class _Finder:
-    """Wraps the classes of modules that are imported later."""
+    """Import hook that wraps the classes of modules that are imported later."""
 
     def __init__(self):
         self.waiting = set()

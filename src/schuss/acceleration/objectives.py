@@ -1,4 +1,4 @@
-"""The objectives that scikit-learn documents, at the weights that two fits found."""
+"""The objectives that scikit-learn documents, for `verify=True`."""
 
 import numpy as np
 from scipy.special import logsumexp
@@ -32,7 +32,7 @@ _OF_RESIDUALS = {
 def both(ours, theirs, arguments):
     """Objectives of two fits of the same class to the same rows.
 
-    Of `LogisticRegressionCV` the best mean score with its sign turned.
+    For `LogisticRegressionCV` it is the negative best mean score.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def _sgd(model, X, y, weights):
 
 
 def _network(model, X, y, weights):
-    # With the linear models this is imported, too, and long before networks are.
+    # Not at the top, where sklearn.neural_network may be half imported.
     from sklearn.neural_network._base import LOSS_FUNCTIONS
 
     if hasattr(model, "classes_"):

@@ -1,4 +1,4 @@
-"""What became of the calls: served, or fallen back and why."""
+"""Report of the calls: served, or fallen back and why."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _HEADINGS = ("class", "method", "", "calls", "seconds", "why")
 
 
 class Row(NamedTuple):
-    """Calls that went the same way."""
+    """Calls with the same outcome."""
 
     class_name: str
     method: str
@@ -24,7 +24,7 @@ class Row(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """A fit by both: the objectives, and how far ours is above the other, relative to it."""
+    """A fit by both: the objectives, and their difference relative to scikit-learn's."""
 
     class_name: str
     schuss: float
@@ -33,17 +33,17 @@ class Verified(NamedTuple):
 
 
 class Report:
-    """Calls of accelerated classes, those in child processes included.
+    """Calls of accelerated classes, including those in child processes.
 
     Parameters
     ----------
     path : str, optional
-        File of the process that asks for the report, to which this one adds its calls.
+        File of the parent process, to which this process appends its calls.
 
     Attributes
     ----------
     path : str
-        File to which child processes add theirs.
+        File to which child processes append their calls.
     """
 
     VARIABLE = "SCHUSS_ACCELERATE_REPORT"
@@ -68,9 +68,9 @@ class Report:
         class_name, method : str
         seconds : float
         reason : str, optional
-            Why it fell back.
+            Reason of a fallback.
         objectives : (float, float), optional
-            Ours and scikit-learn's.
+            Of schuss and of scikit-learn.
         """
         if os.getpid() != self._owner:
             self._tell_owner([class_name, method, seconds, reason, objectives])
@@ -80,7 +80,7 @@ class Report:
             _count(self._counts, self._verified, *call)
 
     def _tell_owner(self, call):
-        # One write of a line to a file opened for appending is not divided. The owner may be gone.
+        # An appending write of one line is atomic. The owner may have ended.
         with suppress(OSError):
             file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             try:
@@ -98,7 +98,7 @@ class Report:
         return counts, verified
 
     def rows(self):
-        """Calls that went the same way, served ones first.
+        """Numbers of calls by outcome, served ones first.
 
         Returns
         -------
@@ -137,7 +137,7 @@ class Report:
         if verified:
             worst = max(verified, key=lambda one: one.difference)
             yield (
-                f"{len(verified)} fits verified; the objective of schuss is above that of "
+                f"{len(verified)} fits verified: the objective of schuss exceeds that of "
                 f"scikit-learn by at most {worst.difference:.2g} of it ({worst.class_name})"
             )
 
@@ -168,7 +168,7 @@ class Report:
 
 
 def _remove(path, owner):
-    # Children of fork have this call, too.
+    # Forked children inherit this finaliser.
     if os.getpid() == owner:
         with suppress(OSError):
             os.remove(path)

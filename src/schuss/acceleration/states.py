@@ -1,4 +1,4 @@
-"""What a fit of ours leaves on an estimator of scikit-learn's: its attributes, of its types."""
+"""Conversion of the fitted attributes of schuss to those of scikit-learn."""
 
 from typing import Any
 
@@ -12,18 +12,21 @@ _LINEAR = (*_COMMON, "coef_", "intercept_")
 
 
 class State:
-    """What the classes have in common; `work` is our estimator.
+    """Common to all classes; `work` is a fitted estimator of schuss.
 
     Attributes
     ----------
     names : tuple of str
         Attributes that scikit-learn's `fit` sets.
     calls : frozenset of str
-        Public methods that it calls, which a subclass may define.
+        Public methods that it calls.
+    tells_callbacks : bool
+        Whether schuss calls the callbacks of ``set_callbacks``.
     """
 
     names: tuple[str, ...]
     calls: frozenset[str] = frozenset()
+    tells_callbacks = False
 
     @staticmethod
     def weights(work: Any) -> np.ndarray:
@@ -32,22 +35,23 @@ class State:
 
     @staticmethod
     def keeps_interrupted(work: Any) -> bool:
-        """Whether scikit-learn keeps the weights of a fit that Ctrl-C ends."""
+        """Whether scikit-learn keeps the weights after Ctrl-C."""
         return False
 
     @staticmethod
     def finish(work: Any, X: Any, y: Any) -> None:
-        """Give what ours calls something else, or does not have, scikit-learn's form."""
+        """Convert or add the attributes that differ."""
 
 
 class Logistic(State):
     names = (*_LINEAR, "classes_")
+    tells_callbacks = True
 
     @staticmethod
     def finish(work, X, y):
         if len(work.classes_) > 2:
             work.coef_ = np.asfortranarray(work.coef_)
-        # The one number that it draws: whoever shares the generator gets the next.
+        # Draw the number that scikit-learn draws, in case the generator is shared.
         if work.solver in ("liblinear", "sag", "saga"):
             low = 0 if work.solver == "liblinear" else 1
             check_random_state(work.random_state).randint(low, np.iinfo(np.int32).max)
@@ -67,18 +71,18 @@ class _SGD(State):
 
     @staticmethod
     def _widen(work, names):
-        """scikit-learn's single intercepts are float64 for float32 weights, too."""
+        """Convert to float64, which single intercepts of scikit-learn always are."""
         wide: dict[int, np.ndarray] = {}
         for name in names:
             own = vars(work).get(name)
             if own is not None:
-                # What is one array under two names stays one.
+                # One array under two names stays one array.
                 vars(work)[name] = wide.setdefault(id(own), own.astype(np.float64, copy=False))
 
 
 class SGDClassifier(_SGD):
     names = (*_SGD.names, "classes_", "_expanded_class_weight")
-    # With early stopping, on rows held out.
+    # On held-out rows, for early stopping.
     calls = frozenset({"score", "predict", "decision_function"})
 
     @staticmethod
@@ -117,7 +121,7 @@ class Network(State):
 
     @staticmethod
     def finish(work, X, y):
-        # Of the wider type of what the loss is made of; classes are no numbers.
+        # The result type of features and targets; labels do not count.
         narrow = all(getattr(a, "dtype", None) == np.float32 for a in (X, y))
         real = np.float32 if narrow and not hasattr(work, "classes_") else np.float64
         work.loss_ = real(work.loss_)
@@ -134,7 +138,7 @@ class Network(State):
 
 
 def _set_places(work):
-    """Where scikit-learn's vector of all weights has those of each layer."""
+    """Set the places of each layer in scikit-learn's vector of all weights."""
     end = 0
     work._coef_indptr, work._intercept_indptr = [], []
     for coef in work.coefs_:
@@ -146,8 +150,8 @@ def _set_places(work):
 
 
 def _optimizer(work, ours, real):
-    """scikit-learn's optimiser where ours stands, from which `partial_fit` goes on."""
-    # Not above: the module that is being wrapped may be the one that imports this.
+    """Convert the optimiser state, with which `partial_fit` continues."""
+    # Not at the top, where sklearn.neural_network may be half imported.
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
     parameters = work.coefs_ + work.intercepts_

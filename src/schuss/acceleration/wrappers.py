@@ -1,4 +1,4 @@
-"""The methods that stand before scikit-learn's own, and what they leave on its estimators."""
+"""Wrappers around methods of scikit-learn's classes."""
 
 import copy
 import functools
@@ -16,10 +16,10 @@ from sklearn.utils import check_random_state
 import schuss
 from schuss.acceleration import FallbackError, objectives, states
 
-# Features of these types train float32 weights in our estimators, float64 in scikit-learn's.
-_SMALL_TYPES = (np.float16, np.uint8, np.int8)
+# Features of these types train float32 weights in schuss, float64 in scikit-learn.
+_SMALL_TYPES = {np.dtype(name) for name in ("float16", "uint8", "int8")}
 
-# What a subclass may define without changing what a fit, or a prediction, does.
+# Attributes that a subclass may override without a change of its fit.
 _HARMLESS = {
     "__init__", "__module__", "__doc__", "__dict__", "__weakref__", "__qualname__",
     "__annotations__", "__firstlineno__", "__static_attributes__", "__abstractmethods__",
@@ -30,17 +30,17 @@ _HARMLESS = {
     "fit_predict", "fit_transform",
 }  # fmt: skip
 _PREDICTIONS = {"predict", "predict_proba", "predict_log_proba", "decision_function", "score"}
-# What predictions are made of; LogisticRegressionCV is a subclass that defines other things.
+# Methods that predictions depend on.
 _OF_PREDICTIONS = {
     "predict", "predict_proba", "predict_log_proba", "decision_function", "_predict_proba_lr",
     "_predict", "_forward_pass_fast",
 }  # fmt: skip
 
-_OWN = object()  # an estimator of schuss, which is no concern of this module
+_OWN = object()  # an estimator of schuss
 
 
 class _Served(NamedTuple):
-    """How a class of scikit-learn's is served."""
+    """How one class of scikit-learn is served."""
 
     state: type[states.State]
     predictions: tuple[str, ...] = ()
@@ -57,12 +57,12 @@ _SERVED = {
     "MLPRegressor": _Served(states.Network, ("predict",)),
 }
 
-# What each class had under the name of a wrapped method; None where it was inherited.
+# The attribute that each wrapper replaced; None if it was inherited.
 _wrapped: dict[tuple[type, str], Any] = {}
 
 
 def wrap(theirs, settings, report):
-    """Put our methods before those of a class of scikit-learn's.
+    """Wrap the methods of a class of scikit-learn.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def wrap(theirs, settings, report):
 
 
 def unwrap_all():
-    """Take our methods away."""
+    """Remove all wrappers."""
     for (theirs, name), own in _wrapped.items():
         if own is None:
             delattr(theirs, name)
@@ -89,7 +89,7 @@ def unwrap_all():
 
 def _put(theirs, name, make, *options):
     original = inspect.getattr_static(theirs, name)
-    # That of a parent, which may be wrapped, too.
+    # An inherited method may be wrapped, too.
     original = getattr(original, "_schuss_original", original)
     method = functools.wraps(original)(make(theirs, name, original, *options))
     method._schuss_original = original
@@ -106,33 +106,29 @@ def _fit(theirs, name, original, ours, state, settings, report):
     takes_more = len(names) < len(parameters)
     refusal = functools.cache(lambda cls: _refusal(cls, theirs, state.calls))
 
+    def refusal_of_call(estimator, args, kwargs):
+        if "_skl_callbacks" in vars(estimator) and not state.tells_callbacks:
+            return "callbacks of scikit-learn"
+        twice = kwargs.keys() & names[: len(args)]
+        if len(args) > len(names) or twice or not (takes_more or kwargs.keys() <= set(names)):
+            return "not the arguments of scikit-learn's method"
+        return _refusal_of_config()
+
     def fit(self, *args, **kwargs):
         reason = refusal(type(self))
         if reason is _OWN:
             return original(self, *args, **kwargs)
         begin = perf_counter()
-        given = dict(zip(names, args, strict=False))
-        if reason is None:
-            reason = _refusal_of_call(self)
-        if reason is None and (
-            len(args) > len(names)
-            or given.keys() & kwargs.keys()
-            or not (takes_more or kwargs.keys() <= set(names))
-        ):
-            reason = "these are not the arguments of scikit-learn"
+        reason = reason or refusal_of_call(self, args, kwargs)
         values = None
         if reason is None:
+            arguments = dict(zip(names, args, strict=False)) | kwargs
             plain = _twin(self) if settings.verify else None
-            with _kept_random_state(self) as put_back:
-                try:
-                    _serve_fit(self, ours(), state, given | kwargs)
-                except Exception as error:
-                    put_back()
-                    reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.150}"
+            reason = _try_fit(self, ours(), state, arguments)
             seconds = perf_counter() - begin
             if reason is None and plain is not None:
                 original(plain, *args, **kwargs)
-                values = objectives.both(self, plain, given | kwargs)
+                values = objectives.both(self, plain, arguments)
         if reason is not None:
             with _strictly(self, theirs, name, reason, settings):
                 original(self, *args, **kwargs)
@@ -143,10 +139,26 @@ def _fit(theirs, name, original, ours, state, settings, report):
     return fit
 
 
-def _serve_fit(estimator, ours, state, arguments):
+def _try_fit(estimator, ours, state, arguments):
+    """Fit, or return the reason of a failure, which leaves estimator and generator unchanged."""
+    before = generator = None
+    try:
+        random_state = vars(estimator).get("random_state", 0)
+        if not isinstance(random_state, (int, np.integer)):
+            generator = check_random_state(random_state)
+            before = generator.get_state()
+        _fit_by_ours(estimator, ours, state, arguments)
+    except Exception as error:
+        if before is not None:
+            generator.set_state(before)
+        return _words(error)
+    return None
+
+
+def _fit_by_ours(estimator, ours, state, arguments):
     work = _copy(estimator, ours)
-    arguments["X"] = X = _features(arguments["X"])
-    work.fit(**arguments)
+    X = _features(arguments["X"])
+    work.fit(**{**arguments, "X": X})
     if vars(work).get("stop_reason_") == "interrupted" and not state.keeps_interrupted(work):
         raise KeyboardInterrupt
     if state.weights(work).dtype == np.float32 and not _is_float32(X):
@@ -158,18 +170,6 @@ def _serve_fit(estimator, ours, state, arguments):
             fitted[name] = vars(work)[name]
         else:
             fitted.pop(name, None)
-
-
-@contextmanager
-def _kept_random_state(estimator):
-    """A function that puts the generator of the estimator back to where it is now."""
-    random_state = vars(estimator).get("random_state", 0)
-    if isinstance(random_state, (int, np.integer)):
-        yield lambda: None
-        return
-    generator = check_random_state(random_state)
-    before = generator.get_state()
-    yield lambda: generator.set_state(before)
 
 
 @contextmanager
@@ -195,15 +195,14 @@ def _prediction(theirs, name, original, ours, settings, report):
         if reason is _OWN:
             return original(self, X)
         begin = perf_counter()
-        if reason is None:
-            reason = _refusal_of_call(self)
+        reason = reason or _refusal_of_config()
         if reason is None:
             view = object.__new__(ours())
             view.__dict__ = vars(self)
             try:
                 answer = getattr(view, name)(_features(X))
             except Exception as error:
-                reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.150}"
+                reason = _words(error)
         if reason is not None:
             with _strictly(self, theirs, name, reason, settings):
                 answer = original(self, X)
@@ -223,7 +222,7 @@ def _copy(estimator, cls):
 
 
 def _twin(estimator):
-    """A copy that draws the same numbers."""
+    """A copy that will draw the same random numbers."""
     twin = copy.deepcopy(estimator)
     if vars(twin).get("random_state", 0) is None:
         twin.random_state = copy.deepcopy(check_random_state(None))
@@ -231,7 +230,7 @@ def _twin(estimator):
 
 
 def _subclasses(cls, theirs):
-    """Classes between the user's and scikit-learn's; None where one is ours."""
+    """Classes of the MRO before `theirs`; None if one is from schuss."""
     mro = cls.__mro__
     above = mro[: mro.index(theirs)]
     return None if any(c.__module__.partition(".")[0] == "schuss" for c in above) else above
@@ -259,26 +258,29 @@ def _refusal_of_predictions(cls, theirs):
     return None
 
 
-def _refusal_of_call(estimator):
-    if "_skl_callbacks" in vars(estimator):
-        return "callbacks of scikit-learn"
-    if get_config()["array_api_dispatch"]:
-        return "array_api_dispatch"
-    return None
+def _words(error):
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.150}"
+
+
+def _refusal_of_config():
+    return "array_api_dispatch" if get_config()["array_api_dispatch"] else None
 
 
 def _features(X):
-    """X in a type that trains weights of the type that scikit-learn's have."""
+    """X in a type that trains weights of scikit-learn's type."""
     if isinstance(X, np.ndarray) or sp.issparse(X):
-        return X.astype(np.float64) if X.dtype in _SMALL_TYPES else X
-    return X
+        small = X.dtype in _SMALL_TYPES
+    else:
+        # A frame of pandas.
+        small = hasattr(X, "iloc") and {*X.dtypes} <= _SMALL_TYPES
+    return X.astype(np.float64) if small else X
 
 
 def _is_float32(X):
     if hasattr(X, "dtype"):
         return X.dtype == np.float32
     # Of a data frame.
-    return all(str(dtype).lower() == "float32" for dtype in getattr(X, "dtypes", "?"))
+    return hasattr(X, "dtypes") and all(str(dtype).lower() == "float32" for dtype in X.dtypes)
 
 
 def _tell(report, settings, estimator, method, seconds, reason, values=None):
