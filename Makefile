@@ -15,19 +15,18 @@ ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_network.p
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
 	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
 
-.PHONY: help demo test bench results docs-tables check-perf renew-floors renew-counts docs asan lint clean
+.PHONY: help demo test bench results docs-tables check-perf renew-floors docs asan lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    train a sigmoid neuron on real data and print the result'
 	@echo 'make test    run all tests, with each backend'
-	@echo 'make bench   time the kernels against the NumPy loop'
-	@echo 'make results      measure all studies (STUDIES=... for some), and write the tables'
+	@echo 'make bench   time the kernels and the peers that are installed'
+	@echo 'make results      measure all studies (STUDIES=... for some, SECONDS=7200), write the tables'
 	@echo 'make docs-tables  write the tables of README and docs from the recorded results'
 	@echo 'make docs    build the pages with the gallery of examples into docs/_build/html'
 	@echo 'make check-perf    fail where something has become slower (GATE=... for its options)'
-	@echo 'make renew-floors REASON=...    record floors measured here, and commit them'
-	@echo 'make renew-counts REASON=...    record instruction counts, and commit them'
+	@echo 'make renew-floors REASON=...    record floors measured here'
 	@echo 'make asan    run the tests of the compiled kernels under the address sanitizer'
 	@echo 'make lint    ruff, mypy, cython-lint, and the workflows against their schema'
 	@echo 'make clean   remove .venv and what builds and tools leave behind'
@@ -42,11 +41,13 @@ test: $(VENV)/test.stamp
 	SCHUSS_BACKEND=numpy $(PY) -m pytest -q -n 2 --dist loadgroup $(ESTIMATOR_TESTS)
 
 bench: $(VENV)/bench.stamp
-	$(PY) -m schuss.bench.run
+	$(VENV)/bin/schuss bench
 
-# Hours: every study of bench/, recorded in bench/results. STUDIES="epochs sgd" for some.
+# Every study of bench/, recorded in bench/results, with as many rounds as fit into SECONDS.
+# STUDIES="epochs sgd" for some.
+SECONDS ?= 7200
 results: $(VENV)/bench.stamp
-	$(PY) -m bench $(STUDIES)
+	$(PY) -m bench $(STUDIES) --seconds $(SECONDS)
 	$(PY) -m bench tables
 
 docs-tables: $(VENV)/bench.stamp
@@ -58,8 +59,8 @@ docs: $(VENV)/docs.stamp
 check-perf: $(VENV)/test.stamp
 	$(PY) -m schuss.bench.gate --seconds 280 $(GATE)
 
-renew-floors renew-counts: $(VENV)/test.stamp
-	$(PY) -m schuss.bench.gate $(@:renew-%=%) --renew "$(REASON)"
+renew-floors: $(VENV)/test.stamp
+	$(PY) -m schuss.bench.gate floors --renew "$(REASON)"
 
 # Python's own allocator would hand out memory from pools, where no overrun shows.
 asan: $(ASAN)/test.stamp

@@ -1,103 +1,85 @@
-"""What the gate catches, and how often it cries wolf: ``python -m bench.gate_trial``.
+"""How often the gate cries wolf, and what it finds: ``python -m bench.gate_trial``.
 
-Builds the sources here twice, the second time with some passes over the rows done twice, which
-makes a run of epochs slower and changes no result. Then parts of the gate judge both builds, as
-often as asked. The pairs of races without a change are what ``tests/test_bench_gate.py`` judges.
+This installation races itself, as it is and with single benchmarks that last longer by a share:
+the worker process waits after each call, the product does not know. What stands in the table
+are verdicts on benchmarks; with --json the pairs of the races without a change are kept, which
+``tests/test_bench_gate.py`` judges.
 """
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
+import time
 from collections import Counter
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from schuss.bench import builds
-from schuss.bench.run import names_of
+import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-KERNEL = Path("ext", "descent.pxi")
-LINE = "            total += whole_pass(p, rows, start, stop, scale / share) * share\n"
-SLOWDOWN = (
-    "            if epoch % {every} == 0:\n"
-    "                whole_pass(p, rows, start, stop, scale / share)\n"
-)  # fmt: skip
-PARTS, BUILDS = ("floors", "counts", "compare"), ("unchanged", "slowed")
-# One kernel for each kind of loop; all of them would take a minute a run.
-COUNTED = "descend 4000x100 float32 C,descend 4000x100 float32 F,descend digits float32 C"
+from schuss.bench import gate, report, suite
+from schuss.bench.comparison import Verdict, judge
+from schuss.bench.race import Build, race
+
+HERE = Build("this installation")
+HEADS = ("slower by", "comparisons", "alarms", "inconclusive", "passed", "seconds each")
 
 
-def build(folder: Path, name: str, every: int) -> Path:
-    """Install the package, slowed down or as it is; return where."""
-    target = folder / (f"{name}-{every}" if name == "slowed" else name)
-    if target.exists():
-        return target
-    source = folder / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    ignored = shutil.ignore_patterns(".*", "build", "*.so", "__pycache__")
-    shutil.copytree(ROOT, source, ignore=ignored)
-    if name == "slowed":
-        text = (source / KERNEL).read_text()
-        if text.count(LINE) != 1:
-            raise SystemExit(f"{KERNEL}: the line to slow down is not there once:\n{LINE}")
-        slowed = text.replace(LINE, SLOWDOWN.format(every=every) + LINE)
-        (source / KERNEL).write_text(slowed)
-    builds.install(source, target)
-    return target
-
-
-def gate(build: Path, part: str, *options) -> subprocess.CompletedProcess:
-    """The gate of a build, in a process of its own, away from the checkout's record."""
-    command = [sys.executable, "-m", "schuss.bench.gate", part, *map(str, options)]
-    environment = {**os.environ, "PYTHONPATH": str(build)}
-    return subprocess.run(
-        command, env=environment, cwd=build.parent, capture_output=True, text=True
-    )
+def compared(head: Build, names=None):
+    """The pairs of one comparison, the verdicts, and its seconds."""
+    start = time.monotonic()
+    found = race(
+        HERE, head, only=names, deadline=start + gate.MAX_RACE,
+        decided=lambda pairs, n: judge(pairs, n_benchmarks=n)[0] != Verdict.inconclusive,
+    )  # fmt: skip
+    # An alarm has to be as sure as in a run of all benchmarks.
+    n = len(found.pairs)
+    verdicts = {name: judge(pairs, n_benchmarks=n)[0] for name, pairs in found.pairs.items()}
+    return found, verdicts, time.monotonic() - start
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gate_trial", description=__doc__)
     add = parser.add_argument
-    add("--folder", type=Path, default=ROOT / "build" / "trial", help="for the two builds")
-    add("--parts", type=names_of(PARTS), default=PARTS)
-    add("--builds", type=names_of(BUILDS), default=BUILDS, help="which of them to judge")
-    add("--slower", type=float, default=20.0, help="per cent, of the slowed build")
-    add("--runs", type=int, default=10, help="of each part, for each build")
-    add("--only", help="benchmarks of compare, separated by commas")
-    add("--json", type=Path, help="the pairs of races without a change, added to what is there")
+    add("--runs", type=int, default=23, help="of all benchmarks, without a change [23]")
+    add("--slowed", type=int, default=20, help="benchmarks made slower by each share [20]")
+    add("--shares", type=json.loads, default=[0.05, 0.1], help="[[0.05, 0.1]]")
+    add("--seconds", type=float, default=float("inf"), help="begin nothing after so long")
+    add("--busy", action="store_true", help="beside another process at work")
+    add("--json", type=Path, help="add the pairs of runs without a change to this file")
     options = parser.parse_args(arguments)
-    folder = options.folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    trees = {name: build(folder, name, round(100 / options.slower)) for name in BUILDS}
-    result = folder / f"result-{os.getpid()}.json"
-    timings = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
-    for part in options.parts:
-        base = trees["unchanged"] if part == "compare" else folder / f"{part}.json"
-        extra = [{"compare": "--base"}.get(part, f"--{part}"), base]
-        extra += ["--kernels", COUNTED] if part == "counts" else []
-        extra += ["--only", options.only] if part == "compare" and options.only else []
-        if part != "compare" and not base.exists():
-            # The build as it is sets what is allowed.
-            gate(trees["unchanged"], part, *extra, "--renew", "trial").check_returncode()
-        for what in options.builds:
-            for run in range(options.runs):
-                done = gate(trees[what], part, *extra, "--json", result)
-                if not result.exists():
-                    raise SystemExit(f"{done.stdout}{done.stderr}")
-                found = json.loads(result.read_text())
-                result.unlink()
-                verdicts = Counter(check["verdict"] for check in found["checks"])
-                print(part, what, run + 1, "red" if done.returncode else "green", dict(verdicts),
-                      found["seconds"], flush=True)  # fmt: skip
-                for check in found["checks"]:
-                    if check["verdict"] != "passed":
-                        print("   ", *check.values(), sep=" | ", flush=True)
-                if part == "compare" and what == "unchanged" and options.json:
-                    timings.append(found["timings"])
-                    options.json.write_text(json.dumps(timings))
-    return 0
+    begun = time.monotonic()
+    kept = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    counts: dict[float, Counter] = {}
+    spent: dict[float, list[float]] = {}
+    with suite.others(1) if options.busy else nullcontext():
+        names = list(compared_names())
+        todo = [(0.0, None)] * options.runs
+        todo += [(s, names[k % len(names)]) for s in options.shares for k in range(options.slowed)]
+        for share, name in todo:
+            if time.monotonic() - begun > options.seconds:
+                break
+            head = replace(HERE, name="head", slower={name: share} if name else {})
+            found, verdicts, seconds = compared(head, [name] if name else None)
+            counts.setdefault(share, Counter()).update(verdicts.values())
+            spent.setdefault(share, []).append(seconds)
+            told = {k: v.value for k, v in verdicts.items() if share or v != Verdict.passed}
+            print(f"{share:.0%}: {told} in {seconds:.0f} s", file=sys.stderr, flush=True)
+            if not share and options.json:
+                kept.append({k: asdict(pairs) for k, pairs in found.pairs.items()})
+                options.json.write_text(json.dumps(kept))
+    rows = [
+        (f"{share:.0%}", found.total(), found[Verdict.failed], found[Verdict.inconclusive],
+         found[Verdict.passed], f"{np.median(spent[share]):.0f}")
+        for share, found in counts.items()
+    ]  # fmt: skip
+    print(report.markdown(HEADS, rows))
+    return int(counts.get(0.0, Counter())[Verdict.failed] > 0)
+
+
+def compared_names():
+    """The benchmarks of the suite."""
+    return race(HERE, HERE, max_pairs=1, deadline=float("inf")).pairs
 
 
 if __name__ == "__main__":

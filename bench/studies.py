@@ -1,12 +1,7 @@
 """The studies: tables of problems for the one runner, each measured by ``python -m bench``."""
 
-import multiprocessing
-from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,38 +11,18 @@ from bench import tasks
 from bench.networks import ESTIMATORS, Network
 from bench.networks import LIBRARIES as NETWORKS
 from schuss import threads
-from schuss.bench import report
-from schuss.bench.libraries import LIBRARIES, SOLVERS, Library, with_threads
+from schuss.bench.libraries import L1_SOLVERS, LIBRARIES, SOLVERS, with_threads
 from schuss.bench.problems import FITS, ORDERS, PROBLEMS, Problem
-from schuss.bench.runner import SHORT_EPOCHS, measure
-
-
-@dataclass(frozen=True)
-class Item:
-    """A problem and who takes part.
-
-    Attributes
-    ----------
-    busy : bool
-        Measured while other programs keep all processors busy.
-    asked : bool
-        Only measured where it is named.
-    """
-
-    load: Callable[[], Any]
-    libraries: tuple[Library, ...]
-    n_threads: int = 1
-    rounds: int = 7
-    busy: bool = False
-    asked: bool = False
-
+from schuss.bench.suite import Item, shaped
 
 KERNEL, TRAIN = LIBRARIES["schuss-cython"], LIBRARIES["train-cython"]
 # schuss as the kernel, in its other compiled backend, and as users call it; then the peers.
 PEERS = tuple(
     LIBRARIES[name]
-    for name in ("numpy", "schuss-cython", "schuss-numba", "train-cython", "torch", "jax")
-)
+    for name in (
+        "numpy", "schuss-cython", "schuss-numba", "train-cython", "torch", "torch, compiled", "jax"
+    )
+)  # fmt: skip
 BASE = (LIBRARIES["numpy"], KERNEL)
 BOTH = threads.useful(2, 1 << 40)
 
@@ -77,6 +52,15 @@ def _text(n, d, seed, words=60):
     return X, (rng.random(n) < expit(2 * z / z.std())).astype(np.uint8)
 
 
+def _classes(k, n, d, seed):
+    """As many classes, by noisy scores of random weights."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, d), dtype=np.float32)
+    score = X @ rng.standard_normal((d, k), dtype=np.float32)
+    noise = rng.gumbel(size=(n, k)) * score.std()
+    return X, (score + noise).argmax(axis=1).astype(np.uint8)
+
+
 FITTED = {name: (PROBLEMS[name], dtype) for name, dtype in FITS.items() if name != "sparse"} | {
     "100x5": (Problem("100x5", 100, 5, 1, partial(_scaled, 1.0)), "float64"),
     "100000x100, condition 100": (
@@ -93,69 +77,95 @@ NETWORK = {
     "784-100-10": Network((784, 100, 10), 60_000, 128, 2),
     "784-256-128-10": Network((784, 256, 128, 10), 60_000, 256, 2),
 }
-# SimpleChains.jl publishes 41 µs an epoch on 18 cores, about 54 GFLOP/s a core:
-# https://github.com/PumasAI/SimpleChains.jl
-_CHAIN = Network(
-    (4, 32, 16, 4), 10_000, 10_000, 50, {"activation": "tanh", "solver": "adam"},
-    label="4-32-16-4, tanh, Adam, full batch",
+# Those that only scikit-learn trains by the same rules. The first is SimpleChains.jl's, which
+# publishes 41 µs an epoch on 18 cores: https://github.com/PumasAI/SimpleChains.jl
+SETTINGS = (
+    Network(
+        (4, 32, 16, 4), 10_000, 10_000, 50, {"activation": "tanh", "solver": "adam"},
+        label="4-32-16-4, tanh, Adam, full batch",
+    ),
+    *(
+        Network(
+            (64, 32, 10), 1797, 32, 20,
+            {"solver": solver, "activation": activation, "learning_rate_init": 0.001},
+            label=f"64-32-10, {solver}, {activation}",
+        )
+        for solver, activation in (("adam", "relu"), ("adam", "tanh"), ("sgd", "relu"))
+    ),
+    *(
+        Network(
+            (30, 16, 16, 1), 20_000, 64, 5, {"loss": loss}, estimator="MLPRegressor",
+            label=f"MLPRegressor 30-16-16-1, {loss}",
+        )
+        for loss in ("squared_error", "poisson")
+    ),
 )  # fmt: skip
-_REGRESSION = {
-    f"MLPRegressor 30-16-16-1, {loss}": Network(
-        (30, 16, 16, 1), 20_000, 64, 5, {"loss": loss}, estimator="MLPRegressor",
-        label=f"MLPRegressor 30-16-16-1, {loss}",
-    )
-    for loss in ("squared_error", "poisson")
-}  # fmt: skip
-_CURVES = {
-    f"{solver}, {activation}": Network(
-        (64, 32, 10), 1797, 32, 50,
-        {"solver": solver, "activation": activation, "learning_rate_init": 0.001},
-        dtype="float64", label=f"loss_curve_, {solver}, {activation}", checked=50,
-    )
-    for solver, activation in product(("sgd", "adam"), ("logistic", "tanh", "relu"))
-}  # fmt: skip
-_FEW = 50
-
-
-def _task(name, epochs=None, **options):
-    task = PROBLEMS[name].load(**options)
-    return replace(task, epochs=epochs) if epochs else task
 
 
 def _memory_sized(dtype, order, d, nbytes=128_000_000):
     n = nbytes // (d * np.dtype(dtype).itemsize)
-    make = PROBLEMS["1000000x100"].make
-    return Problem(f"{n}x{d} {order}", n, d, SHORT_EPOCHS, make).load(dtype, order)
+    problem = shaped(n, d)
+    return Problem(f"{n}x{d} {order}", n, d, 3, problem.make).load(dtype, order)
 
 
-def _shaped(n, d):
-    epochs = max(SHORT_EPOCHS, min(5000, 20_000_000 // (n * d)))
-    return Problem(f"{n}x{d}", n, d, epochs, PROBLEMS["20000x100"].make).load()
+def _few(name, epochs=50):
+    problem = PROBLEMS[name]
+    return Problem(name, problem.n, problem.d, epochs, problem.make).load()
 
 
-def _useful(problem):
-    return threads.useful(BOTH, problem.n * problem.d)
+def _fit(problem, dtype, solvers=SOLVERS, **options):
+    n_threads = threads.useful(BOTH, problem.n * problem.d)
+    load = partial(problem.load_fit, dtype, **options)
+    return Item(load, tuple(solvers.values()), n_threads, 5)
 
 
-def _networks(network, libraries=NETWORKS, counts=(1, 2)):
+def _by_threads(networks, libraries):
     return {
-        f"{network.name}, {n} thread{'s' * (n > 1)}": Item(lambda: network, libraries, n, 5)
-        for n in counts
+        f"{network.name}, {n} thread{'s' * (n > 1)}": Item(
+            partial(lambda it: it, network), libraries, n, 5
+        )
+        for network in networks
+        for n in (1, 2)
     }
+
+
+def _predictions():
+    rows = (1, 100_000)
+    plain = [
+        *product(
+            ("LogisticRegression",),
+            ("predict", "decision_function", "predict_proba", "predict_log_proba"),
+        ),
+        *product(("SGDClassifier",), ("predict", "decision_function", "predict_proba")),
+        *product(("MLPClassifier",), ("predict", "predict_proba")),
+        ("SGDRegressor", "predict"), ("MLPRegressor", "predict"),
+    ]  # fmt: skip
+    found = [(*which, n, 100, kind) for which in plain for n in rows
+             for kind in (("float64", "float32") if n > 1 else ("float64",))]  # fmt: skip
+    found += [("LogisticRegression", "predict_proba", n, 100, "CSR") for n in rows]
+    found += [("LogisticRegression", m, n, 100, "float64", 10)
+              for m in ("predict", "predict_proba") for n in rows]  # fmt: skip
+    for which in found:
+        linear = which[0] in ("LogisticRegression", "SGDClassifier") and which[4] != "CSR"
+        libraries = tasks.LINEAR_PREDICTION if linear else tasks.PREDICTION
+        estimator, method, n, d, kind, *k = which
+        key = f"{estimator}.{method} {n}x{d} {kind}{', 10 classes' * len(k)}"
+        yield key, Item(partial(tasks.prediction, *which), libraries, 1, 5)
 
 
 STUDIES: dict[str, dict[str, Item]] = {
     "epochs": {name: Item(PROBLEMS[name].load, PEERS) for name in PROBLEMS},
-    "fits": {
-        name: Item(partial(problem.load_fit, dtype), tuple(SOLVERS.values()), _useful(problem), 5)
-        for name, (problem, dtype) in FITTED.items()
+    "fits": {name: _fit(*problem) for name, problem in FITTED.items()},
+    "l1": {
+        f"{name}, {share:g}": _fit(*FITTED[name], L1_SOLVERS, l1=share)
+        for name in ("breast-cancer", "20000x1000", "text") for share in (0.1, 0.01)
     },
-    "coefficients": {
-        name: Item(
-            partial(tasks.coefficients, problem, dtype, "newton-cholesky"), tasks.COEFFICIENTS, 2, 3
+    "classes": {
+        f"20000x50, {k} classes": _fit(
+            Problem(f"20000x50, {k} classes", 20_000, 50, 1, partial(_classes, k)), "float64",
+            {name: SOLVERS[name] for name in SOLVERS if name.startswith(("schuss", "sklearn"))},
         )
-        for name, (problem, dtype) in FITTED.items()
-        if not problem.sparse
+        for k in (3, 10, 50)
     },
     "limits": {
         f"{dtype} {order} d={d}, {n} thread{'s' * (n > 1)}": Item(
@@ -167,7 +177,7 @@ STUDIES: dict[str, dict[str, Item]] = {
     },
     "dtypes": {
         f"1000000x100 {dtype}": Item(
-            partial(_task, "1000000x100", dtype=dtype), (*BASE, TRAIN), 1, 5
+            partial(PROBLEMS["1000000x100"].load, dtype), (*BASE, TRAIN), 1, 5
         )
         for dtype in ("uint8", "float16", "float32")
     },
@@ -179,8 +189,7 @@ STUDIES: dict[str, dict[str, Item]] = {
     },
     "spare-threads": {
         f"{name}{', all processors busy' * busy}": Item(
-            partial(_task, name, _FEW), tuple(with_threads(TRAIN, n) for n in (1, 2, 8)), 2,
-            busy=busy,
+            partial(_few, name), tuple(with_threads(TRAIN, n) for n in (1, 2, 8)), 2, busy=busy
         )
         for name, busy in (
             *((name, False) for name in ("4x2", "100x2", "breast-cancer", "digits")),
@@ -188,47 +197,27 @@ STUDIES: dict[str, dict[str, Item]] = {
         )
     },
     "scaling": {
-        f"{n}x{d}": Item(partial(_shaped, n, d), BASE)
+        f"{n}x{d}": Item(shaped(n, d).load, BASE)
         for n, d in (
             *((10**k, 28) for k in range(2, 7)),
             *((4_000_000 // d, d) for d in (2, 8, 32, 128, 512, 2048)),
         )
     },
-    "networks": {
-        key: item
-        for network in NETWORK.values()
-        for key, item in _networks(network).items()
-    } | _networks(_CHAIN, ESTIMATORS)
-    | {k: v for n in _REGRESSION.values() for k, v in _networks(n, ESTIMATORS, (2,)).items()},
-    "curves": {
-        **{name: Item(partial(lambda n: n, network), ESTIMATORS, 2, 3)
-           for name, network in _CURVES.items()},
-        **{f"XOR, {loss}": Item(partial(tasks.xor, loss), tasks.XOR, 1, 3)
-           for loss in ("log_loss", "squared_error")},
-    },
+    "networks": _by_threads(NETWORK.values(), NETWORKS) | _by_threads(SETTINGS, ESTIMATORS),
     "sgd": {
         f"{n}x{d} {dtype}": Item(partial(tasks.sgd, n, d, dtype), tasks.SGD)
         for dtype in ("float64", "float32")
         for n, d in ((1000, 20), (100_000, 20), (100_000, 100), (20_000, 1000))
     },
-    "prediction": {
-        f"{estimator}.{method} {n}x{d} {dtype}": Item(
-            partial(tasks.prediction, estimator, method, n, d, dtype),
-            tasks.PROBABILITIES if (estimator, method) == ("LogisticRegression", "predict_proba")
-            else tasks.PREDICTION,
+    "prediction": dict(_predictions()),
+    "memory": {
+        f"{estimator} {dtype}": Item(
+            partial(tasks.memory_of, estimator, dtype), tasks.MEMORY, 2, 3
         )
-        for estimator, method, d in (
-            ("LogisticRegression", "predict_proba", 100), ("LogisticRegression", "predict", 100),
-            ("SGDClassifier", "decision_function", 100), ("SGDRegressor", "predict", 100),
-            ("MLPClassifier", "predict_proba", 100), ("MLPRegressor", "predict", 100),
-        )
-        for n, dtype in ((1, "float64"), (100_000, "float64"), (100_000, "float32"))
+        for estimator in ("LogisticRegression", "SGDClassifier", "MLPClassifier")
+        for dtype in ("float32", "uint8")
     },
-    "minimise": {
-        "x² − 4x + 6": Item(partial(tasks.parabola, 1_000_000), tasks.PARABOLA),
-        **{name: Item(partial(tasks.function, name), tasks.methods(name), 1, 3)
-           for name in tasks.FUNCTIONS},
-    },
+    "minimise": {"x² − 4x + 6": Item(partial(tasks.parabola, 1_000_000), tasks.PARABOLA)},
     "first-call": {"import and fit": Item(tasks.first_call, tasks.FIRST_CALL)},
     "accuracy": {
         "float32": Item(partial(tasks.formulas, "float32"), tasks.FORMULAS, 2, 3),
@@ -239,40 +228,7 @@ STUDIES: dict[str, dict[str, Item]] = {
     },
 }  # fmt: skip
 
-# With --data: "FILE:TARGET", or an .npz of images and labels.
-OF_DATA: dict[str, Callable[[str], dict[str, Item]]] = {
-    "table": lambda data: {"table": Item(partial(tasks.table, data), tasks.TABLE)},
-    "pictures": lambda data: {
-        f"pictures {unit}": Item(partial(tasks.pictures, data, unit), tasks.PICTURES, 2, 3)
-        for unit in (True, False)
-    },
-}
 
-
-def items(study, data=None):
-    """The problems of a study."""
-    return STUDIES[study] if study in STUDIES else OF_DATA[study](data)
-
-
-def measured(study, key, data, options):
-    """In the fresh process: the result as JSON keeps it, and where it was measured."""
-    item = items(study, data)[key]
-    timing = {"n_threads": item.n_threads, "rounds": item.rounds, **options}
-    with _busy() if item.busy else nullcontext():
-        result = measure(item.load(), item.libraries, **timing)
-    return {"environment": report.environment(), "result": report.as_json(result)}
-
-
-@contextmanager
-def _busy():
-    """As many processes that do nothing but work as this one may use processors."""
-    context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=tasks.spin, daemon=True) for _ in range(threads.available())]
-    try:
-        for other in others:
-            other.start()
-        yield
-    finally:
-        for other in others:
-            other.terminate()
-            other.join()
+def items():
+    """Where `schuss.bench.suite.measured` finds them."""
+    return STUDIES

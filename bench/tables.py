@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from schuss.bench import report
-from schuss.bench.runner import MAX_SLOWDOWN, Result, quartiles
+from schuss.bench.runner import MAX_SLOWDOWN, Result
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
@@ -30,7 +30,7 @@ OURS = ("train-cython", "schuss", "schuss.minimize", "schuss-cython", "schuss-nu
 # Versions that a summary names; a full table names all.
 _ALWAYS = ("schuss", "numpy", "scikit-learn", "jax")
 # Bounds and fragments, no competitors.
-_BOUNDS = ("products by BLAS", "numpy alone")
+_BOUNDS = ("products by NumPy's BLAS", "products by PyTorch", "products by BLAS", "numpy alone")
 
 
 def keep(study: str, key: str, entry: dict) -> None:
@@ -69,7 +69,7 @@ def section(kind: str, study: str) -> str:
     if not entries:
         return f"Not measured yet: `python -m bench {study}`."
     results = [Result.of(entry["result"]) for entry in entries.values()]
-    body = {"full": full, "summary": summary}[kind](results)
+    body = summary(results) if kind == "summary" else report.table(results, padded=False)
     return f"{surroundings(kind, study, entries)}\n\n{body}"
 
 
@@ -102,35 +102,6 @@ def surroundings(kind: str, study: str, entries: dict[str, dict]) -> str:
     )
 
 
-def full(results: Iterable[Result]) -> str:
-    """Each library on each problem; the ratio is to the problem's first library."""
-    heads = ("problem", "library", "time", "quartiles", "×", "limit", "GFLOP/s", "memory",
-             "first run", "note")  # fmt: skip
-    rows = []
-    for result in results:
-        first = result.rows[0].library
-        for row in result.rows:
-            details = ", ".join(f"{k} {_told(v)}" for k, v in row.details.items())
-            rate = result.operations / quartiles(row.seconds)[1] / 1e9 if row.seconds else 0
-            rows.append((
-                result.task, row.library, *report.cells(result, row, first),
-                report.number(rate) if rate else "",
-                f"{row.memory / 1e6:.3g} MB" if row.memory else "",
-                report.duration(row.first) if row.first else "", row.note or details,
-            ))  # fmt: skip
-    return _without_empty_columns(heads, rows)
-
-
-def _told(value):
-    return f"{value:.2g}" if isinstance(value, float) and abs(value) < 0.01 else str(value)
-
-
-def _without_empty_columns(heads, rows):
-    used = [k for k in range(len(heads)) if any(row[k] for row in rows)]
-    chosen = [[row[k] for k in used] for row in rows]
-    return report.markdown([heads[k] for k in used], chosen, padded=False)
-
-
 def summary(results: Iterable[Result]) -> str:
     """One line for each problem: schuss, the fastest other library, and who is ahead."""
     heads = ("problem", "schuss", "fastest other", "library", "times slower", "ahead of schuss",
@@ -149,10 +120,13 @@ def summary(results: Iterable[Result]) -> str:
         best = min(ratio, key=ratio.__getitem__)
         ahead = [f"{name} ({1 / r:.2f} × as fast)" for name, r in ratio.items() if r < 1]
         rows.append((
-            _kind(result), report.cells(result, ours)[0], report.cells(result, others[best])[0],
-            best, report.number(ratio[best]), ", ".join(ahead), report.cells(result, ours)[3],
+            _kind(result), report.cells(result, ours, best)[0],
+            report.cells(result, others[best], best)[0], best, report.number(ratio[best]),
+            ", ".join(ahead), report.cells(result, ours, best)[3],
         ))  # fmt: skip
-    return _without_empty_columns(heads, rows)
+    used = [k for k in range(len(heads)) if any(row[k] for row in rows)]
+    chosen = [[row[k] for k in used] for row in rows]
+    return report.markdown([heads[k] for k in used], chosen, padded=False)
 
 
 def _kind(result):

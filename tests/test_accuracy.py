@@ -9,9 +9,10 @@ import mpmath
 import numpy as np
 import pytest
 
-from bench import accuracy, tasks
+from bench import tasks
 from schuss.bench.runner import measure
 from schuss.constants import Activation
+from tests import accuracy
 
 STRIDE = 16_381
 

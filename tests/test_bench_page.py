@@ -1,16 +1,18 @@
 """`schuss bench`: what it measures, its report, and the report in a browser."""
 
+import base64
 import html.parser
 import json
 import re
 import shutil
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 pytest.importorskip("rich")
+pytest.importorskip("jinja2")
 testing = pytest.importorskip("typer.testing")
 pytest.importorskip("pyarrow")
 pytest.importorskip("narwhals")
@@ -19,16 +21,6 @@ from schuss._commands import app  # noqa: E402
 from schuss.bench import page, suite  # noqa: E402
 from schuss.bench.report import environment  # noqa: E402
 from schuss.bench.runner import Result, Row  # noqa: E402
-
-TINY = suite.Plan(
-    problems=("4x2", "100x2"),
-    fits=("breast-cancer",),
-    rows=(100, 1000),
-    features=(2, 16),
-    shared="100x2",
-    size=10_000,
-    rounds=3,
-)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +103,7 @@ def test_the_page_is_whole_and_needs_nothing_else(report):
 
     assert elements.wrong == [] and elements.open == []
     assert "http" not in report and "@import" not in report and "url(" not in report
-    links = [a["href"] for tag, a in elements.found if "href" in a and tag == "a"]
+    links = [a["href"] for tag, a in elements.found if tag == "a" and "download" not in a]
     ids = {a["id"] for _, a in elements.found if "id" in a}
     assert links and {link.removeprefix("#") for link in links} <= ids
     assert not [a for _, a in elements.found if "src" in a]
@@ -126,8 +118,8 @@ def test_every_picture_has_words(report):
 
 
 def test_the_raw_numbers_are_in_it(report, content):
-    start = report.index('id="raw">') + len('id="raw">')
-    raw = report[start : report.index("</script>", start)]
+    (link,) = [a for tag, a in Elements(report).found if "download" in a]
+    raw = base64.b64decode(link["href"].partition("base64,")[2])
 
     assert json.loads(raw) == json.loads(json.dumps(content))
 
@@ -137,6 +129,7 @@ def test_rows_in_which_a_peer_is_faster_are_kept_and_say_so(report):
 
     assert text.count("faster than schuss") == 2  # JAX at 4 x 2, glum on digits
     assert "refused: the weights differ </script><b>" in text
+    assert "</script>" not in report
     assert "Not timed: torch: skipped: torch is not installed" in text
 
 
@@ -148,7 +141,7 @@ def test_the_figures_are_those_of_the_timings(content):
 
     assert 140 < median < 150
     assert f"{median:.0f} × ({low:.0f}–{high:.0f})" in text
-    assert re.search(r"20,000 × 100, float32 schuss, kernel [^%]* (4[89]|5[012])% 10 ms", text)
+    assert re.search(r"20000x100 schuss-cython [^%]* (4[89]|5[012])% 100 ms", text)
 
 
 def test_a_tiny_run_measures_every_section(monkeypatch):
@@ -158,32 +151,37 @@ def test_a_tiny_run_measures_every_section(monkeypatch):
     monkeypatch.setattr(suite, "fair_process", lambda: nullcontext(lambda f, *a: f(*a)))
     told = []
 
-    found = suite.run(TINY, n_jobs=1, progress=lambda *piece: told.append(piece))
+    found = suite.run(200, n_jobs=1, progress=lambda *piece: told.append(piece))
 
-    assert [len(found[name]) for name in ("kernels", "fits", "rows", "features", "threads")] == [
-        2, 1, 2, 2, 1
-    ]  # fmt: skip
-    assert len(told) == told[0][1] == 8
-    assert not suite.failures({**found, "fits": []})
-    for section in ("kernels", "rows", "features", "threads"):
+    assert [len(found[name]) for name in suite.SECTIONS] == [2, 0, 0, 2, 1]
+    assert len(told) == told[0][1] == 5
+    assert not suite.failures(found)
+    for section in ("kernels", "features", "threads"):
         for result in suite.results(found, section):
             by_name = {row.library: row for row in result.rows}
-            assert len(by_name["numpy"].seconds) == 3
+            assert len(by_name["numpy"].seconds) == 7
             ours = by_name[suite.OURS]
             assert ours.seconds or ours.note.startswith("skipped")
-    (fit,) = suite.results(found, "fits")
-    assert any(row.seconds for row in fit.rows)
     assert Elements(page.page(found)).wrong == []
 
 
 def test_threads_double_up_to_what_is_there():
-    counts = [p.n_threads for p in suite.pieces(suite.Plan(), 6) if p.section == "threads"]
+    counts = [item.n_threads for item in suite.items(suite.FULL, 6)["threads"]]
 
     assert counts == [1, 2, 4, 6]
 
 
+def test_the_problems_of_a_run():
+    full, quick = (suite.items(most, 2) for most in (suite.FULL, suite.QUICK))
+
+    assert {name: len(found) for name, found in full.items()} == {
+        "kernels": 7, "fits": 3, "rows": 5, "features": 6, "threads": 2
+    }  # fmt: skip
+    assert [len(quick[name]) for name in suite.SECTIONS] == [4, 2, 2, 6, 2]
+
+
 def test_the_command(monkeypatch, tmp_path, content):
-    monkeypatch.setattr(suite, "run", lambda plan, n_jobs, seconds, progress: content)
+    monkeypatch.setattr(suite, "run", lambda most, n_jobs, seconds, progress: content)
     runner = testing.CliRunner()
     out = tmp_path / "report.html"
 
@@ -212,6 +210,38 @@ def test_a_report_that_cannot_be_written_is_named_before_anything_is_timed(monke
 
     assert result.exit_code == 2
     assert "does not exist" in result.stderr
+
+
+# ----- the gate's history ---------------------------------------------------------------
+
+
+def runs_of_the_gate(values):
+    """What the gate wrote with --json, as often."""
+    for k, value in enumerate(values):
+        yield {
+            "environment": {"date": f"2026-11-{k + 1:02}T12:00:00+00:00", "processor": "a <chip>"},
+            "revision": f"{k:x}" * 40,
+            "checks": [
+                {"part": "compare", "work": "fit", "value": value},
+                {"part": "compare", "work": "steady", "value": 1.0 + k % 2 / 1000},
+                {"part": "floors", "work": "none", "value": None},
+            ],
+        }
+
+
+def test_the_history_marks_where_a_level_changed():
+    values = [1.0 + k % 3 / 100 for k in range(10)] + [1.2 + k % 3 / 100 for k in range(10)]
+
+    text = page.history(list(runs_of_the_gate(values))[::-1])
+
+    elements = Elements(text)
+    assert elements.wrong == [] and elements.open == []
+    # What changed comes first; the eleventh run is where.
+    titles = re.findall(r"(fit|steady) \(a <chip>\)", elements.text)
+    assert titles[0] == "fit" and set(titles) == {"fit", "steady"} and "none" not in elements.text
+    assert "2026-11-11T12:00 aaaaaaaaaa: +19.8%" in elements.text
+    assert [a["x1"] for tag, a in elements.found if a.get("class") == "change"] == ["50.0%"]
+    assert elements.text.count("; no change") == 2  # in the text, and for those who see no picture
 
 
 # ----- in a browser -------------------------------------------------------------------
@@ -269,7 +299,7 @@ def test_a_walk_through_the_page(opened, tmp_path, width, scheme):
     assert (brightness(driver) > 128) == (scheme == "light")
     # Nothing sticks out sideways.
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-    for link in driver.find_elements("css selector", "nav a"):
+    for link in driver.find_elements("css selector", "nav a:not([download])"):
         link.click()
         assert driver.current_url.endswith(link.get_attribute("href").partition("#")[2])
     hidden = driver.find_element("css selector", "details table")
@@ -278,9 +308,7 @@ def test_a_walk_through_the_page(opened, tmp_path, width, scheme):
         summary.click()
     assert hidden.is_displayed()
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-    driver.find_element("id", "theme").click()
-    assert (brightness(driver) > 128) == (scheme == "dark")
-    driver.find_element("id", "save").click()
+    driver.find_element("css selector", "nav a[download]").click()
     picture = tmp_path / "report.png"
     assert driver.get_screenshot_as_file(str(picture))
     assert picture.stat().st_size > 10_000
@@ -297,15 +325,9 @@ def test_it_prints(opened):
 
 def test_bars_are_as_long_as_their_numbers(opened, content):
     driver = opened()
-    bars = driver.find_elements("css selector", "#speed-up .bars:first-of-type rect")
+    bars = driver.find_elements("css selector", "#kernels .bars:first-of-type rect")
 
     widths = [bar.rect["width"] for bar in bars[:4]]
 
     # NumPy 1, kernel 145, schuss.train 67, JAX 160: the same order.
     assert np.argsort(widths).tolist() == [0, 2, 1, 3]
-
-
-def test_plans_name_what_is_there():
-    for plan in suite.PLANS.values():
-        assert suite.pieces(plan, 2)
-    assert suite.pieces(replace(TINY, fits=()), 1)

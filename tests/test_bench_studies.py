@@ -1,16 +1,19 @@
 """The studies: every problem can be loaded and refuses other work; documents show the record."""
 
+import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.optimize
 
 studies = pytest.importorskip("bench.studies", reason="no benchmarks beside the tests")
 
 from bench import __main__ as command  # noqa: E402
-from bench import networks, tables, tasks  # noqa: E402
-from schuss.bench.libraries import Library  # noqa: E402
+from bench import gate_trial, networks, tables, tasks  # noqa: E402
+from schuss.bench.comparison import Pairs  # noqa: E402
+from schuss.bench.libraries import Library, Outcome  # noqa: E402
+from schuss.bench.race import Race  # noqa: E402
 from schuss.bench.runner import Result, Row, measure  # noqa: E402
 
 QUICK = {"rounds": 3, "min_seconds": 0.0}
@@ -21,20 +24,6 @@ def compiled():
     pytest.importorskip("schuss.backends.cython_", exc_type=ImportError)
 
 
-@pytest.mark.parametrize("name", tasks.FUNCTIONS)
-def test_gradients_and_minima(name):
-    fun, jac, hess, x0, distance = tasks.FUNCTIONS[name]
-    x = x0 + 0.1
-    steps = 1e-6 * np.eye(len(x))
-    differences = [(fun(x + h) - fun(x - h)) / 2e-6 for h in steps]
-    np.testing.assert_allclose(jac(x), differences, rtol=1e-6, atol=1e-5)
-    if callable(hess):
-        second = [(jac(x + h) - jac(x - h)) / 2e-6 for h in steps]
-        np.testing.assert_allclose(hess(x), second, rtol=1e-5, atol=1e-4)
-    best = scipy.optimize.minimize(fun, x0, jac=jac)
-    assert distance(best.x) < 1e-4 < distance(best.x + 0.1)
-
-
 @pytest.mark.parametrize(
     ("task", "libraries"),
     [
@@ -42,23 +31,30 @@ def test_gradients_and_minima(name):
         (lambda: tasks.parabola(1000), tasks.PARABOLA),
         (
             lambda: tasks.prediction("LogisticRegression", "predict_proba", 50, 4),
-            tasks.PROBABILITIES,
+            tasks.LINEAR_PREDICTION,
         ),
         (lambda: tasks.prediction("MLPRegressor", "predict", 50, 4), tasks.PREDICTION),
         (
-            lambda: tasks.coefficients(studies.FITTED["100x5"][0], "float64", "newton-cholesky"),
-            tasks.COEFFICIENTS,
+            lambda: tasks.prediction("LogisticRegression", "predict", 50, 4, "float32", 3),
+            tasks.LINEAR_PREDICTION,
+        ),
+        (
+            lambda: tasks.prediction("SGDClassifier", "predict_log_proba", 50, 4),
+            tasks.LINEAR_PREDICTION,
+        ),
+        (
+            lambda: tasks.prediction("LogisticRegression", "predict_proba", 50, 4, "CSR"),
+            tasks.PREDICTION,
         ),
         (lambda: networks.Network((7, 5, 3), 40, 8, 3), networks.LIBRARIES),
-        (lambda: tasks.function("Beale"), tasks.methods("Beale")[:1]),
     ],
-    ids=["sgd", "parabola", "probabilities", "prediction", "coefficients", "network", "function"],
+    ids=["sgd", "parabola", "probabilities", "prediction", "classes", "log", "CSR", "network"],
 )
 def test_every_kind_of_task_runs_and_refuses_other_work(task, libraries):
     task = task()
-    wrong = Library("wrong", lambda task, n_threads: lambda epochs: ([7.0] * epochs, [np.ones(3)]))
+    wrong = Library("wrong", lambda task, n_threads: lambda epochs: Outcome(np.ones(3), 0, [7.0]))
 
-    result = measure(task, [*libraries, *([wrong] if task.name != "Beale" else [])], **QUICK)
+    result = measure(task, [*libraries, wrong], **QUICK)
 
     for row in result.rows:
         assert row.note.startswith(
@@ -73,12 +69,12 @@ def test_a_network_is_held_to_its_losses_in_every_round():
     run = networks.ESTIMATORS[1].prepare(task, 1)
 
     def doubled(epochs):
-        losses, coefs = run(epochs)
-        return [2 * loss for loss in losses], coefs
+        outcome = run(epochs)
+        return outcome._replace(losses=2 * np.array(outcome.losses))
 
     (row,) = measure(task, [Library("doubled", lambda task, n: doubled)], **QUICK).rows
 
-    assert row.note.startswith("refused: losses differ")
+    assert row.note.startswith("refused: after 2 epochs the losses differ")
 
 
 def test_keys_and_names_of_the_studies():
@@ -113,34 +109,73 @@ def test_losses_are_listed():
     assert line == "| made up float64, 2 threads | 2 s | 1 s | peer | 0.5 | peer (2.00 × as fast) |"
 
 
-def test_the_command_measures_and_records(monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def recorded(monkeypatch, tmp_path):
+    """A place for the record, and one study."""
     item = replace(studies.STUDIES["epochs"]["4x2"], libraries=studies.BASE)
-    monkeypatch.setattr(command, "STUDIES", {"epochs": {"4x2": item}})
     monkeypatch.setitem(studies.STUDIES, "epochs", {"4x2": item})
+    monkeypatch.setattr(command, "STUDIES", {"epochs": studies.STUDIES["epochs"]})
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    # In this process: another one would find the study as it is.
+    monkeypatch.setattr(command, "fair_process", lambda: nullcontext(lambda f, *a: f(*a)))
+    tables.record.cache_clear()
+    yield
     tables.record.cache_clear()
 
-    assert command.main(["epochs", "--rounds", "3", "--min-seconds", "0.001"]) == 0
-    assert command.main(["epochs", "--only", "5x5"]) == 2
 
-    assert "--only: 5x5 unknown in epochs: 4x2" in capsys.readouterr().err
-    assert command.main(["table"]) == 2
-    assert "--data: table expects FILE:TARGET" in capsys.readouterr().err
+def test_the_command_measures_and_records(recorded, capsys):
+    assert command.main(["epochs", "--rounds", "3", "--min-seconds", "0.001"]) == 0
+
     (entry,) = tables.record("epochs").values()
     assert len(entry["result"]["rows"][0]["seconds"]) == 3
     assert "; BLAS " in tables.section("full", "epochs")
-    tables.record.cache_clear()
 
 
-def test_a_table_of_ones_own(tmp_path):
-    pytest.importorskip("pyarrow")
-    pytest.importorskip("narwhals")
-    rng = np.random.default_rng(0)
-    rows = [f"{x},{'yes' if x + e > 0 else 'no'}" for x, e in rng.standard_normal((200, 2))]
-    file = tmp_path / "own.csv"
-    file.write_text("\n".join(["x,y", *rows]))
+def test_other_data_are_printed_and_not_recorded(recorded, capsys):
+    quick = ["--seconds", "1", "--min-seconds", "0.001"]
 
-    result = measure(tasks.table(f"{file}:y"), tasks.TABLE, **QUICK)
+    assert command.main(["epochs", *quick, "--dtype", "float64", "--loss", "log_loss"]) == 0
 
-    assert [row.note for row in result.rows] == ["", "", ""]
-    assert all(row.details["accuracy"] > 0.5 for row in result.rows)
+    assert "| 4x2 " in "".join(capsys.readouterr().out.replace("|     4x2", "| 4x2 "))
+    assert tables.record("epochs") == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["epochs", "--only", "5x5"], "--only: 5x5 unknown: 4x2"),
+        (["speed"], "speed unknown, choose from"),
+        (["epochs", "--rounds", "0"], "at least 1 expected"),
+    ],
+)
+def test_the_command_names_what_is_wrong(recorded, capsys, arguments, word):
+    try:
+        status = command.main(arguments)
+    except SystemExit as end:
+        status = end.code
+
+    assert status == 2
+    assert word in capsys.readouterr().err
+
+
+def test_the_trial_of_the_gate(monkeypatch, tmp_path, capsys):
+    """Its counting, with races that are made up: a slower benchmark is what the head says."""
+
+    def raced(base, head, only=None, **options):
+        found = Race({name: Pairs() for name in only or ("one", "two")})
+        for name, pairs in found.pairs.items():
+            slower = 1 + head.slower.get(name, 0)
+            pairs.base, pairs.head, pairs.again = [1e-3] * 30, [slower * 1e-3] * 30, [1e-3] * 30
+            pairs.again = pairs.head
+        return found
+
+    monkeypatch.setattr(gate_trial, "race", raced)
+    file = tmp_path / "pairs.json"
+
+    assert gate_trial.main(["--runs", "3", "--slowed", "2", "--json", str(file)]) == 0
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[1::2][:5] for line in lines[2:]] == [
+        ["0%", "6", "0", "0", "6"], ["5%", "2", "2", "0", "0"], ["10%", "2", "2", "0", "0"]
+    ]  # fmt: skip
+    assert len(json.loads(file.read_text())) == 3

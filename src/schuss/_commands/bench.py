@@ -42,7 +42,7 @@ def bench(
         check_suffix("--report", report, (".html", ".htm"))
         check_writable(report)
     content = suite.run(
-        suite.PLANS["quick" if quick else "full"],
+        suite.QUICK if quick else suite.FULL,
         n_jobs,
         suite.SECONDS if seconds is None else seconds,
         _note_piece if console(stderr=True).is_terminal else lambda *piece: None,

@@ -1,14 +1,18 @@
-"""Builds of other revisions, for `race`."""
+"""Builds of other revisions, for `race`, and the search for the one that is to blame."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from schuss.bench.race import Build
+from schuss.bench.comparison import Verdict
+from schuss.bench.race import Build, RaceError
 
 # What a build is made of: where none of it differs, there is nothing to compare. The
 # workloads are the head's for both.
@@ -19,7 +23,7 @@ class NoBase(Exception):
     """There is nothing to compare with; the message says why."""
 
 
-def find(name: str | None, *, cache: Path, timeout: float | None = None) -> Build:
+def find(name: str | None, cache: Path, timeout: float | None = None) -> Build:
     """The build that a name stands for.
 
     Parameters
@@ -93,7 +97,42 @@ def of_revision(commit: str, cache: Path, timeout: float | None = None) -> Build
                 files.extractall(source, filter="data")
             install(source, target, timeout)
             target.rename(folder)
-    return Build(f"base {commit[:10]}", folder=folder)
+    return Build(f"base {commit[:10]}", folder=folder, commit=commit)
+
+
+def revision() -> str | None:
+    """The commit that is checked out here."""
+    return _git("rev-parse", "HEAD", check=False) if shutil.which("git") else None
+
+
+def accepted(base: Build) -> dict[str, str]:
+    """What commits since the base say of benchmarks that are meant to be slower, and why."""
+    if not base.commit:
+        return {}
+    log = _git("log", "--format=%B", f"{base.commit}..HEAD", check=False) or ""
+    return dict(re.findall(r"^Slower: ([^:\n]+): (.+)$", log, re.MULTILINE))
+
+
+def culprit(base: Build, head: Build, judged: Callable[[Build], Verdict], cache: Path) -> str:
+    """The first commit between two builds that `judged` fails, by bisection."""
+    if not base.commit:
+        return "not bisected: the base is no revision"
+    span = f"{base.commit}..{head.commit or 'HEAD'}"
+    commits = (_git("rev-list", "--reverse", "--first-parent", span, "--", *SOURCES) or "").split()
+    good, bad = -1, len(commits)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            build = of_revision(commits[middle], cache)
+            verdict = judged(replace(build, name=commits[middle][:10]))
+        except (NoBase, RaceError) as error:
+            return f"not bisected at {commits[middle][:10]}: {error}"
+        if verdict not in (Verdict.passed, Verdict.failed):
+            return f"bisected to {commits[middle][:10]} and no further, where it is {verdict}"
+        good, bad = (good, middle) if verdict == Verdict.failed else (middle, bad)
+    if bad == len(commits):
+        return "since changes that are not committed"
+    return f"since {_git('log', '-1', '--format=%h %s', commits[bad])}"
 
 
 def install(source: Path, target: Path, timeout: float | None = None) -> None:

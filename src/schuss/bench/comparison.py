@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import betainc, betaln
-from scipy.stats import binom
+from scipy.stats import binom, mannwhitneyu
 
 # A slowdown that is to be found; the shares of it up to which there is no alarm, and from which
 # nothing passes.
@@ -38,6 +38,25 @@ class Verdict(StrEnum):
 
 
 BAD = (Verdict.failed, Verdict.refused)
+
+
+@dataclass
+class Check:
+    """One line of the gate's table.
+
+    Attributes
+    ----------
+    value : float, optional
+        What the history draws: a ratio, instructions, or seconds a call.
+    """
+
+    part: str
+    work: str
+    verdict: Verdict
+    measured: str = ""
+    allowed: str = ""
+    note: str = ""
+    value: float | None = None
 
 
 class Ratio(NamedTuple):
@@ -148,3 +167,18 @@ def judge(
     if lost <= min_seconds:
         return Verdict.passed, f"slower, but by {lost * 1e6:.2g} µs a call"
     return Verdict.failed, f"slower by more than {TOLERATED * limit:.1%} in {len(logs)} pairs"
+
+
+def change_points(values: np.ndarray, error: float = 0.01) -> list[int]:
+    """Where the level of a series changed for good: the first places of new levels.
+
+    The split that a rank test finds least likely by chance, for all splits that were looked at,
+    and then the same on either side.
+    """
+    places = range(3, len(values) - 2)
+    found = [(mannwhitneyu(values[:k], values[k:]).pvalue, k) for k in places]
+    if not found or min(found)[0] * len(found) > error:
+        return []
+    at = min(found)[1]
+    after = change_points(values[at:], error)
+    return [*change_points(values[:at], error), at, *(at + place for place in after)]

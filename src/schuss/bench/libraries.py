@@ -9,8 +9,9 @@ the runner times it apart.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,12 +29,16 @@ BACKENDS = ("cython", "numba", "numpy")
 class Outcome(NamedTuple):
     """What a run has to show for itself; it is compared with the reference."""
 
-    coef: np.ndarray  # (d,)
-    intercept: float
-    losses: np.ndarray  # (epochs,), cost before each step
+    coef: np.ndarray  # (d,), or whatever weights there are, flat
+    intercept: float | np.ndarray
+    losses: Any  # (epochs,), before each step
 
 
 Run = Callable[[int], Outcome]
+
+
+class Refused(Exception):
+    """A library did not do the work that was asked for, so it is not timed."""
 
 
 class Unsupported(Exception):
@@ -42,27 +47,16 @@ class Unsupported(Exception):
 
 @dataclass(frozen=True)
 class Library:
-    """An adapter.
-
-    Attributes
-    ----------
-    missing : callable
-        Returns None where the library can be used, else a word on why not.
-    tolerances : tuple of float
-        For those that stop by themselves, a third argument of `prepare`, loosest first:
-        the first with which the goal is reached is timed.
-    longer : int
-        Times the task's epochs in one run, where these are short beside the set-up.
-    verified : bool
-        False for a bound, such as the matrix products of an epoch alone.
-    """
+    """An adapter."""
 
     name: str
     prepare: Callable[..., Run]
-    missing: Callable[[], str | None] = lambda: None
+    missing: Callable[[], str | None] = lambda: None  # a word on why it cannot be used
+    # For those that stop by themselves, a third argument of `prepare`, loosest first: the first
+    # with which the goal is reached is timed.
     tolerances: tuple[float, ...] = ()
-    longer: int = 1
-    verified: bool = True
+    longer: int = 1  # times the epochs in one run, where these are short beside the set-up
+    verified: bool = True  # False for a bound, as the matrix products alone
 
 
 def kernel_run(backend, task: Task, real, n_threads: int) -> Run:
@@ -148,9 +142,9 @@ def _train_library(name):
     return Library(f"train-{name}", prepare, lambda: _backend_missing(name))
 
 
-def installed(module: str) -> str | None:
-    """Why a library that needs the module is missing, or None."""
-    return None if find_spec(module) else f"{module} is not installed"
+def installed(module: str) -> Callable[[], str | None]:
+    """What tells why a library that needs the module is missing."""
+    return lambda: None if find_spec(module) else f"{module} is not installed"
 
 
 def with_threads(library: Library, n_threads: int) -> Library:
@@ -169,36 +163,32 @@ def _dense_real(task, library):
     return task.real_features(), task.codes.astype(task.real)
 
 
-def _prepare_torch(task, n_threads):
-    """The gradient written out, every product into memory that is there already."""
+def _prepare_torch(task, n_threads, compiled=False):
     import torch
 
     torch.set_num_threads(n_threads)
     X, y = (torch.from_numpy(array) for array in _dense_real(task, "torch"))
     n, d = X.shape
-    rate = task.learning_rate / n
-    squared = task.loss == "squared_error"
-    one, one_minus_y = X.new_ones(()), 1 - y
-    z, p, work, coef_grad = X.new_empty(n), X.new_empty(n), X.new_empty(n), X.new_empty(d)
+    rate, squared, transposed = task.learning_rate / n, task.loss == "squared_error", X.T
+
+    def epoch(coef, intercept):
+        z = torch.mv(X, coef) + intercept
+        p = torch.sigmoid(z)
+        delta = p - y
+        if squared:
+            loss = delta.dot(delta) / 2
+            delta = delta * p * (1 - p)
+        else:
+            loss = (torch.nn.functional.softplus(z) - y * z).sum()
+        return coef - rate * torch.mv(transposed, delta), intercept - rate * delta.sum(), loss / n
+
+    step = torch.compile(epoch) if compiled else epoch
 
     @torch.inference_mode()
     def run(epochs):
-        coef, intercept = X.new_zeros(d), X.new_zeros(())
-        losses = X.new_empty(epochs)
-        for epoch in range(epochs):
-            torch.mv(X, coef, out=z)
-            z.add_(intercept)
-            torch.sigmoid(z, out=p)
-            if not squared:
-                torch.log(p, out=work)
-                losses[epoch] = (one_minus_y.dot(z) - work.sum()) / n
-            delta = torch.sub(p, y, out=z)
-            if squared:
-                losses[epoch] = delta.dot(delta) / (2 * n)
-                delta.mul_(p).mul_(torch.sub(one, p, out=work))
-            torch.mv(X.t(), delta, out=coef_grad)
-            coef.sub_(coef_grad, alpha=rate)
-            intercept.sub_(delta.sum(), alpha=rate)
+        coef, intercept, losses = X.new_zeros(d), X.new_zeros(()), X.new_empty(epochs)
+        for i in range(epochs):
+            coef, intercept, losses[i] = step(coef, intercept)
         return Outcome(coef.numpy(), float(intercept), losses.numpy())
 
     return run
@@ -254,8 +244,9 @@ LIBRARIES = {
         BASELINE,
         *(_kernel_library(name) for name in BACKENDS),
         *(_train_library(name) for name in BACKENDS),
-        Library("torch", _prepare_torch, lambda: installed("torch")),
-        Library("jax", _prepare_jax, lambda: installed("jax")),
+        Library("torch", _prepare_torch, installed("torch")),
+        Library("torch, compiled", partial(_prepare_torch, compiled=True), installed("torch")),
+        Library("jax", _prepare_jax, installed("jax")),
     )
 }
 
@@ -269,6 +260,10 @@ _MAX_ITER = 20_000
 _SCALING = 1000.0
 
 
+def _solver(name, prepare, package):
+    return Library(name, prepare, installed(package), _TOLERANCES)
+
+
 def _estimator(name, make, package):
     """A library with scikit-learn's interface; `make` gets the task, threads and tolerance."""
 
@@ -278,11 +273,11 @@ def _estimator(name, make, package):
 
         def run(epochs):
             model.fit(X, y)
-            return Outcome(np.ravel(model.coef_), float(np.ravel(model.intercept_)[0]), np.empty(0))
+            return Outcome(np.ravel(model.coef_), np.ravel(model.intercept_), np.empty(0))
 
         return run
 
-    return Library(name, prepare, lambda: installed(package), _TOLERANCES)
+    return _solver(name, prepare, package)
 
 
 def _logistic(package, solver="lbfgs", **options):
@@ -291,14 +286,11 @@ def _logistic(package, solver="lbfgs", **options):
     def make(task, n_threads, tol):
         if solver == "newton-cholesky" and sp.issparse(task.X):
             raise Unsupported(f"newton-cholesky: a Hessian of {task.shape[1]:,} columns, squared")
-        module = importlib.import_module(package)
-        return module.LogisticRegression(
-            C=1 / (task.alpha * task.shape[0]),
-            solver=solver,
-            tol=tol,
-            max_iter=_MAX_ITER,
-            **options,
-        )
+        penalty = {"l1_ratio": 1.0, "fit_intercept": False} if task.l1 else {}
+        return importlib.import_module(package).LogisticRegression(
+            C=1 / (task.penalty * task.shape[0]), solver=solver, tol=tol, max_iter=_MAX_ITER,
+            **penalty, **options,
+        )  # fmt: skip
 
     return make
 
@@ -307,36 +299,72 @@ def _nesterov(task, n_threads, tol):
     import schuss
 
     return schuss.SigmoidClassifier(
-        "log_loss", "nesterov", alpha=task.alpha, tol=tol, max_iter=_MAX_ITER, n_jobs=n_threads
-    )
+        "log_loss", "nesterov", alpha=task.penalty, l1_ratio=float(task.l1 > 0), tol=tol,
+        fit_intercept=not task.l1, max_iter=_MAX_ITER, n_jobs=n_threads,
+    )  # fmt: skip
 
 
 def _glum(task, n_threads, tol):
     from glum import GeneralizedLinearRegressor
 
     return GeneralizedLinearRegressor(
-        family="binomial", alpha=task.alpha, l1_ratio=0, gradient_tol=tol, max_iter=_MAX_ITER
-    )
+        family="binomial", alpha=task.penalty, l1_ratio=float(task.l1 > 0),
+        fit_intercept=not task.l1, gradient_tol=tol, max_iter=_MAX_ITER,
+    )  # fmt: skip
 
 
 def _snapml(task, n_threads, tol):
     from snapml import LogisticRegression
 
     return LogisticRegression(
-        regularizer=task.alpha * task.shape[0], fit_intercept=True, intercept_scaling=_SCALING,
-        tol=tol, max_iter=_MAX_ITER, n_jobs=n_threads,
+        regularizer=task.penalty * task.shape[0], penalty="l1" if task.l1 else "l2",
+        dual=not task.l1, tol=tol, fit_intercept=not task.l1, intercept_scaling=_SCALING,
+        max_iter=_MAX_ITER, n_jobs=n_threads,
     )  # fmt: skip
 
 
 def _skglm(task, n_threads, tol):
     from skglm import GeneralizedLinearEstimator
     from skglm.datafits import Logistic
-    from skglm.penalties import L1_plus_L2
-    from skglm.solvers import AndersonCD
+    from skglm.penalties import L1, L1_plus_L2
+    from skglm.solvers import AndersonCD, ProxNewton
 
+    if task.l1:
+        return GeneralizedLinearEstimator(
+            Logistic(), L1(task.l1), ProxNewton(tol=tol, fit_intercept=False)
+        )
     return GeneralizedLinearEstimator(
         Logistic(), L1_plus_L2(task.alpha, 0.0), AndersonCD(tol=tol, ws_strategy="fixpoint")
     )
+
+
+def _celer(task, n_threads, tol):
+    from celer import LogisticRegression
+
+    return LogisticRegression(C=1 / (task.l1 * task.shape[0]), tol=tol)
+
+
+def _prepare_adelie(task, n_threads, tol):
+    import adelie
+
+    X = task.X.astype(np.float64)
+    if sp.issparse(X):
+        X = adelie.matrix.sparse(sp.csc_matrix(X), n_threads=n_threads)
+    else:
+        X = np.asfortranarray(X)
+    glm = adelie.glm.binomial(task.codes.astype(np.float64), dtype=np.float64)
+
+    def run(epochs):
+        # adelie would give up where a fit explains more deviance than it takes for possible.
+        found = adelie.grpnet(
+            X, glm, alpha=float(task.l1 > 0), lmda_path=[task.penalty], tol=tol,
+            intercept=not task.l1, n_threads=n_threads, early_exit=False, progress_bar=False,
+            irls_tol=tol, max_iters=100 * _MAX_ITER,
+        )  # fmt: skip
+        coef = np.ravel(found.betas[-1].toarray())
+        return Outcome(coef, float(found.intercepts[-1]), np.empty(0))
+
+    return run
 
 
 def _prepare_liblinear(task, n_threads, tol):
@@ -344,37 +372,55 @@ def _prepare_liblinear(task, n_threads, tol):
 
     n, d = task.shape
     X = task.X.astype(np.float64)
-    bias = np.full((n, 1), _SCALING)
-    wide = sp.hstack([X, bias], "csr") if sp.issparse(X) else np.hstack([X, bias])
-    data = problem(np.where(task.codes, 1.0, -1.0), wide)
+    if not task.l1:
+        bias = np.full((n, 1), _SCALING)
+        X = sp.hstack([X, bias], "csr") if sp.issparse(X) else np.hstack([X, bias])
+    data = problem(np.where(task.codes, 1.0, -1.0), X)
+    kind, strength = (6, task.l1) if task.l1 else (0, task.alpha)
+    threads = f" -m {n_threads}" * (n_threads > 1)
 
     def run(epochs):
-        model = train(data, parameter(f"-s 0 -c {1 / (task.alpha * n)!r} -e {tol!r} -q"))
+        told = f"-s {kind} -c {1 / (strength * n)!r} -e {tol!r} -q{threads}"
+        model = train(data, parameter(told))
         # The weights point towards the label that it lists first.
-        w = model.get_labels()[0] * np.array(model.w[: d + 1])
+        w = model.get_labels()[0] * np.append(model.w[: X.shape[1]], 0.0)
         return Outcome(w[:d], float(w[d] * _SCALING), np.empty(0))
 
     return run
 
 
+_BOTH = (
+    _estimator("schuss-nesterov", _nesterov, "schuss"),
+    _estimator(
+        "sklearn-liblinear",
+        _logistic("sklearn.linear_model", "liblinear", intercept_scaling=_SCALING),
+        "sklearn",
+    ),
+    _estimator("glum", _glum, "glum"),
+    _estimator("skglm", _skglm, "skglm"),
+    _estimator("snapml", _snapml, "snapml"),
+    _solver("adelie", _prepare_adelie, "adelie"),
+    # With one thread it does what the package liblinear-official does.
+    _solver("liblinear-multicore", _prepare_liblinear, "liblinear"),
+)
 SOLVERS = {
     library.name: library
     for library in (
         _estimator("schuss", _logistic("schuss"), "schuss"),
-        _estimator("schuss-nesterov", _nesterov, "schuss"),
         *(
             _estimator(f"sklearn-{solver}", _logistic("sklearn.linear_model", solver), "sklearn")
             for solver in ("lbfgs", "newton-cholesky", "newton-cg")
         ),
-        _estimator(
-            "sklearn-liblinear",
-            _logistic("sklearn.linear_model", "liblinear", intercept_scaling=_SCALING),
-            "sklearn",
-        ),
         _estimator("sklearnex-lbfgs", _logistic("sklearnex.linear_model"), "sklearnex"),
-        _estimator("glum", _glum, "glum"),
-        _estimator("skglm", _skglm, "skglm"),
-        _estimator("snapml", _snapml, "snapml"),
-        Library("liblinear", _prepare_liblinear, lambda: installed("liblinear"), _TOLERANCES),
+        *_BOTH,
+    )
+}
+L1_SOLVERS = {
+    library.name: library
+    for library in (
+        _estimator("schuss", _logistic("schuss", "saga"), "schuss"),
+        _estimator("sklearn-saga", _logistic("sklearn.linear_model", "saga"), "sklearn"),
+        _estimator("celer", _celer, "celer"),
+        *_BOTH,
     )
 }

@@ -1,30 +1,22 @@
 """Memory: its sequential read rate, the least that a pass over the data takes, and its peak."""
 
-import importlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-# Data smaller than this stay in the innermost caches, where NumPy's read is bound by its
-# own instructions and says nothing about the machine.
+# Data smaller than this stay in the innermost caches.
 MIN_BYTES = 1 << 20
 
 
-def reader(buffers: list[np.ndarray], n_threads: int) -> Callable[[], object]:
-    """Return a function that reads the buffers from end to end, once.
-
-    The compiled backend's ``read_once(buffer, n_threads)`` where there is one, else
-    NumPy's quickest reduction (an integer "or", which no bit pattern can slow down), the
-    buffers cut in as many parts as there are threads.
-    """
-    words = [_words(buffer) for buffer in buffers]
+def reader(buffers: list[np.ndarray], n_threads: int) -> Callable[[], object] | None:
+    """Return a function that reads the buffers from end to end, once; None without kernels."""
     try:
-        read_once = importlib.import_module("schuss.backends.cython_").read_once
-    except (ImportError, AttributeError):
-        return _numpy_reader(words, n_threads)
+        from schuss.backends.cython_ import read_once
+    except ImportError:
+        return None
+    words = [buffer.view(np.uint8)[: buffer.nbytes // 8 * 8].view(np.uint64) for buffer in buffers]
     return lambda: [read_once(buffer, n_threads) for buffer in words]
 
 
@@ -51,17 +43,3 @@ def _status(name):
     """Bytes of an entry of /proc/self/status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
-def _words(buffer):
-    """The buffer as 64-bit words, without the last bytes that fill none."""
-    data = buffer.view(np.uint8)
-    return data[: len(data) // 8 * 8].view(np.uint64)
-
-
-def _numpy_reader(words, n_threads):
-    if n_threads == 1:
-        return lambda: [np.bitwise_or.reduce(buffer) for buffer in words]
-    parts = [part for buffer in words for part in np.array_split(buffer, n_threads)]
-    pool = ThreadPoolExecutor(n_threads)
-    return lambda: list(pool.map(np.bitwise_or.reduce, parts))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import expit
+from scipy.special import expit, logsumexp
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import StandardScaler
 
@@ -52,18 +52,10 @@ class Task:
     learning_rate: float
     epochs: int
 
-    @property
-    def real(self) -> np.dtype:
-        """Type of the weights."""
-        return REAL_TYPE[self.X.dtype]
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.X.dtype
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.X.shape
+    real = property(lambda self: REAL_TYPE[self.X.dtype], doc="Type of the weights.")
+    dtype = property(lambda self: self.X.dtype)
+    shape = property(lambda self: self.X.shape)
+    nbytes = property(lambda self: sum(buffer.nbytes for buffer in self.buffers))
 
     @property
     def buffers(self) -> list[np.ndarray]:
@@ -71,10 +63,6 @@ class Task:
         if sp.issparse(self.X):
             return [self.X.data, self.X.indices]
         return [self.X.ravel(order="K")]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(buffer.nbytes for buffer in self.buffers)
 
     def real_features(self):
         """X in the type of the weights, for libraries that do not read others."""
@@ -84,22 +72,55 @@ class Task:
 
 @dataclass(frozen=True)
 class Fit(Task):
-    """L2-penalised logistic regression, to a relative gap of `GAP`.
+    """Penalised logistic regression, of two classes or more, to a relative gap of `GAP`.
 
-    The objective is mean log-loss + alpha/2 * ||w||^2; the intercept is not penalised. Every
-    library has its own tolerance, so that the objective reached is what is held equal.
+    The objective is mean log-loss + alpha/2 * ||w||^2 with an intercept, which is not penalised,
+    or mean log-loss + l1 * ||w||_1 without one. Every library has its own tolerance, so that
+    the objective reached is what is held equal.
     """
 
     alpha: float = 0.0
+    l1: float = 0.0
+
+    penalty = property(lambda self: self.alpha or self.l1, doc="Strength of the one there is.")
+
+    @property
+    def n_outputs(self) -> int:
+        """Rows of weights: one for two classes, else one for each."""
+        classes = int(self.codes.max()) + 1
+        return classes if classes > 2 else 1
 
     def objective(self, parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        """Value and gradient in float64, for the weights and then the intercept."""
-        coef, intercept = parameters[:-1], parameters[-1]
+        """Value and gradient in float64, for the weights and then the intercept.
+
+        Where there are twice as many weights, these are their positive and negative parts.
+        """
+        if self.n_outputs > 1:
+            return self._softmax_objective(parameters)
+        d = self.shape[1]
+        parts, intercept = parameters[:-1], parameters[-1]
+        coef = parts[:d] - parts[d:] if len(parts) > d else parts
         z = self.X @ coef + intercept
         value = np.logaddexp(0, z).mean() - z @ self.codes / len(z)
         residual = (expit(z) - self.codes) / len(z)
-        gradient = np.append(self.X.T @ residual + self.alpha * coef, residual.sum())
-        return float(value + self.alpha / 2 * (coef @ coef)), np.asarray(gradient, np.float64)
+        gradient = self.X.T @ residual + self.alpha * coef
+        if len(parts) > d:
+            gradient = np.append(gradient, -gradient) + self.l1
+        value += self.alpha / 2 * (coef @ coef) + self.l1 * np.abs(parts).sum()
+        ends = 0.0 if self.l1 else residual.sum()
+        return float(value), np.append(gradient, ends).astype(np.float64)
+
+    def _softmax_objective(self, parameters):
+        k, rows = self.n_outputs, np.arange(len(self.codes))
+        coef = parameters[:-k].reshape(k, -1)
+        z = self.X @ coef.T + parameters[-k:]
+        z -= logsumexp(z, axis=1, keepdims=True)
+        value = -z[rows, self.codes].mean() + self.alpha / 2 * (coef**2).sum()
+        residual = np.exp(z)
+        residual[rows, self.codes] -= 1
+        residual /= len(rows)
+        gradient = residual.T @ self.X + self.alpha * coef
+        return float(value), np.append(gradient, residual.sum(axis=0)).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -129,14 +150,19 @@ class Problem:
             X = _placed(np.asarray(X, order=order))
         return Task(self.name, X, codes, loss, _safe_step(X, loss), self.epochs)
 
-    def load_fit(self, dtype="float64", seed=0) -> Fit:
-        """The same data, to be fitted to the optimum: scikit-learn's C = 1."""
+    def load_fit(self, dtype="float64", seed=0, l1=0.0) -> Fit:
+        """The same data, to be fitted to the optimum: scikit-learn's C = 1.
+
+        With `l1`, a share of the least penalty that leaves no weight, in place of the other one.
+        """
         task = self.load(dtype, loss="log_loss", seed=seed)
         parts = (getattr(task, entry.name) for entry in fields(Task))
-        return replace(Fit(*parts), epochs=1, alpha=1 / self.n)
+        fit = replace(Fit(*parts), epochs=1, alpha=0.0 if l1 else 1 / self.n)
+        residual = (0.5 - fit.codes) / self.n
+        return replace(fit, l1=l1 * float(np.abs(fit.X.T @ residual).max()))
 
 
-def _gaussian(n, d, seed):
+def gaussian(n, d, seed):
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((n, d), dtype=np.float32)
     return X, _noisy_codes(X, rng)
@@ -210,14 +236,15 @@ def _safe_step(X, loss):
 PROBLEMS = {
     problem.name: problem
     for problem in (
-        Problem("4x2", 4, 2, 5000, _gaussian),
-        Problem("100x2", 100, 2, 5000, _gaussian),
+        Problem("4x2", 4, 2, 5000, gaussian),
+        Problem("100x2", 100, 2, 5000, gaussian),
         Problem("breast-cancer", 569, 30, 2000, _breast_cancer),
         Problem("digits", 1797, 64, 1000, _digits_parity),
-        Problem("20000x100", 20_000, 100, 100, _gaussian),
-        Problem("100000x100", 100_000, 100, 20, _gaussian),
-        Problem("1000000x28", 1_000_000, 28, 10, _gaussian),
-        Problem("1000000x100", 1_000_000, 100, 10, _gaussian),
+        Problem("20000x100", 20_000, 100, 100, gaussian),
+        Problem("100000x100", 100_000, 100, 20, gaussian),
+        Problem("1000000x28", 1_000_000, 28, 10, gaussian),
+        Problem("1000000x100", 1_000_000, 100, 10, gaussian),
+        Problem("small-sparse", 4_000, 2_000, 200, _sparse, sparse=True),
         Problem("sparse", 100_000, 50_000, 10, _sparse, sparse=True),
     )
 }

@@ -12,13 +12,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from schuss.bench.comparison import MAX_PAIRS, Pairs
-from schuss.bench.runner import UNFAIR
+from schuss.bench.runner import fair_environment
 
 WORKER = Path(__file__).with_name("worker.py")
 WORKLOADS = Path(__file__).with_name("workloads.py")
@@ -37,18 +37,25 @@ class Build:
     ----------
     name : str
         What messages call it.
+    commit : str
+        That it was built from, where it was built from one.
+    slower : dict of float
+        Benchmarks whose calls last longer by a share: for trials of the gate.
     """
 
     name: str
     python: str = sys.executable
     folder: Path | None = None
+    commit: str = ""
+    slower: Mapping[str, float] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in UNFAIR}
-        path = str(self.folder) if self.folder else os.environ.get("PYTHONPATH", "")
         # One thread each: they share the machine's processors.
-        return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1",
-                "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}  # fmt: skip
+        return fair_environment(
+            PYTHONPATH=str(self.folder) if self.folder else os.environ.get("PYTHONPATH", ""),
+            OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", PYTHONHASHSEED="0",
+            SCHUSS_BENCH_SLOWER=json.dumps(dict(self.slower)),
+        )  # fmt: skip
 
 
 class RaceError(Exception):
@@ -93,7 +100,7 @@ class Worker:
             raise RaceError(self.build, f"imports {path}, which is not in {folder}")
 
     def time(self, name: str, repeats: int):
-        print(name, repeats, file=self.process.stdin, flush=True)
+        print(repeats, name, file=self.process.stdin, flush=True)
         return self._answer()
 
     def _answer(self):
@@ -116,19 +123,10 @@ def race(
     progress: Callable[[int, int], object] = lambda pairs, left: None,
     deadline: float = math.inf,
 ) -> Race:
-    """Time the benchmarks until each is decided.
+    """Time the benchmarks of a file until each is decided; what they return has to be the same.
 
-    Parameters
-    ----------
-    base, head : Build
-    workloads : Path
-        A file with functions named ``bench_…``; what they return has to be the same.
-    only : iterable of str, optional
-        Names of benchmarks, without the prefix.
-    decided : callable
-        Whether the pairs of one of so many benchmarks are enough.
-    deadline : float
-        On `time.monotonic`'s clock; no further pair is begun after it.
+    `decided` tells whether the pairs of one of so many benchmarks are enough. No pair is begun
+    after the deadline, on `time.monotonic`'s clock.
 
     Raises
     ------

@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,12 +15,11 @@ from typing import Any
 from threadpoolctl import threadpool_info
 
 import schuss
-from schuss.bench.libraries import BASELINE
 from schuss.bench.runner import Result, quartiles
 
 _PACKAGES = (
     "numpy", "scipy", "scikit-learn", "numba", "torch", "jax", "scikit-learn-intelex",
-    "glum", "skglm", "celer", "snapml", "liblinear-official",
+    "glum", "skglm", "celer", "adelie", "snapml", "liblinear-multicore", "vowpalwabbit",
 )  # fmt: skip
 # Virtual machines often have but a family's name as the model name.
 _NUMBERS = ("cpu family", "model")
@@ -48,22 +48,38 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[Any]], padded: bool =
     return "\n".join("| " + " | ".join(row) + " |" for row in table)
 
 
-def table(results: Iterable[Result], padded: bool = True) -> str:
-    """One line for each library on each problem.
+def rows(results: Iterable[Result], to: str | None = None) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells of each library on each problem, without columns that stay empty.
 
-    The ratio is the median over the rounds, to the NumPy loop where it takes part; "limit"
-    is the share of the machine's: its sequential read of X, or its FMA peak.
+    The ratio is the median over the rounds, to a library or else to each problem's first one;
+    "limit" is the share of the machine's: its sequential read of X, or its FMA peak.
     """
-    heads = ("problem", "library", "time", "quartiles", "× NumPy", "limit", "note")
-    rows = [
-        (result.task, row.library, *cells(result, row), row.note)
-        for result in results
-        for row in result.rows
-    ]
-    return markdown(heads, rows, padded)
+    heads = ("problem", "library", "time", "quartiles", "× NumPy" if to else "×", "limit",
+             "GFLOP/s", "memory", "first run", "note")  # fmt: skip
+    found = []
+    for result in results:
+        for row in result.rows:
+            rate = result.operations / quartiles(row.seconds)[1] / 1e9 if row.seconds else 0
+            found.append((
+                result.task, row.library, *cells(result, row, to or result.rows[0].library),
+                number(rate) if rate else "", f"{row.memory / 1e6:.3g} MB" if row.memory else "",
+                duration(row.first) if row.first else "",
+                row.note or ", ".join(f"{k} {_told(v)}" for k, v in row.details.items()),
+            ))  # fmt: skip
+    used = [k for k in range(len(heads)) if any(row[k] for row in found)]
+    return [heads[k] for k in used], [[row[k] for k in used] for row in found]
 
 
-def cells(result: Result, row, to: str = BASELINE.name) -> tuple[str, str, str, str]:
+def _told(value):
+    return f"{value:.2g}" if isinstance(value, float) and abs(value) < 0.01 else str(value)
+
+
+def table(results: Iterable[Result], padded: bool = True, to: str | None = None) -> str:
+    """One line for each library on each problem, in Markdown; as `rows`."""
+    return markdown(*rows(results, to), padded)
+
+
+def cells(result: Result, row, to: str) -> tuple[str, str, str, str]:
     """Median time of a unit, its quartiles, the ratio to a library, the share of the limit."""
     if not row.seconds:
         return "", "", "", ""
@@ -149,12 +165,26 @@ def _isa():
     return getattr(cython_, "ISA", None)
 
 
-def write_json(content: Any, path: str | Path) -> None:
-    Path(path).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
 def as_json(result: Result) -> dict[str, Any]:
     """A result with its numbers rounded to five digits, which is more than they hold."""
     return json.loads(
         json.dumps(asdict(result)), parse_float=lambda text: float(f"{float(text):.5g}")
     )
+
+
+def one_of(known: Collection[str]) -> Callable[[str], str]:
+    """A parser of an argument that is one of some names."""
+
+    def parse(text):
+        if text not in known:
+            raise ArgumentTypeError(f"{text} unknown, choose from {', '.join(known)}")
+        return text
+
+    return parse
+
+
+def at_least_one(text: str) -> int:
+    """A parser of an argument that is a number of things."""
+    if (value := int(text)) < 1:
+        raise ArgumentTypeError(f"{value} given, at least 1 expected")
+    return value

@@ -1,130 +1,173 @@
 """What ``schuss bench`` measures: five minutes on the user's own machine.
 
 The kernels and whatever peers are installed on the dense problems, fits to the optimum, and
-how an epoch's time grows with rows, features and threads.
+how an epoch's time grows with rows, features and threads. The studies of the checkout are more
+tables of the same kind of `Item`.
 """
 
+import multiprocessing
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 from schuss import threads
 from schuss.bench import report
-from schuss.bench.libraries import BASELINE, LIBRARIES, SOLVERS
+from schuss.bench.libraries import BASELINE, LIBRARIES, SOLVERS, Library
 from schuss.bench.problems import FITS, PROBLEMS, Problem
-from schuss.bench.run import one
-from schuss.bench.runner import Result, fair_process
+from schuss.bench.runner import Result, fair_process, measure
 
 # The product, and what it is set against where only one is.
 OURS = "schuss-cython"
 SECONDS = 300.0
+# Elements of X in the largest problem.
+FULL, QUICK = 30_000_000, 200_000
+SECTIONS = ("kernels", "fits", "rows", "features", "threads")
 # Elements that a run of epochs reads at the least, so that NumPy's takes milliseconds.
 _ELEMENTS = 20_000_000
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is measured; a smaller one is for trying things out."""
+class Item:
+    """A problem and who takes part.
 
-    problems: tuple[str, ...] = (
-        "4x2", "100x2", "breast-cancer", "digits", "20000x100", "100000x100", "1000000x28"
-    )  # fmt: skip
-    fits: tuple[str, ...] = ("breast-cancer", "digits", "100000x100")
-    rows: tuple[int, ...] = (100, 1_000, 10_000, 100_000, 1_000_000)
-    features: tuple[int, ...] = (2, 8, 32, 128, 512, 2048)
-    shared: str = "1000000x28"
-    width: int = 28
-    size: int = 4_000_000  # elements of X where the number of features grows
-    rounds: int = 7
+    Attributes
+    ----------
+    load : callable
+        Returns what `schuss.bench.runner.measure` takes as a task.
+    busy : bool
+        Measured while other programs keep all processors busy.
+    asked : bool
+        Only measured where it is named.
+    """
 
-
-PLANS = {
-    "full": Plan(),
-    "quick": Plan(
-        problems=("4x2", "100x2", "breast-cancer", "digits"),
-        fits=("breast-cancer",),
-        rows=(100, 1_000, 10_000),
-        features=(2, 32, 512),
-        shared="20000x100",
-        size=200_000,
-        rounds=5,
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One measurement: a section of the report, a problem, and who takes part."""
-
-    section: str
-    problem: Problem
-    libraries: tuple[str, ...]
-    load: dict[str, Any] = field(default_factory=dict)
+    load: Callable[..., Any]
+    libraries: tuple[Library, ...]
     n_threads: int = 1
+    rounds: int = 7
+    busy: bool = False
+    asked: bool = False
+
+    def measure(self, loaded: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, Any]:
+        """The result as JSON keeps it."""
+        timing = {"n_threads": self.n_threads, "rounds": self.rounds, **timing}
+        with others(threads.available() if self.busy else 0):
+            return report.as_json(measure(self.load(**loaded), self.libraries, **timing))
 
 
-def pieces(plan: Plan, n_threads: int) -> list[Piece]:
-    """All measurements of a plan, in the order of the report."""
+@contextmanager
+def others(count):
+    """So many processes that do nothing but work."""
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=_spin, daemon=True) for _ in range(count)]
+    try:
+        for other in others:
+            other.start()
+        yield
+    finally:
+        for other in others:
+            other.terminate()
+            other.join()
+
+
+def _spin():
+    while True:
+        pass
+
+
+def shaped(n: int, d: int, least_epochs: int = 3) -> Problem:
+    """Random rows, and epochs enough to be timed."""
+    epochs = max(least_epochs, min(5000, _ELEMENTS // (n * d)))
+    return Problem(f"{n}x{d}", n, d, epochs, PROBLEMS["20000x100"].make)
+
+
+def items(most: int, n_threads: int) -> dict[str, list[Item]]:
+    """All measurements by section; no X of more than `most` elements."""
     # The reference backend is there to be compared with, not to be fast.
-    everybody = tuple(name for name in LIBRARIES if not name.endswith("-numpy"))
-    two = (BASELINE.name, OURS)
-    found = [Piece("kernels", PROBLEMS[name], everybody) for name in plan.problems]
-    for name in plan.fits:
-        problem = PROBLEMS[name]
-        # Waking threads for little work would cost the peers' BLAS more than the work.
-        useful = threads.useful(n_threads, problem.n * problem.d)
-        found.append(Piece("fits", problem, tuple(SOLVERS), {"dtype": FITS[name]}, useful))
-    for section, shapes in (
-        ("rows", [(n, plan.width) for n in plan.rows]),
-        ("features", [(plan.size // d, d) for d in plan.features]),
-    ):
-        for n, d in shapes:
-            epochs = max(3, min(5000, _ELEMENTS // (n * d)))
-            problem = Problem(f"{n}x{d}", n, d, epochs, PROBLEMS["20000x100"].make)
-            found.append(Piece(section, problem, two))
-    counts = [1 << k for k in range(n_threads.bit_length()) if 1 << k <= n_threads]
-    for count in sorted({*counts, n_threads}):
-        found.append(Piece("threads", PROBLEMS[plan.shared], two, n_threads=count))
-    return found
+    everybody = tuple(lib for name, lib in LIBRARIES.items() if not name.endswith("-numpy"))
+    two = BASELINE, LIBRARIES[OURS]
+    small = {name: p for name, p in PROBLEMS.items() if p.n * p.d <= most and not p.sparse}
+    fits = [name for name in FITS if name in small and small[name].n <= 100_000]
+    counts = {1 << k for k in range(n_threads.bit_length()) if 1 << k <= n_threads} | {n_threads}
+    shapes = {
+        "rows": [(10**k, 28) for k in range(2, 7) if 28 * 10**k <= most],
+        "features": [
+            (min(most, 4_000_000) // d, d) for d in (2, 8, 32, 128, 512, 2048) if 10 * d <= most
+        ],
+    }
+    return {
+        "kernels": [Item(problem.load, everybody) for problem in small.values()],
+        "fits": [
+            # Waking threads for little work would cost the peers' BLAS more than the work.
+            Item(
+                partial(small[name].load_fit, FITS[name]), tuple(SOLVERS.values()),
+                threads.useful(n_threads, small[name].n * small[name].d),
+            )
+            for name in fits
+        ],
+        **{
+            section: [Item(shaped(*shape).load, two) for shape in found]
+            for section, found in shapes.items()
+        },
+        "threads": [Item(list(small.values())[-1].load, two, count) for count in sorted(counts)],
+    }  # fmt: skip
+
+
+def measured(table: str, arguments: tuple, key: tuple, loaded: dict, timing: dict) -> dict:
+    """One item, for a fresh process, which cannot be sent it: ``module:function`` makes its table.
+
+    Returns
+    -------
+    dict
+        ``result``, and the ``environment`` it was measured in.
+    """
+    module, function = table.split(":")
+    found = getattr(import_module(module), function)(*arguments)
+    for part in key:
+        found = found[part]
+    result = found.measure(loaded, timing)
+    return {"environment": report.environment(), "result": result}
 
 
 def run(
-    plan: Plan,
+    most: int = FULL,
     n_jobs: int | None = None,
     seconds: float = SECONDS,
     progress: Callable[[int, int, str], object] = lambda done, total, name: None,
 ) -> dict[str, Any]:
-    """Measure everything of a plan.
+    """Measure everything.
 
     Parameters
     ----------
+    most : int
+        Elements of X in the largest problem.
     n_jobs : int, optional
         Threads at the most; as for the estimators.
     seconds : float
         Rounds are left out towards the end where it takes longer.
     progress : callable
-        Called before each piece, with the number done, that of all, and its name.
+        Called before each item, with the number done, that of all, and its section.
 
     Returns
     -------
     dict
         ``environment``, ``seconds``, and a list of results for each section.
     """
-    todo = pieces(plan, threads.available(n_jobs))
+    arguments = most, threads.available(n_jobs)
+    todo = [(name, k) for name, found in items(*arguments).items() for k in range(len(found))]
     started = time.perf_counter()
-    content: dict[str, Any] = {piece.section: [] for piece in todo}
+    content: dict[str, Any] = {section: [] for section in SECTIONS}
     with fair_process() as call:
-        for done, piece in enumerate(todo):
-            progress(done, len(todo), f"{piece.section}, {piece.problem.name}")
+        for done, key in enumerate(todo):
+            progress(done, len(todo), key[0])
             left = max(0.0, seconds - (time.perf_counter() - started)) / (len(todo) - done)
-            timing = {"n_threads": piece.n_threads, "rounds": plan.rounds, "budget": left}
-            fit = piece.section == "fits"
-            result = call(one, piece.problem, piece.libraries, piece.load, timing, fit)
-            content[piece.section].append(report.as_json(result))
-        environment = call(report.environment)
+            entry = call(measured, f"{__name__}:items", arguments, key, {}, {"budget": left})
+            content[key[0]].append(entry["result"])
     taken = round(time.perf_counter() - started, 1)
-    return {"environment": environment, "seconds": taken, **content}
+    return {"environment": entry["environment"], "seconds": taken, **content}
 
 
 def results(content: dict[str, Any], section: str) -> list[Result]:
@@ -133,15 +176,16 @@ def results(content: dict[str, Any], section: str) -> list[Result]:
 
 
 def tables(content: dict[str, Any]) -> list[str]:
-    """For the terminal: the epochs, and the fits."""
-    return [report.table(results(content, section)) for section in ("kernels", "fits")]
+    """For the terminal: the epochs beside NumPy, and the fits."""
+    found = {"kernels": BASELINE.name, "fits": None}
+    return [report.table(results(content, section), to=to) for section, to in found.items()]
 
 
 def failures(content: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Library, problem and reason, for each library that did not do the work asked for."""
     found = [
         (row.library, result.task, row.note)
-        for section in ("kernels", "fits", "rows", "features", "threads")
+        for section in SECTIONS
         for result in results(content, section)
         for row in result.rows
         if row.failed

@@ -2,9 +2,9 @@
 
     python worker.py WORKLOADS.py
 
-Functions whose names begin with ``bench_`` are the workloads. Each line "NAME REPEATS" on
+Functions whose names begin with ``bench_`` are the workloads. Each line "REPEATS NAME" on
 the input is answered with the seconds of a call and what the last one returned, in brief.
-Under callgrind, "NAME 0" counts the instructions of one call.
+Under callgrind, "0 NAME" counts the instructions of one call.
 """
 
 import ctypes
@@ -35,6 +35,20 @@ def load(path):
     return found
 
 
+def slowed(call, share):
+    """The call, and then nothing for this share of its time: for trials of the gate."""
+
+    def slower():
+        start = time.perf_counter()
+        result = call()
+        end = time.perf_counter()
+        while time.perf_counter() < end + share * (end - start):
+            pass
+        return result
+
+    return slower
+
+
 def brief(result):
     """Shape, type, norm and one projection of an array: enough to tell two results apart."""
     if result is None:
@@ -61,6 +75,8 @@ def introduce():
 
 def main(path):
     workloads = load(path)
+    for name, share in json.loads(os.environ.get("SCHUSS_BENCH_SLOWER", "{}")).items():
+        workloads[name] = slowed(workloads[name], share)
     answer = sys.stdout
     # What a workload prints must not be taken for an answer.
     sys.stdout = sys.stderr
@@ -70,15 +86,15 @@ def main(path):
     gc.collect()
     gc.freeze()
     for line in sys.stdin:
-        name, repeats = line.split()
+        repeats, name = line.rstrip("\n").split(" ", 1)
         call, result = workloads[name], None
         if repeats == "0":
             switch = ctypes.CDLL(os.environ["SCHUSS_SWITCH"])
+            call()
             switch.start()
-            switch.begin()
             call()
             switch.end(name.encode())
-            repeats = 1
+            repeats = "1"
         start = time.perf_counter()
         for _ in range(int(repeats)):
             result = call()
