@@ -1,5 +1,20 @@
-# The kernels for one type `real`, which the including module defines with its register
-# type `vreal`. Written once, compiled for float and for double (single.pyx, double.pyx).
+# The kernels for one type `real`, which the including module defines with its register type
+# `vreal`. Written once, compiled for float and for double (single.pyx, double.pyx).
+#
+# contract            file          on
+# prepare             rows          dot_axpy.h, convert.h, narrow.h
+# gradient, evaluator gradient      pass (rows, targets, parameters, partial_sums), packed
+# descend             descend       gradient, steps
+# newton              newton        gradient, product.h
+# predict             predict       pass
+# pointwise           pointwise     formulas
+# sweep               sgd           pass, exponential.h
+# network_*, shuffle  network       rows, targets, product.h
+# add_product         products      product.h
+# walk                walk          steps (float64 only)
+#
+# Under all of them: formulas and softmax (each loss once), threads (the team), memory, vec.h
+# (registers). docs/internals/kernels.md explains with pictures how a pass works.
 
 from _thread import start_new_thread
 
@@ -53,8 +68,46 @@ cdef extern from "vec.h" nogil:
     void prefetch_far(const void *address)
 
 cdef extern from "convert.h" nogil:
-    void convert_line(real *target, const char *source, Py_ssize_t length, Py_ssize_t stride,
-                      char kind)
+    void convert(real *target, const char *source, Py_ssize_t length, Py_ssize_t stride, char kind)
+
+cdef extern from "switches.h" nogil:
+    const bint SCHUSS_ALIGNMENT_PHASES
+    const bint SCHUSS_NARROW_ROWS
+    const bint SCHUSS_FEW_COLUMNS
+    const bint SCHUSS_PACKED
+    const bint SCHUSS_NARROW_PANELS
+    const bint SCHUSS_NARROW_DESCENT
+    const bint SCHUSS_REPEATED_ROWS
+    const bint SCHUSS_PREFETCH_COLUMNS
+    const bint SCHUSS_PREFETCH_ENTRIES
+    const bint SCHUSS_PREFETCH_PREDICTED
+    const bint SCHUSS_CODES_LOOP
+
+cdef extern from "dot_axpy.h" nogil:
+    const int CACHE_LINE
+    const int MAX_PHASES
+    const int MAX_PHASED_ROWS
+    const int SHORT_REGISTERS
+    ctypedef struct Prefetch:
+        const char *next
+    ctypedef struct AlignmentPhases:
+        Py_ssize_t count
+        Py_ssize_t step
+        Py_ssize_t *heads
+    ctypedef struct Block:
+        const char *data
+        Py_ssize_t step
+        Py_ssize_t count
+        Py_ssize_t length
+        bint by_columns
+        Py_ssize_t first
+        const AlignmentPhases *phases
+        Prefetch prefetch
+    Py_ssize_t operand_start(Py_ssize_t head)
+    void row_dots(const Block *b, const real *operand, real *out, Prefetch *ahead)
+    void row_axpys(const Block *b, const real *factors, real *sums, Prefetch *ahead)
+    void column_axpys(Block b, const real *factors, real *out)
+    void column_dots(const Block *b, const real *vector, real *out, const char *next)
 
 cdef extern from "cpu.h" nogil:
     int x86_64_level()
@@ -75,15 +128,21 @@ cdef extern from "threads.h" nogil:
 cdef enum:
     MAX_LANES = 16  # of any type and instruction set
 
-include "formulas.pxi"
-include "softmax.pxi"
-include "lines.pxi"
-include "matrix.pxi"
+include "memory.pxi"
 include "threads.pxi"
-include "neuron.pxi"
-include "gradient.pxi"
+include "formulas.pxi"
+include "parameters.pxi"
+include "rows.pxi"
+include "targets.pxi"
+include "partial_sums.pxi"
+include "softmax.pxi"
+include "pass.pxi"
 include "packed.pxi"
-include "descent.pxi"
+include "gradient.pxi"
+include "steps.pxi"
+include "descend.pxi"
+include "pointwise.pxi"
+include "predict.pxi"
 include "network.pxi"
 include "sweep.pxi"
 include "newton.pxi"

@@ -71,20 +71,16 @@ cdef struct Step:
 
 cdef struct Net:
     Team *team
-    Lines x
+    Rows x
     Layer *layers
     Py_ssize_t n_layers
     int hidden
     int output
-    # Targets: one of the three, as in `Problem`.
-    const real *soft
-    const uint8_t *codes_8
-    const int32_t *codes_32
-    const real *sample_weight
+    Targets targets
     Py_ssize_t part          # rows in a part of a batch
     Py_ssize_t products      # multiplications for a row, of each of the three passes
     real *rows
-    real *targets            # (rows, line of the last layer)
+    real *outputs            # (rows, line of the last layer): targets
     real *is_output          # 1 for each output, 0 for what fills the last register
     double *losses           # for each strip of rows
     real *transposed             # softmax: the scores of each member's strip, a line for each class
@@ -222,11 +218,11 @@ cdef void read_rows(
 
 cdef inline void read_target(Net *net, Layer *layer, Py_ssize_t row, real *y) noexcept nogil:
     cdef Py_ssize_t k, code
-    if net.soft != NULL:
+    if net.targets.soft != NULL:
         for k in range(layer.d_out):
-            y[k] = net.soft[k * net.x.n + row]
+            y[k] = net.targets.soft[k * net.x.n + row]
         return
-    code = net.codes_8[row] if net.codes_8 != NULL else net.codes_32[row]
+    code = net.targets.codes_8[row] if net.targets.codes_8 != NULL else net.targets.codes_32[row]
     if layer.d_out == 1:
         y[0] = code == 1
         return
@@ -247,7 +243,7 @@ cdef inline double single_strip(
         row = row_at(order, first + low + i)
         z[i] = layer.output[(low + i) * layer.line]
         read_target(net, layer, row, &y[i])
-        s[i] = 1 if net.sample_weight == NULL else net.sample_weight[row]
+        s[i] = 1 if net.targets.weights == NULL else net.targets.weights[row]
     for i in range(m, round_up(m, LANES)):
         z[i] = y[i] = s[i] = 0
     i = 0
@@ -280,8 +276,8 @@ cdef double softmax_strip(
     cdef double loss = 0, product = 1, off
     for i in range(m):
         row = row_at(order, first + low + i)
-        codes[i] = net.codes_8[row] if net.codes_8 != NULL else net.codes_32[row]
-        weights[i] = 1 if net.sample_weight == NULL else net.sample_weight[row]
+        codes[i] = net.targets.codes_8[row] if net.targets.codes_8 != NULL else net.targets.codes_32[row]
+        weights[i] = 1 if net.targets.weights == NULL else net.targets.weights[row]
         right[i] = layer.output[(low + i) * layer.line + codes[i]]
     for i in range(m, STRIP):
         weights[i] = 0
@@ -413,7 +409,7 @@ cdef void answer_row(Net *net, Layer *layer, real *z) noexcept nogil:
 # --------------------------------------------------------------------- rows through the layers
 
 cdef void read_row(Net *net, Py_ssize_t row, real *target) noexcept nogil:
-    cdef Lines *x = &net.x
+    cdef Rows *x = &net.x
     cdef const real *source
     cdef int64_t i, start, stop
     if x.layout == ROWS:
@@ -427,7 +423,7 @@ cdef void read_row(Net *net, Py_ssize_t row, real *target) noexcept nogil:
             v_store(target + x.d - LANES, v_load(source + x.d - LANES))
         return
     if x.layout != SPARSE:
-        convert_line(target, x.base + row * x.row_stride, x.d, x.column_stride, x.kind)
+        convert(target, x.base + row * x.row_stride, x.d, x.column_stride, x.kind)
         return
     memset(target, 0, x.d * REAL_SIZE)
     if x.index_size == 4:
@@ -528,10 +524,10 @@ cdef void rows_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil
         else:
             for i in range(strip, strip + m):
                 row = row_at(order, first + i)
-                y = net.targets + i * last.line
+                y = net.outputs + i * last.line
                 read_target(net, last, row, y)
-                if net.sample_weight != NULL:
-                    weight = net.sample_weight[row]
+                if net.targets.weights != NULL:
+                    weight = net.targets.weights[row]
                 loss += output_row(net, last, last.output + i * last.line, y,
                                    last.delta + i * last.line, weight)
         net.losses[strip // STRIP] = loss
@@ -746,10 +742,10 @@ cdef int batch(
     cdef double weight = stop - start, value = 0
     net.with_errors = take_step or net.layers[0].gradient != NULL
     net.n_chunks = CHUNKS_PER_THREAD * net.team.n_threads if net.team.n_threads > 1 else 1
-    if net.sample_weight != NULL:
+    if net.targets.weights != NULL:
         weight = 0
         for i in range(start, stop):
-            weight += net.sample_weight[row_at(net.order, i)]
+            weight += net.targets.weights[row_at(net.order, i)]
     # A batch that weighs nothing teaches nothing.
     net.step.share = 1 / weight if weight > 0 else 0
     while first < stop:
@@ -872,7 +868,7 @@ cdef class NetworkJob(Job):
         cdef real *free_
         cdef double *free_doubles
         units = network.units
-        net.x = X.lines
+        net.x = X.rows
         net.hidden, net.output = network.hidden, network.output
         net.n_layers = len(units) - 1
         net.layers = <Layer *>reserve(net.n_layers, sizeof(Layer), "layers", True)
@@ -920,7 +916,7 @@ cdef class NetworkJob(Job):
             layer = &net.layers[net.n_layers - 1]
             self.cut(&net.is_output, free_, layer.width, &n_reals)
             if errors:
-                self.cut(&net.targets, free_, net.part * layer.line, &n_reals)
+                self.cut(&net.outputs, free_, net.part * layer.line, &n_reals)
                 self.cut(&net.transposed, free_, n_threads * STRIP * layer.d_out, &n_reals)
                 self.cut(&net.tiles, free_, n_threads * STRIP * TILE_WIDTH, &n_reals)
             if free_doubles != NULL:
@@ -1016,26 +1012,6 @@ cdef class NetworkJob(Job):
                 layer.squares[i // STRIP] = v_sum(squares)
                 i += m
 
-    cdef int hold_targets(self, data) except -1:
-        cdef const real[:, ::1] soft
-        cdef const uint8_t[::1] codes_8
-        cdef const int32_t[::1] codes_32
-        cdef const real[::1] weights
-        self.keep = data
-        if data.y.ndim == 2:
-            soft = data.y
-            self.net.soft = &soft[0, 0]
-        elif data.y.itemsize == 1:
-            codes_8 = data.y
-            self.net.codes_8 = &codes_8[0]
-        else:
-            codes_32 = data.y
-            self.net.codes_32 = &codes_32[0]
-        if data.sample_weight is not None:
-            weights = data.sample_weight
-            self.net.sample_weight = &weights[0]
-        return 0
-
 
 cdef class NetworkDescent(NetworkJob):
     """A call of `network_epochs`."""
@@ -1053,7 +1029,7 @@ cdef class NetworkDescent(NetworkJob):
         cdef int s
         self.theta, self.slots, self.counters = state.theta, state.slots, state.counters
         self.history, self.rates = history, rates
-        self.n = (<Matrix>data.X).lines.n
+        self.n = (<Matrix>data.X).rows.n
         if order is not None and order.size:
             rows = order
             self.order_ = order
@@ -1061,7 +1037,9 @@ cdef class NetworkDescent(NetworkJob):
             self.n = rows.shape[1]
         self.build(data.X, network, self.theta, n_threads, min(config.batch_size, self.n),
                    self.slots.shape[0], False, True)
-        self.hold_targets(data)
+        self.keep = data
+        bind_targets(&self.net.targets, self.net.layers[self.net.n_layers - 1].d_out, data.y,
+                     data.sample_weight)
         for s in range(self.slots.shape[0]):
             self.between_flat(&self.slots[s, 0], s + 1, True)
         net.solver, net.batch_size = config.solver, config.batch_size
@@ -1092,11 +1070,13 @@ cdef class NetworkGradient(NetworkJob):
 
     def __init__(self, data, network, const real[::1] theta, grad, n_threads):
         self.theta, self.scale = theta, data.scale
-        self.n = (<Matrix>data.X).lines.n
+        self.n = (<Matrix>data.X).rows.n
         self.build(data.X, network, theta, n_threads, self.n, 0, grad is not None, True)
         if grad is not None:
             self.grad = grad
-        self.hold_targets(data)
+        self.keep = data
+        bind_targets(&self.net.targets, self.net.layers[self.net.n_layers - 1].d_out, data.y,
+                     data.sample_weight)
 
     def lead(self):
         cdef double value = 0
@@ -1114,7 +1094,7 @@ cdef class NetworkPrediction(NetworkJob):
     cdef real[:, ::1] out
 
     def __init__(self, Matrix X, network, const real[::1] theta, real[:, ::1] out, n_threads):
-        self.n, self.out, self.keep = X.lines.n, out, X
+        self.n, self.out, self.keep = X.rows.n, out, X
         self.build(X, network, theta, n_threads, self.n, 0, False, False)
         self.net.n_rows, self.net.predicted = self.n, &out[0, 0]
 

@@ -22,7 +22,7 @@ cdef enum:
     HESSIAN_REALS = 2097152
     # Blocks whose sums are added to those of all of a chunk's in float64.
     HESSIAN_BLOCKS = 64
-    PIVOTS = 4              # lines of the factor that are taken from the others at a time
+    PIVOTS = 4              # rows of the factor that are subtracted from the others at a time
     CHAINS_OF_DOT = 8
 
 
@@ -45,20 +45,20 @@ cdef inline inlined_void curvature_roots(
 
 
 cdef void add_gram(
-    Py_ssize_t m, Py_ssize_t width, const real *lines, real *hessian
+    Py_ssize_t m, Py_ssize_t width, const real *rows, real *hessian
 ) noexcept nogil:
-    """Upper triangle of hessian += lines^T lines, and some of what lies below it."""
+    """Upper triangle of hessian += rows^T rows, and some of what lies below it."""
     cdef real[MAX_TILE_REALS] tile
-    cdef Py_ssize_t j = 0, k, i, rows, registers, r
+    cdef Py_ssize_t j = 0, k, i, height, registers, r
     cdef real *target
     while j < width:
-        rows = min(<Py_ssize_t>TILE_ROWS, width - j)
+        height = min(<Py_ssize_t>TILE_ROWS, width - j)
         k = j - j % LANES
         while k < width:
             registers = min(<Py_ssize_t>TILE_WIDTH, width - k) // LANES
-            columns_product(rows, <int>registers, m, lines + j, width, lines + k, width, tile,
-                            TILE_WIDTH, <const char *>(lines + k), width * REAL_SIZE)
-            for i in range(rows):
+            columns_product(height, <int>registers, m, rows + j, width, rows + k, width, tile,
+                            TILE_WIDTH, <const char *>(rows + k), width * REAL_SIZE)
+            for i in range(height):
                 target = hessian + (j + i) * width + k
                 for r in range(registers):
                     v_store(target + r * LANES, v_load(target + r * LANES)
@@ -86,15 +86,15 @@ cdef inline double dot(const double *x, const double *y, Py_ssize_t r) noexcept 
     return total
 
 
-cdef inline void take_line(
-    double *target, const double *line, double factor, Py_ssize_t first, Py_ssize_t stop
+cdef inline void subtract(
+    double *target, const double *row, double factor, Py_ssize_t first, Py_ssize_t stop
 ) noexcept nogil:
     cdef Py_ssize_t k
     for k in range(first, stop):
-        target[k] -= factor * line[k]
+        target[k] -= factor * row[k]
 
 
-cdef bint factorise(Problem *p, double *a, Py_ssize_t r, double singular) noexcept nogil:
+cdef bint factorise(Team *team, double *a, Py_ssize_t r, double singular) noexcept nogil:
     """The upper triangle U of a becomes the factor with U^T U = a.
 
     Returns False where a square on the diagonal of U would be at most `singular` times the entry
@@ -121,7 +121,7 @@ cdef bint factorise(Problem *p, double *a, Py_ssize_t r, double singular) noexce
             for k in range(j, r):
                 a[j * r + k] /= pivot
             for i in range(j + 1, stop):
-                take_line(a + i * r, a + j * r, a[j * r + i], i, r)
+                subtract(a + i * r, a + j * r, a[j * r + i], i, r)
         if stop - first == PIVOTS:
             l0 = a + first * r
             l1, l2, l3 = l0 + r, l0 + 2 * r, l0 + 3 * r
@@ -130,7 +130,7 @@ cdef bint factorise(Problem *p, double *a, Py_ssize_t r, double singular) noexce
                 f0, f1, f2, f3 = l0[i], l1[i], l2[i], l3[i]
                 for k in range(i, r):
                     target[k] -= f0 * l0[k] + f1 * l1[k] + f2 * l2[k] + f3 * l3[k]
-        if check_signals(p.team, 0, PIVOTS * (r - first) * (r - first) // 2):
+        if check_signals(team, 0, PIVOTS * (r - first) * (r - first) // 2):
             return False
         first = stop
     return True
@@ -141,7 +141,7 @@ cdef void solve_factor(const double *u, Py_ssize_t r, double *x) noexcept nogil:
     cdef Py_ssize_t i, rest
     for i in range(r):
         x[i] /= u[i * r + i]
-        take_line(x, u + i * r, x[i], i + 1, r)
+        subtract(x, u + i * r, x[i], i + 1, r)
     for i in range(r - 1, -1, -1):
         rest = r - i - 1
         x[i] = (x[i] - dot(u + i * r + i + 1, x + i + 1, rest)) / u[i * r + i]
@@ -159,62 +159,92 @@ cdef double largest_entry(const double *x, Py_ssize_t r) noexcept nogil:
     return largest
 
 
+cdef struct Curvature:
+    # A Hessian under way.
+    Team *team
+    Rows x
+    int loss
+    const real *sample_weight
+    const double *theta
+    Py_ssize_t r            # parameters
+    Py_ssize_t width        # that many, in whole registers
+    Py_ssize_t rows         # of a block
+    Py_ssize_t chunk        # rows of a chunk
+    Py_ssize_t n_chunks
+    Py_ssize_t block_reals  # of a thread's working memory
+    real *blocks
+    real *sums              # a matrix for each chunk
+    double *wide            # the same, or NULL where chunks are of few rows
+
+
+cdef inline void scaled_rows(
+    Curvature *c, const RowRange *rows, real *block, const real *operand, real *root,
+    real *weight
+) noexcept nogil:
+    """Rows [x 1] times the root of their curvature."""
+    cdef Py_ssize_t i, j, m = rows.count
+    cdef real *row
+    cdef vreal f
+    cdef Block scored
+    scored.data, scored.step = <const char *>block, c.width * REAL_SIZE
+    scored.count, scored.length, scored.first = m, c.width, 0
+    scored.phases, scored.prefetch.next = &c.x.plain, NULL
+    if c.sample_weight != NULL:
+        memcpy(weight, c.sample_weight + rows.first, m * REAL_SIZE)
+    for i in range(m):
+        row = block + i * c.width
+        convert(row, c.x.base + (rows.first + i) * c.x.row_stride, c.x.d, c.x.column_stride,
+                c.x.kind)
+        for j in range(c.x.d, c.width):
+            row[j] = j < c.r
+    row_dots(&scored, operand, root, &scored.prefetch)
+    if c.loss == LOSS_LOG_LOSS:
+        curvature_roots(LOSS_LOG_LOSS, round_up(m, LANES), root, weight)
+    else:
+        curvature_roots(LOSS_SQUARED_ERROR, round_up(m, LANES), root, weight)
+    for i in range(m):
+        f = v_set(root[i])
+        row = block + i * c.width
+        j = 0
+        while j < c.width:
+            v_store(row + j, f * v_load(row + j))
+            j += LANES
+
+
 cdef void curvature_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil:
     """Sums of a chunk of rows: upper triangle of their part of the Hessian."""
-    cdef Problem *p = <Problem *>job
-    cdef Curvature *c = p.curvature
-    cdef Lines *x = &c.x
-    cdef Py_ssize_t r = c.r, width = c.width, B = c.rows, first = chunk * c.chunk
-    cdef Py_ssize_t stop = min(first + c.chunk, x.n), m, i, j
+    cdef Curvature *c = <Curvature *>job
+    cdef Py_ssize_t width = c.width, B = c.rows, begin = chunk * c.chunk, i
+    cdef Py_ssize_t stop = min(begin + c.chunk, c.x.n)
     cdef real *sums = c.sums + chunk * width * width
     cdef double *wide = NULL if c.wide == NULL else c.wide + chunk * width * width
-    cdef bint whole
-    cdef real *lines = c.blocks + thread * c.block_reals
-    cdef real *w = lines + B * width
-    cdef real *root = w + width
+    cdef real *block = c.blocks + thread * c.block_reals
+    cdef real *operand = block + B * width
+    cdef real *root = operand + operand_start(0) + width
     cdef real *weight = root + B
-    cdef real *line
-    cdef vreal f
-    cdef Prefetch none
-    none.next = NULL
+    cdef RowRange rows
+    rows.order, rows.first = NULL, begin
     memset(sums, 0, width * width * REAL_SIZE)
     if wide != NULL:
         memset(wide, 0, width * width * sizeof(double))
-    memset(w, 0, width * REAL_SIZE)
-    for j in range(r):
-        w[j] = <real>c.theta[j]
+    memset(operand, 0, (operand_start(0) + width) * REAL_SIZE)
+    for i in range(c.r):
+        operand[operand_start(0) + i] = <real>c.theta[i]
     for i in range(B):
         weight[i] = 1
-    while first < stop:
-        m = min(B, stop - first)
-        if p.sample_weight != NULL:
-            memcpy(weight, p.sample_weight + first, m * REAL_SIZE)
-        for i in range(m):
-            line = lines + i * width
-            convert_line(line, x.base + (first + i) * x.row_stride, x.d, x.column_stride, x.kind)
-            for j in range(x.d, width):
-                line[j] = j < r
-        row_dots(<const char *>lines, width * REAL_SIZE, m, width, w, NULL, root, &none)
-        if p.loss == LOSS_LOG_LOSS:
-            curvature_roots(LOSS_LOG_LOSS, round_up(m, LANES), root, weight)
-        else:
-            curvature_roots(LOSS_SQUARED_ERROR, round_up(m, LANES), root, weight)
-        for i in range(m):
-            f = v_set(root[i])
-            line = lines + i * width
-            j = 0
-            while j < width:
-                v_store(line + j, f * v_load(line + j))
-                j += LANES
-        add_gram(m, width, lines, sums)
-        first += m
-        whole = (first - chunk * c.chunk) % (HESSIAN_BLOCKS * B) == 0
-        if wide != NULL and (whole or first >= stop):
+    while rows.first < stop:
+        rows.count = min(B, stop - rows.first)
+        scaled_rows(c, &rows, block, operand, root, weight)
+        add_gram(rows.count, width, block, sums)
+        rows.first += rows.count
+        if wide != NULL and (
+            (rows.first - begin) % (HESSIAN_BLOCKS * B) == 0 or rows.first >= stop
+        ):
             for i in range(width * width):
                 wide[i] += sums[i]
                 sums[i] = 0
         # Products take an eighth of the time of elements.
-        if check_signals(p.team, thread, m * r * r // 16):
+        if check_signals(c.team, thread, rows.count * c.r * c.r // 16):
             return
 
 
@@ -256,7 +286,7 @@ cdef class Newton(NeuronJob):
     def __init__(
         self, data, config, theta, gradient, const double[:, ::1] model, Evaluator helper
     ):
-        cdef Problem *p = &self.p
+        cdef Pass *p = &self.p
         cdef Curvature *c = &self.curvature
         cdef Matrix X = data.X
         cdef Py_ssize_t wanted, n_threads = 1 if helper is None else helper.team.n_threads
@@ -264,13 +294,16 @@ cdef class Newton(NeuronJob):
         self.l2, self.scale = config.l2, data.scale
         self.tol, self.rate, self.enough = config.tol, config.rate, config.enough
         self.noise, self.singular, self.armijo = config.noise, config.singular, config.armijo
-        self.set_up(X, 1, config.loss, data.y, data.sample_weight, n_threads, True, True)
+        self.bind(X, 1, config.loss, data.y, data.sample_weight)
+        self.pack(X)
+        self.set_up(n_threads, True)
         if n_threads > 1:
             self.helper = helper
             p.team = &helper.team
         self.r = self.theta.shape[0]
-        p.curvature = c
-        c.x, c.r, c.width = X.lines, self.r, round_up(self.r, LANES)
+        c.team, c.x, c.loss = p.team, X.rows, p.loss
+        c.sample_weight = p.targets.weights
+        c.r, c.width = self.r, round_up(self.r, LANES)
         c.rows = HESSIAN_ROWS
         if 2 * HESSIAN_ROWS * c.width * REAL_SIZE <= HESSIAN_BYTES:
             c.rows = 2 * HESSIAN_ROWS
@@ -279,7 +312,7 @@ cdef class Newton(NeuronJob):
         wanted = min(wanted, max(2, HESSIAN_REALS // (c.width * c.width)))
         c.chunk = round_up(max(1, (c.x.n + wanted - 1) // wanted), c.rows)
         c.n_chunks = (c.x.n + c.chunk - 1) // c.chunk
-        c.block_reals = round_up((c.rows + 1) * c.width + 2 * c.rows, 64)
+        c.block_reals = round_up((c.rows + 1) * c.width + operand_start(0) + 2 * c.rows, 64)
         self.reals = <real *>reserve(
             64 // REAL_SIZE + n_threads * c.block_reals + c.n_chunks * c.width * c.width,
             REAL_SIZE, f"{c.n_chunks} partial Hessians of {self.r} parameters",
@@ -305,42 +338,42 @@ cdef class Newton(NeuronJob):
         if model is not None:
             memcpy(self.doubles, &model[0, 0], self.r * self.r * sizeof(double))
             with nogil:
-                self.serves = factorise(p, self.doubles, self.r, self.singular)
+                self.serves = factorise(p.team, self.doubles, self.r, self.singular)
             raise_if_interrupted(p.team)
 
     cdef double evaluate(self, const double *theta, double *grad) noexcept nogil:
         """Objective and gradient."""
-        cdef Problem *p = &self.p
+        cdef Pass *p = &self.p
         cdef Py_ssize_t j
         cdef double value
         for j in range(self.r):
-            p.theta[j] = <real>theta[j]
-        value = whole_pass(p, NULL, 0, p.x.n, self.scale)
+            p.w.theta[j] = <real>theta[j]
+        value = run_pass(p, NULL, 0, p.x.n, self.scale)
         for j in range(self.r):
             value += 0.5 * self.l2[j] * theta[j] * theta[j]
-            grad[j] = p.total[j] + self.l2[j] * theta[j]
+            grad[j] = p.sums.total[j] + self.l2[j] * theta[j]
         return value
 
     cdef void curve(self, const double *theta, double *hess) noexcept nogil:
         """Upper triangle of the Hessian."""
         cdef Curvature *c = &self.curvature
         cdef Py_ssize_t r = self.r, width = c.width, chunk, i, j
-        cdef const real *line
+        cdef const real *sums
         cdef const double *wide
         c.theta = theta
-        run_chunks(self.p.team, curvature_chunk, &self.p, c.n_chunks)
+        run_chunks(c.team, curvature_chunk, c, c.n_chunks)
         for j in range(r):
             for i in range(j, r):
                 hess[j * r + i] = 0
             for chunk in range(c.n_chunks):
-                line = c.sums + (chunk * width + j) * width
+                sums = c.sums + (chunk * width + j) * width
                 if c.wide != NULL:
                     wide = c.wide + (chunk * width + j) * width
                     for i in range(j, r):
                         hess[j * r + i] += self.scale * wide[i]
                     continue
                 for i in range(j, r):
-                    hess[j * r + i] += self.scale * line[i]
+                    hess[j * r + i] += self.scale * sums[i]
             hess[j * r + j] += self.l2[j]
 
     cdef void direct(self, const double *factor, const double *grad, double *step) noexcept nogil:
@@ -351,11 +384,11 @@ cdef class Newton(NeuronJob):
             step[j] = -grad[j]
         for i in range(self.n_pairs - 1, -1, -1):
             self.shares[i] = dot(self.moves + i * r, step, r) / self.products[i]
-            take_line(step, self.changes + i * r, self.shares[i], 0, r)
+            subtract(step, self.changes + i * r, self.shares[i], 0, r)
         solve_factor(factor, r, step)
         for i in range(self.n_pairs):
             share = dot(self.changes + i * r, step, r) / self.products[i]
-            take_line(step, self.moves + i * r, share - self.shares[i], 0, r)
+            subtract(step, self.moves + i * r, share - self.shares[i], 0, r)
 
     cdef void remember(
         self, const double *theta, const double *grad, const double *trial,
@@ -406,7 +439,7 @@ cdef class Newton(NeuronJob):
                         break
                     passes += 1
                     self.n_pairs = 0
-                    if not factorise(&self.p, factor, r, self.singular):
+                    if not factorise(self.p.team, factor, r, self.singular):
                         break
                     self.serves = self.here = True
                 self.direct(factor, grad, step)

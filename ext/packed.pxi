@@ -13,6 +13,29 @@ cdef enum:
     PANELS_SUM = SUM_REGISTERS * PANEL
 
 
+cdef struct PanelRows:
+    const real *x
+    const real *y
+    const real *weights
+    Py_ssize_t registers
+
+
+cdef inline PanelRows panel_rows(Pass *p, Py_ssize_t k) noexcept nogil:
+    cdef PanelRows rows
+    rows.x, rows.y = p.x.panels, p.packed.y + k * p.packed.step
+    rows.weights, rows.registers = p.packed.weights, p.packed.step // LANES
+    return rows
+
+
+cdef inline inlined_void skip_registers(
+    PanelRows *rows, Py_ssize_t d, Py_ssize_t count
+) noexcept nogil:
+    rows.x += count * d * LANES
+    rows.y += count * LANES
+    rows.weights += count * LANES
+    rows.registers -= count
+
+
 cdef inline inlined_void weighted_losses(
     int loss, Py_ssize_t registers, vreal *z, const real *y, const real *s, vreal *value,
     vreal *bias
@@ -42,7 +65,7 @@ cdef inline inlined_void add_panel(const vreal *g, const real *x, real *sum_) no
     total = total + g[1] * v_load(x + LANES)
     total = total + g[2] * v_load(x + 2 * LANES)
     total = total + g[3] * v_load(x + 3 * LANES)
-    # As in `lines_sum`.
+    # As in `rows_sum` of dot_axpy.h.
     v_store(sum_, v_load(sum_) + v_rounded(total))
 
 
@@ -54,48 +77,47 @@ cdef inline inlined_void add_scores(vreal weight, const real *x, vreal *z) noexc
 
 
 cdef inline inlined_void panels(
-    int loss, const real *x, Py_ssize_t registers, Py_ssize_t d, const real *y, const real *s,
-    const real *theta, real *sums, double *costs,
+    int loss, PanelRows rows, Py_ssize_t d, const real *theta, real *sums, double *losses
 ) noexcept nogil:
-    """Sum of the costs of one neuron; sums[j * LANES:] gets a register for each gradient.
+    """Sum of the losses of one neuron; sums[j * LANES:] gets a register for each gradient.
 
     As in theta the intercept is the last parameter, at j = d; up to whole registers there are
     zeros.
     """
-    cdef Py_ssize_t j, i = 0, size = round_up(d + 1, LANES)
+    cdef Py_ssize_t j
     cdef double total = 0
-    cdef const real *column = x
+    cdef const real *x = rows.x
+    cdef const real *column = rows.x
+    cdef bint more
     cdef vreal value, slope, bias = v_set(0), b = v_set(theta[d])
     cdef vreal[PANEL] z, g
-    for j in range(size):
-        v_store(sums + j * LANES, v_set(0))
+    memset(sums, 0, round_up(d + 1, LANES) * LANES * REAL_SIZE)
     z[0] = z[1] = z[2] = z[3] = b
-    if PANEL <= registers:
+    if PANEL <= rows.registers:
         for j in range(d):
             add_scores(v_set(theta[j]), column, z)
             column += PANEL * LANES
-    while i + PANEL <= registers:
+    while PANEL <= rows.registers:
         value = slope = v_set(0)
         for j in range(PANEL):
             g[j] = z[j]
             z[j] = b
-        weighted_losses(loss, PANEL, g, y, s, &value, &slope)
+        weighted_losses(loss, PANEL, g, rows.y, rows.weights, &value, &slope)
         total += v_sum(value)
         bias = bias + v_rounded(slope)
-        y += PANEL * LANES
-        s += PANEL * LANES
-        i += PANEL
-        # The scores of the next panel come from the second cache, the sums of this from the
-        # first: in one loop neither waits for the other.
-        for j in range(d if i + PANEL <= registers else 0):
+        skip_registers(&rows, d, PANEL)
+        more = PANEL <= rows.registers
+        # The scores of the next panel come from L2, the sums of this from L1: in one loop neither
+        # waits for the other.
+        for j in range(d if more else 0):
             add_scores(v_set(theta[j]), column, z)
             column += PANEL * LANES
             add_panel(g, x, sums + j * LANES)
             x += PANEL * LANES
-        for j in range(0 if i + PANEL <= registers else d):
+        for j in range(0 if more else d):
             add_panel(g, x, sums + j * LANES)
             x += PANEL * LANES
-    while i < registers:
+    while rows.registers:
         z[0] = b
         z[1] = z[2] = z[3] = value = v_set(0)
         j = 0
@@ -109,16 +131,14 @@ cdef inline inlined_void panels(
             z[0] = z[0] + v_set(theta[j]) * v_load(x + j * LANES)
             j += 1
         z[0] = (z[0] + z[1]) + (z[2] + z[3])
-        weighted_losses(loss, 1, z, y, s, &value, &bias)
+        weighted_losses(loss, 1, z, rows.y, rows.weights, &value, &bias)
         total += v_sum(value)
         for j in range(d):
             v_store(sums + j * LANES, v_load(sums + j * LANES) + z[0] * v_load(x))
             x += LANES
-        y += LANES
-        s += LANES
-        i += 1
+        skip_registers(&rows, d, 1)
     v_store(sums + d * LANES, bias)
-    costs[0] = total
+    losses[0] = total
 
 
 cdef inline void sums_of(
@@ -143,39 +163,37 @@ cdef inline void sums_of(
         j += 1
 
 
-cdef inline inlined_void add_rows(
-    int loss, Py_ssize_t d, Py_ssize_t registers, const real *x, Py_ssize_t row,
-    Py_ssize_t column, const real *y, const real *s, const vreal *w, vreal *sums, vreal *value
+cdef inline inlined_void add_registers(
+    int loss, Py_ssize_t d, Py_ssize_t registers, const PanelRows *rows, const vreal *w,
+    vreal *sums, vreal *value
 ) noexcept nogil:
-    """Add the costs and gradients of so many registers of rows.
-
-    Registers of a feature lie `row` reals apart, features `column`.
-    """
+    """Add the losses and gradients of so many registers of rows: a panel, or single ones."""
+    cdef Py_ssize_t row = LANES if registers == PANEL else d * LANES
+    cdef Py_ssize_t column = PANEL * LANES if registers == PANEL else LANES
     cdef Py_ssize_t i, j
     cdef vreal[PANEL] z
     for i in range(registers):
         z[i] = w[d]
         for j in range(d):
-            z[i] = z[i] + w[j] * v_load(x + i * row + j * column)
-    weighted_losses(loss, registers, z, y, s, value, sums + d)
+            z[i] = z[i] + w[j] * v_load(rows.x + i * row + j * column)
+    weighted_losses(loss, registers, z, rows.y, rows.weights, value, sums + d)
     for i in range(registers):
         for j in range(d):
-            sums[j] = sums[j] + z[i] * v_load(x + i * row + j * column)
+            sums[j] = sums[j] + z[i] * v_load(rows.x + i * row + j * column)
 
 
 cdef inline inlined_void narrow_panels(
-    int loss, Py_ssize_t d, const real *x, Py_ssize_t registers, const real *y, const real *s,
-    const vreal *w, vreal *sums, bint repeated, double *costs
+    int loss, Py_ssize_t d, PanelRows rows, const vreal *w, vreal *sums, bint repeated,
+    double *losses
 ) noexcept nogil:
     """As `panels`, for a constant number of features below FEW, with registers of equal weights.
 
     Where each four lanes hold the same rows, as those of one register may, they count once.
-
-    `w` and `sums` have one for each feature, and one more for the intercept. They never leave
-    the registers: what is stored and loaded again comes 12 cycles later (Zen 5), and an epoch
-    of 4 x 2 takes about 100.
+    `w` and `sums`, of which the last is the intercept's, never leave the registers: what is
+    stored and loaded again comes 12 cycles later, and an epoch of 4 x 2 takes about 100 (Zen 5).
     """
-    cdef Py_ssize_t i = 0, r
+    cdef Py_ssize_t r, done = 0
+    cdef bint long_sum = REAL_SIZE == 4 and rows.registers >= NARROW_SUM
     cdef double total = 0
     cdef double[FEW] totals
     cdef real[MAX_LANES] lanes
@@ -183,26 +201,24 @@ cdef inline inlined_void narrow_panels(
     for r in range(d + 1):
         sums[r] = v_set(0)
         totals[r] = 0
-    while i + PANEL <= registers:
-        add_rows(loss, d, PANEL, x, LANES, PANEL * LANES, y, s, w, sums, &value)
-        x += d * PANEL * LANES
-        y += PANEL * LANES
-        s += PANEL * LANES
-        i += PANEL
-        if i % NARROW_SUM == 0:
+    while PANEL <= rows.registers:
+        add_registers(loss, d, PANEL, &rows, w, sums, &value)
+        skip_registers(&rows, d, PANEL)
+        done += PANEL
+        if done % NARROW_SUM == 0:
             total += v_sum(value)
             value = v_set(0)
             for r in range(d + 1 if REAL_SIZE == 4 else 0):
                 totals[r] += v_sum(sums[r])
                 sums[r] = v_set(0)
-    if registers - i == 1:
-        add_rows(loss, d, 1, x, d * LANES, LANES, y, s, w, sums, &value)
-    elif registers - i == 2:
-        add_rows(loss, d, 2, x, d * LANES, LANES, y, s, w, sums, &value)
-    elif registers - i == 3:
-        add_rows(loss, d, 3, x, d * LANES, LANES, y, s, w, sums, &value)
-    costs[0] = total + (v_first(v_sum_fours(value)) if repeated else v_sum(value))
-    if REAL_SIZE == 4 and registers >= NARROW_SUM:
+    if rows.registers == 1:
+        add_registers(loss, d, 1, &rows, w, sums, &value)
+    elif rows.registers == 2:
+        add_registers(loss, d, 2, &rows, w, sums, &value)
+    elif rows.registers == 3:
+        add_registers(loss, d, 3, &rows, w, sums, &value)
+    losses[0] = total + (v_first(v_sum_fours(value)) if repeated else v_sum(value))
+    if long_sum:
         v_store(lanes, v_set(0))
         for r in range(d + 1):
             lanes[0] = <real>(totals[r] + v_sum(sums[r]))
@@ -210,68 +226,66 @@ cdef inline inlined_void narrow_panels(
 
 
 cdef inline inlined_void narrow_sums(
-    int loss, Problem *p, Py_ssize_t d, Py_ssize_t k, real scale, double *costs
+    int loss, Py_ssize_t d, Pass *p, Py_ssize_t k, real scale, double *losses
 ) noexcept nogil:
     """As `packed_sums`, for a constant number of features below FEW."""
     cdef Py_ssize_t j
     cdef vreal[FEW] w, sums
     for j in range(d + 1):
-        w[j] = v_set(p.theta[k * p.span + j])
-    narrow_panels(loss, d, p.x.panels, p.padded_step // LANES,
-                  p.padded_targets + k * p.padded_step, p.padded_weights, w, sums, False, costs)
+        w[j] = v_set(p.w.theta[k * p.w.length + j])
+    narrow_panels(loss, d, panel_rows(p, k), w, sums, False, losses)
     for j in range(d + 1):
-        p.total[k * p.span + j] = v_sum(sums[j]) * scale
+        p.sums.total[k * p.w.length + j] = v_sum(sums[j]) * scale
 
 
 cdef inline inlined_void packed_sums(
-    int loss, Problem *p, Py_ssize_t k, real scale, double *costs
+    int loss, Pass *p, Py_ssize_t k, real scale, double *losses
 ) noexcept nogil:
-    """The sum of the costs of one neuron, and its gradient times `scale` into `total`."""
-    cdef Py_ssize_t d = p.x.d, registers = p.padded_step // LANES, first = 0, count, j
-    cdef real *grad = p.total + k * p.span
-    cdef double *total = p.partial
+    """The sum of the losses of one neuron, and its gradient times `scale` into `total`."""
+    cdef Py_ssize_t d = p.x.d, j
+    cdef real *grad = p.sums.total + k * p.w.length
+    cdef double *total = p.sums.sums
     cdef double part
-    if d == 1:
-        narrow_sums(loss, p, 1, k, scale, costs)
-    elif d == 2:
-        narrow_sums(loss, p, 2, k, scale, costs)
-    elif d == 3:
-        narrow_sums(loss, p, 3, k, scale, costs)
+    cdef PanelRows rows = panel_rows(p, k), some
+    if SCHUSS_NARROW_PANELS and d == 1:
+        narrow_sums(loss, 1, p, k, scale, losses)
+    elif SCHUSS_NARROW_PANELS and d == 2:
+        narrow_sums(loss, 2, p, k, scale, losses)
+    elif SCHUSS_NARROW_PANELS and d == 3:
+        narrow_sums(loss, 3, p, k, scale, losses)
     else:
-        costs[0] = 0
-        while first < registers:
-            count = registers
-            if REAL_SIZE == 4 and registers > PANELS_SUM:
-                count = min(<Py_ssize_t>PANELS_SUM, registers - first)
-            panels(loss, p.x.panels + first * d * LANES, count, d,
-                   p.padded_targets + k * p.padded_step + first * LANES,
-                   p.padded_weights + first * LANES, p.theta + k * p.span, p.panel_sums, &part)
-            costs[0] += part
-            if count == registers:
-                sums_of(p.panel_sums, d + 1, scale, grad)
+        losses[0] = 0
+        while rows.registers:
+            some = rows
+            if REAL_SIZE == 4:
+                some.registers = min(<Py_ssize_t>PANELS_SUM, rows.registers)
+            panels(loss, some, d, p.w.theta + k * p.w.length, p.packed.sums, &part)
+            losses[0] += part
+            if some.registers == p.packed.step // LANES:
+                sums_of(p.packed.sums, d + 1, scale, grad)
                 return
-            sums_of(p.panel_sums, d + 1, 1, grad)
+            sums_of(p.packed.sums, d + 1, 1, grad)
             for j in range(d + 1):
-                total[j] = grad[j] if first == 0 else total[j] + grad[j]
-            first += count
+                total[j] = grad[j] if some.x == p.x.panels else total[j] + grad[j]
+            skip_registers(&rows, d, some.registers)
         for j in range(d + 1):
             grad[j] = <real>(total[j] * scale)
 
 
-cdef double packed_pass(Problem *p, double factor) noexcept nogil:
-    """Value at `theta`; the gradient is left in `total`."""
+cdef double packed_pass(Pass *p, double factor) noexcept nogil:
+    """Value at `theta`; the gradient is left in `sums.total`."""
     cdef Py_ssize_t k
     cdef real scale = <real>factor
-    cdef double value = 0, costs
-    for k in range(p.K):
+    cdef double value = 0, losses
+    for k in range(p.w.K):
         # The loss is a constant in each call, so the loops hold no branch on it.
         if p.loss == LOSS_SQUARED_ERROR:
-            packed_sums(LOSS_SQUARED_ERROR, p, k, scale, &costs)
+            packed_sums(LOSS_SQUARED_ERROR, p, k, scale, &losses)
         elif p.loss == LOSS_LOG_LOSS:
-            packed_sums(LOSS_LOG_LOSS, p, k, scale, &costs)
+            packed_sums(LOSS_LOG_LOSS, p, k, scale, &losses)
         else:
-            packed_sums(LOSS_QUADRATIC, p, k, scale, &costs)
-        value += costs
+            packed_sums(LOSS_QUADRATIC, p, k, scale, &losses)
+        value += losses
         if check_signals(p.team, 0, p.x.n * p.x.d):
             return 0
     return value * factor

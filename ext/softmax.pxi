@@ -1,16 +1,19 @@
 # The cross-entropy of softmax, which couples the K scores of a row.
 
 cdef void softmax_block(
-    Py_ssize_t K, Py_ssize_t count, const real *intercept, Py_ssize_t span, real *z,
-    Py_ssize_t z_step, const real *y, Py_ssize_t y_step, const real *s, real *value,
-    real *grad,
+    const Parameters *w_, Py_ssize_t count, real *z, Py_ssize_t z_step, const RowTargets *targets,
+    real *value, real *bias
 ) noexcept nogil:
-    """Scores z[k * z_step + i] become s times the cost's derivatives; count is whole registers.
+    """Scores z[k * z_step + i] become s times the loss's derivatives; count is whole registers.
 
-    `intercept` and `grad` (its gradient) have a step of `span` from output to output. With e_k =
-    e^(z_k - max) and `rest` the sum of all but the one that is 1, no difference of numbers
-    near 1 is taken: 1 - p_k = (rest + (1 - e_k)) / (1 + rest).
+    `bias` has a register for the gradient of each intercept. With e_k = e^(z_k - max) and `rest`
+    the sum of all but the one that is 1, no difference of numbers near 1 is taken:
+    1 - p_k = (rest + (1 - e_k)) / (1 + rest).
     """
+    cdef Py_ssize_t K = w_.K, span = w_.length, y_step = targets.step
+    cdef const real *intercept = w_.theta + w_.d
+    cdef const real *y = targets.y
+    cdef const real *s = targets.weights
     cdef Py_ssize_t i = 0, j, k
     cdef vreal largest, free_, hit, rest, own, e, total, c, p, q, t, w
     cdef vreal one = v_set(1), none = v_set(0), sum_ = v_set(0)
@@ -43,6 +46,6 @@ cdef void softmax_block(
             q = (rest + (one - e)) * total
             p = w * (p * (one - t) - t * q)
             v_store(z + k * z_step + i, p)
-            grad[k * span] += v_sum(p)
+            bias[k * LANES] += v_sum(p)
         i += LANES
     v_store(value, v_load(value) + sum_)

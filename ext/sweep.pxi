@@ -24,7 +24,7 @@ cdef enum:
 
 cdef struct Sweeper:
     # One neuron, while it is trained.
-    Problem *p
+    Pass *p
     SGDConfig config
     SweepMarks *state
     Py_ssize_t neuron
@@ -293,18 +293,18 @@ cdef inline inlined_void point_at_row(
     const Sweeper *s, Py_ssize_t at, Py_ssize_t later, Row *row
 ) noexcept nogil:
     """Point at the entries of a row, prefetch what belongs to a later one."""
-    cdef Problem *p = s.p
-    if p.soft != NULL:
-        prefetch_far(p.soft + s.neuron * p.soft_step + later)
-    elif p.codes_8 != NULL:
-        prefetch_far(p.codes_8 + later)
-    if p.sample_weight != NULL:
-        prefetch_far(p.sample_weight + later)
+    cdef Pass *p = s.p
+    if p.targets.soft != NULL:
+        prefetch_far(p.targets.soft + s.neuron * p.targets.step + later)
+    elif p.targets.codes_8 != NULL:
+        prefetch_far(p.targets.codes_8 + later)
+    if p.targets.weights != NULL:
+        prefetch_far(p.targets.weights + later)
     if p.x.layout != SPARSE:
         row.x, row.count = <const real *>(p.x.base + at * p.x.row_stride), p.x.d
         row.later = <const real *>(p.x.base + later * p.x.row_stride)
         if at >= s.in_place:
-            convert_line(s.row_copy, <const char *>row.x, p.x.d, p.x.column_stride, p.x.kind)
+            convert(s.row_copy, <const char *>row.x, p.x.d, p.x.column_stride, p.x.kind)
             row.x = s.row_copy
     elif p.x.index_size == 4:
         find_entries(<int32_t *>p.x.indices, <int32_t *>p.x.indptr, p.x.values, at, later, row)
@@ -357,13 +357,9 @@ cdef inline double squared_norm(const Row *row) noexcept nogil:
     return total
 
 
-cdef inline double target(Problem *p, Py_ssize_t neuron, Py_ssize_t row, double low) noexcept nogil:
-    cdef int wanted = 1 if p.K == 1 else <int>neuron
-    if p.soft != NULL:
-        return p.soft[neuron * p.soft_step + row]
-    if p.codes_8 != NULL:
-        return 1 if p.codes_8[row] == wanted else low
-    return 1 if p.codes_32[row] == wanted else low
+cdef inline double target(Pass *p, Py_ssize_t neuron, Py_ssize_t row, double low) noexcept nogil:
+    cdef double y = target_of(&p.targets, neuron, row)
+    return low if p.targets.soft == NULL and y == 0 else y
 
 
 # --------------------------------------------------------------------- a step
@@ -441,7 +437,7 @@ cdef inline inlined_void move(
 
 cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     """All rows once. Returns whether a signal's handler has raised on the way."""
-    cdef Problem *p = s.p
+    cdef Pass *p = s.p
     cdef const SGDConfig *config = &s.config
     cdef SweepMarks state = s.state[0]  # whose fields so may stay in registers
     cdef Py_ssize_t n = p.x.n, i, at, pending = 0, learnt = 0, budget = ELEMENTS_PER_CHECK
@@ -498,8 +494,8 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
             total += 0.5 * config.l2 * state.squares + config.l1 * state.absolutes
         learnt += 1
         weight = s.positive_weight if y > 0 else s.other_weight
-        if p.sample_weight != NULL:
-            weight *= p.sample_weight[at]
+        if p.targets.weights != NULL:
+            weight *= p.targets.weights[at]
         if not passive:
             derivative = max(min(derivative, largest), -largest)
             update = -state.step * derivative
@@ -604,8 +600,8 @@ cdef void sweep_epochs(
         if sweep_epoch(s, &objective):
             return
         s.state.epochs = epoch + 1
-        history[2 * epoch * s.p.K] = objective
-        history[2 * epoch * s.p.K + 1] = s.state.step
+        history[2 * epoch * s.p.w.K] = objective
+        history[2 * epoch * s.p.w.K + 1] = s.state.step
         s.state.status = judge_epoch(s, objective)
         if s.state.status != STATUS_RAN:
             return
@@ -637,18 +633,18 @@ cdef class Sweep(NeuronJob):
         free(self.permutations)
 
     def __init__(self, data, state, config, class_weight, held_out, seeds, history, n_threads):
-        cdef Problem *p = &self.p
+        cdef Pass *p = &self.p
         self.coef, self.average, self.l1_applied = state.coef, state.average, state.l1_applied
         self.order, self.marks, self.history = state.order, state.marks, history
         self.class_weight, self.held_out, self.seeds = class_weight, held_out, seeds
-        self.set_up(data.X, self.coef.shape[0], LOSS_QUADRATIC, data.y, data.sample_weight,
-                    min(n_threads, self.coef.shape[0]), False, False)
+        self.bind(data.X, self.coef.shape[0], LOSS_QUADRATIC, data.y, data.sample_weight)
+        self.set_up(min(n_threads, self.coef.shape[0]), False)
         self.config = read_SGDConfig(config)
         # For each neuron its averages and L1 penalties, padded; for each thread a row.
         self.n_vectors = (self.average.shape[1] > 0) + (self.l1_applied.shape[1] > 0)
         self.vectors = <real *>reserve(
-            (self.n_vectors * p.K + self.team.n_threads) * p.span, REAL_SIZE,
-            f"{self.n_vectors} arrays like the weights of {p.K} x {p.x.d}", True,
+            (self.n_vectors * p.w.K + self.team.n_threads) * p.w.length, REAL_SIZE,
+            f"{self.n_vectors} arrays like the weights of {p.w.K} x {p.x.d}", True,
         )
         if seeds is not None and history.shape[0] > 1:
             self.permutations = <int32_t *>reserve(2 * self.team.n_threads * p.x.n, sizeof(int32_t),
@@ -657,9 +653,9 @@ cdef class Sweep(NeuronJob):
     def lead(self):
         cdef Py_ssize_t k
         with nogil:
-            run_chunks(&self.team, sweep_chunk, <void *>self, self.p.K)
+            run_chunks(&self.team, sweep_chunk, <void *>self, self.p.w.K)
         raise_if_interrupted(&self.team)
-        return max(int(self.marks[k, SWEEPMARK_EPOCHS]) for k in range(self.p.K))
+        return max(int(self.marks[k, SWEEPMARK_EPOCHS]) for k in range(self.p.w.K))
 
     cdef void sweep_one(self, Py_ssize_t k, int64_t thread) noexcept nogil:
         cdef Sweeper s
@@ -675,7 +671,7 @@ cdef class Sweep(NeuronJob):
         self.copy_vectors(&s, into=False)
 
     cdef void set_up_neuron(self, Sweeper *s, Py_ssize_t k, int64_t thread) noexcept nogil:
-        cdef Problem *p = &self.p
+        cdef Pass *p = &self.p
         cdef Py_ssize_t j, row_bytes = p.x.d * REAL_SIZE
         cdef real[MAX_LANES] tail
         memset(s, 0, sizeof(Sweeper))
@@ -685,17 +681,17 @@ cdef class Sweep(NeuronJob):
         s.penalised = (s.config.l2 > 0 or s.config.l1 > 0) and s.config.schedule < SCHEDULE_PA1
         if self.held_out is not None:
             s.held_out = &self.held_out[0]
-        s.w = p.theta + k * p.span
+        s.w = p.w.theta + k * p.w.length
         if self.average.shape[1]:
-            s.average = self.vectors + self.n_vectors * k * p.span
+            s.average = self.vectors + self.n_vectors * k * p.w.length
         if self.l1_applied.shape[1]:
-            s.l1_applied = self.vectors + (self.n_vectors * (k + 1) - 1) * p.span
-        s.row_copy = self.vectors + (self.n_vectors * p.K + thread) * p.span
+            s.l1_applied = self.vectors + (self.n_vectors * (k + 1) - 1) * p.w.length
+        s.row_copy = self.vectors + (self.n_vectors * p.w.K + thread) * p.w.length
         if p.x.layout == ROWS and p.x.row_stride == row_bytes:
             # Whole registers of the last rows would end beyond the array.
             s.in_place = p.x.n if p.x.d % LANES == 0 else max(0, p.x.n - LANES)
         if p.x.layout == SPARSE:
-            row_bytes = 2 * REAL_SIZE * sparse_entries(p) // max(p.x.n, 1)
+            row_bytes = 2 * REAL_SIZE * entries_between(&p.x, 0, p.x.n) // max(p.x.n, 1)
         s.rows_ahead = clamp(MIN_ROWS_AHEAD, SWEEP_AHEAD_BYTES // max(row_bytes, 1), MAX_ROWS_AHEAD)
         for j in range(LANES):
             tail[j] = j < p.x.d % LANES

@@ -263,7 +263,7 @@ def walk(function, state, config, limits, previous, const double[::1] rates, dou
     way.x, way.values = &path[0, 0], &values[0]
     way.last_x, way.last_gradient = &last_x[0], &last_gradient[0]
     o.K, o.d, o.counters = 1, n - 1, &counters[0]
-    o.length = o.span = round_up(n, LANES)
+    o.length = round_up(n, LANES)
     memory = <real *>reserve((S + 5) * o.length, REAL_SIZE, "the arrays of the method", True)
     o.theta, o.grad = memory, memory + o.length
     o.is_weight, o.is_free = memory + 2 * o.length, memory + 3 * o.length

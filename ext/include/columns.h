@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 
+#include "switches.h"
 #include "vec.h"
 
 #define MAX_REGISTERS 2
@@ -19,7 +20,7 @@ ALWAYS_INLINE void column_score(const int registers, const int ahead, const real
                                 real weight, vreal *scores) {
     vreal w = v_set(weight);
     UNROLL for (int r = 0; r < registers; r++) {
-        prefetch((const char *)(x + r * LANES) + ahead);
+        if (SCHUSS_PREFETCH_COLUMNS) prefetch((const char *)(x + r * LANES) + ahead);
         scores[r] = scores[r] + w * v_load(x + r * LANES);
     }
 }

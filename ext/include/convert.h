@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "switches.h"
 #include "vec.h"
 
 #if !SCHUSS_REAL_IS_DOUBLE && (defined(__AVX2__) || defined(__F16C__))
@@ -15,7 +16,7 @@
 /* A register of narrow features as reals. By hand, because compilers take them through halves
    and quarters of registers: one epoch of 1,000,000 x 100 uint8 took 10 ms, and 4.5 ms so
    (Zen 5). */
-#if VECTORISED && !SCHUSS_REAL_IS_DOUBLE
+#if VECTORISED && !SCHUSS_REAL_IS_DOUBLE && SCHUSS_WIDENING
 #if defined(__AVX512F__)
 #define WIDENED_B(p) _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(p))))
 #define WIDENED_b(p) _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(p))))
@@ -57,7 +58,7 @@ static inline float half_to_float(uint16_t half) {
     return value;
 }
 
-/* The cases of `convert_line`, for a unit stride (vectorised by the compiler) and any other. */
+/* The cases of `convert`, for a unit stride (vectorised by the compiler) and any other. */
 #define SCHUSS_CONVERT(type, expression)                                            \
     do {                                                                            \
         type item;                                                                  \
@@ -74,8 +75,8 @@ static inline float half_to_float(uint16_t half) {
     } while (0)
 
 /* target[0:length] = reals at source, source + stride, ...; kind is NumPy's letter. */
-static inline void convert_line(real *restrict target, const char *restrict source,
-                                ptrdiff_t length, ptrdiff_t stride, char kind) {
+static inline void convert(real *restrict target, const char *restrict source,
+                           ptrdiff_t length, ptrdiff_t stride, char kind) {
     switch (kind) {
     case 'd': SCHUSS_CONVERT(double, item); break;
     case 'f': SCHUSS_CONVERT(float, item); break;

@@ -359,12 +359,15 @@ ALWAYS_INLINE vreal v_join(const vreal *folded) {
 #define v_fold4(a, b, c, d) (a)
 #define v_join(folded) (folded)[0]
 #endif
+/* out[0:4] = the sums that `v_fold4` brought down to one register */
+ALWAYS_INLINE void v_store4(real *out, vreal folded) {
+    const vreal all[4] = {folded, folded, folded, folded}, sums = v_join(all);
+    memcpy(out, &sums, (LANES >= 4 ? 4 : 1) * sizeof *out);
+}
 /* out[0:4] = sums of the lanes of a, b, c, d */
 ALWAYS_INLINE void v_sum4(vreal a, vreal b, vreal c, vreal d, real *out) {
 #if VECTORISED && LANES >= 4
-    vreal one = v_fold4(a, b, c, d), folded[4] = {one, one, one, one};
-    one = v_join(folded);
-    memcpy(out, &one, 4 * sizeof *out);
+    v_store4(out, v_fold4(a, b, c, d));
 #else
     out[0] = v_sum(a);
     out[1] = v_sum(b);

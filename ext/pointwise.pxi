@@ -1,0 +1,25 @@
+# `pointwise` of the contract: a loss and its derivative, element by element.
+
+def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
+              real[::1] derivative):
+    cdef Py_ssize_t i = 0, m, n = z.shape[0]
+    cdef real[MAX_LANES] z_, y_, value_, derivative_
+    cdef vreal c, g
+    memset(z_, 0, sizeof(z_))
+    memset(y_, 0, sizeof(y_))
+    with nogil:
+        while i < n:
+            m = min(LANES, n - i)
+            memcpy(z_, &z[i], m * REAL_SIZE)
+            memcpy(y_, &y[i], m * REAL_SIZE)
+            if loss == LOSS_SQUARED_ERROR:
+                cost(LOSS_SQUARED_ERROR, v_load(z_), v_load(y_), v_set(1), &c, &g)
+            elif loss == LOSS_LOG_LOSS:
+                cost(LOSS_LOG_LOSS, v_load(z_), v_load(y_), v_set(1), &c, &g)
+            else:
+                cost(LOSS_QUADRATIC, v_load(z_), v_load(y_), v_set(1), &c, &g)
+            v_store(value_, c)
+            v_store(derivative_, g)
+            memcpy(&value[i], value_, m * REAL_SIZE)
+            memcpy(&derivative[i], derivative_, m * REAL_SIZE)
+            i += LANES
