@@ -500,6 +500,12 @@ def test_callbacks_of_scikit_learn_are_called(data):
     assert callback.tasks.count("lbfgs-iter") >= model.n_iter_[0] > 1
 
 
+def test_sag_is_left_to_scikit_learn(data):
+    with schuss.accelerated() as report:
+        LogisticRegression(solver="sag", max_iter=5000).fit(*data["two"])
+    assert report.rows()[0].reason == 'solver="sag"'
+
+
 def test_array_api_is_a_matter_of_scikit_learn(data, monkeypatch):
     monkeypatch.setattr(wrappers, "get_config", lambda: {"array_api_dispatch": True})
     with schuss.accelerated() as report:

@@ -112,7 +112,7 @@ def _fit(theirs, name, original, ours, state, settings, report):
         twice = kwargs.keys() & names[: len(args)]
         if len(args) > len(names) or twice or not (takes_more or kwargs.keys() <= set(names)):
             return "not the arguments of scikit-learn's method"
-        return _refusal_of_config()
+        return state.refusal(estimator) or _refusal_of_config()
 
     def fit(self, *args, **kwargs):
         reason = refusal(type(self))
