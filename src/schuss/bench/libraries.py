@@ -7,10 +7,12 @@ the runner times it apart.
 """
 
 import importlib
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -258,6 +260,8 @@ _TOLERANCES = tuple(10.0 ** (-power / 2) for power in range(2, 21))
 _MAX_ITER = 20_000
 # liblinear and Snap ML penalise the intercept: this far out it hardly counts.
 _SCALING = 1000.0
+# Where Vowpal Wabbit keeps its intercept, of 2^18 weights.
+_VW_CONSTANT = 116060
 
 
 def _solver(name, prepare, package):
@@ -389,6 +393,33 @@ def _prepare_liblinear(task, n_threads, tol):
     return run
 
 
+def _prepare_vowpal_wabbit(task, n_threads, tol):
+    """By L-BFGS over a file in its own format, read anew in every run."""
+    from vowpalwabbit import Workspace
+
+    n, d = task.shape
+    X, folder = sp.csr_array(task.X), tempfile.TemporaryDirectory()
+    data = Path(folder.name, "data")
+    with data.open("w") as file:
+        for y, i, j in zip(task.codes, X.indptr, X.indptr[1:], strict=False):
+            row = zip(X.indices[i:j].tolist(), X.data[i:j].tolist(), strict=True)
+            file.write(f"{2 * int(y) - 1} | {' '.join(f'{k}:{x!r}' for k, x in row)}\n")
+    told = (
+        f"--bfgs --loss_function logistic --l2 {task.alpha * n!r} --no_bias_regularization "
+        f"--passes {_MAX_ITER} --termination {tol!r} --holdout_off --quiet "
+        f"-d {data} -c -k --cache_file {folder.name}/cache"
+    )
+
+    def run(epochs, kept=folder):
+        workspace = Workspace(told)
+        coef = np.array([workspace.get_weight(k) for k in range(d)])
+        intercept = workspace.get_weight(_VW_CONSTANT)
+        workspace.finish()
+        return Outcome(coef, intercept, np.empty(0))
+
+    return run
+
+
 _BOTH = (
     _estimator("schuss-nesterov", _nesterov, "schuss"),
     _estimator(
@@ -412,6 +443,7 @@ SOLVERS = {
             for solver in ("lbfgs", "newton-cholesky", "newton-cg")
         ),
         _estimator("sklearnex-lbfgs", _logistic("sklearnex.linear_model"), "sklearnex"),
+        _solver("vowpal-wabbit", _prepare_vowpal_wabbit, "vowpalwabbit"),
         *_BOTH,
     )
 }
