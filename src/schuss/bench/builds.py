@@ -24,23 +24,12 @@ class NoBase(Exception):
 
 
 def find(name: str | None, cache: Path, timeout: float | None = None) -> Build:
-    """The build that a name stands for.
+    """The build that a name stands for, made in at most `timeout` seconds; raises `NoBase`.
 
-    Parameters
-    ----------
-    name : str or None
-        A Python of another environment, a folder that packages were installed into, or a
-        revision of the repository in this folder, which is built. None stands for the
-        common ancestor with the main branch or, on that branch itself, for the revision
-        before the last one that changed the sources.
-    cache : Path
-        Where builds of revisions are kept.
-    timeout : float, optional
-        Seconds that a build may take.
-
-    Raises
-    ------
-    NoBase
+    A Python of another environment, a folder that packages were installed into, or a revision
+    of the repository in this folder, which is built in `cache`. None is the common ancestor with
+    the main branch or, on that branch itself, the revision before the last one that changed
+    the sources.
     """
     if name and os.path.isdir(name):
         return Build(name, folder=Path(name).resolve())

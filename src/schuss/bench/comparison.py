@@ -42,13 +42,7 @@ BAD = (Verdict.failed, Verdict.refused)
 
 @dataclass
 class Check:
-    """One line of the gate's table.
-
-    Attributes
-    ----------
-    value : float, optional
-        What the history draws: a ratio, instructions, or seconds a call.
-    """
+    """One line of the gate's table."""
 
     part: str
     work: str
@@ -56,7 +50,7 @@ class Check:
     measured: str = ""
     allowed: str = ""
     note: str = ""
-    value: float | None = None
+    value: float | None = None  # for the history: a ratio, instructions, or seconds a call
 
 
 class Ratio(NamedTuple):
@@ -68,13 +62,7 @@ class Ratio(NamedTuple):
 
 
 def interval(ratios, confidence=0.95) -> Ratio:
-    """Median of positive ratios and its exact interval, for a number of them fixed before.
-
-    Examples
-    --------
-    >>> interval([1.0, 1.0, 1.0])
-    Ratio(low=1.0, median=1.0, high=1.0)
-    """
+    """Median of positive ratios and its exact interval, for a number of them fixed before."""
     found = np.sort(np.asarray(ratios, dtype=np.float64))
     n = len(found)
     # The last order statistic below which the median lies too rarely; the first, if none.
@@ -143,14 +131,8 @@ def judge(
 ) -> tuple[Verdict, str]:
     """The verdict that the pairs allow so far; inconclusive where they allow none yet.
 
-    Parameters
-    ----------
-    limit : float
-        A slowdown by this share is to be found; `TOLERATED` of it is no alarm.
-    min_seconds : float
-        A call that takes longer by less than this passes.
-    n_benchmarks : int
-        Of the run, which share its error rate.
+    A slowdown by the share `limit` is to be found, unless a call takes no more than `min_seconds`
+    longer; `TOLERATED` of it is no alarm. The benchmarks of a run share its error rate.
     """
     if not pairs.base:
         return Verdict.inconclusive, "not timed"

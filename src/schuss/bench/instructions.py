@@ -62,12 +62,7 @@ def of_both(
     timeout: float | None,
     caches: bool = False,
 ) -> dict[str, tuple[Counted, Counted]]:
-    """The counts of benchmarks in two builds, at once, as nothing is timed; all if none is named.
-
-    Raises
-    ------
-    Late, RaceError
-    """
+    """The counts of some benchmarks, or all, in two builds at once, as nothing is timed."""
     with ThreadPoolExecutor(2) as pool:
         both = [
             pool.submit(counts, build, workloads, names, timeout, caches) for build in (base, head)

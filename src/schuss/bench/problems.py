@@ -32,25 +32,14 @@ _LARGE_BYTES = 1 << 25
 
 @dataclass(frozen=True)
 class Task:
-    """Full-batch gradient descent, from zero weights, with a fixed step.
-
-    Attributes
-    ----------
-    X : ndarray or scipy.sparse.csr_array of shape (n, d)
-    codes : ndarray of shape (n,), uint8
-        Labels 0 or 1.
-    loss : str
-        A key of `schuss.losses.LOSSES`.
-    epochs : int
-        Steps in one run, the unit of work that is timed.
-    """
+    """Full-batch gradient descent, from zero weights, with a fixed learning rate."""
 
     name: str
-    X: Any
-    codes: np.ndarray
+    X: Any  # ndarray or csr_array of shape (n, d)
+    codes: np.ndarray  # (n,), uint8
     loss: str
     learning_rate: float
-    epochs: int
+    epochs: int  # in one run
 
     real = property(lambda self: REAL_TYPE[self.X.dtype], doc="Type of the weights.")
     dtype = property(lambda self: self.X.dtype)
@@ -125,21 +114,13 @@ class Fit(Task):
 
 @dataclass(frozen=True)
 class Problem:
-    """A recipe for data.
-
-    Attributes
-    ----------
-    epochs : int
-        Chosen so that one run of the NumPy loop lasts tens of milliseconds at least.
-    make : callable
-        ``make(n, d, seed)`` returns float32 features and codes.
-    """
+    """A recipe for data."""
 
     name: str
     n: int
     d: int
-    epochs: int
-    make: Callable[[int, int, int], tuple[Any, np.ndarray]]
+    epochs: int  # so that one run of the NumPy loop lasts tens of milliseconds at least
+    make: Callable[[int, int, int], tuple[Any, np.ndarray]]  # (n, d, seed): float32 X, codes
     sparse: bool = False
 
     def load(self, dtype="float32", order="C", loss="squared_error", seed=0) -> Task:

@@ -31,22 +31,13 @@ TOLERANCE = (1e-4, 1e-8)
 
 @dataclass(frozen=True)
 class Build:
-    """A Python, and a folder that it imports packages from before all others.
+    """A Python, and a folder that it imports packages from before all others."""
 
-    Attributes
-    ----------
-    name : str
-        What messages call it.
-    commit : str
-        That it was built from, where it was built from one.
-    slower : dict of float
-        Benchmarks whose calls last longer by a share: for trials of the gate.
-    """
-
-    name: str
+    name: str  # what messages call it
     python: str = sys.executable
     folder: Path | None = None
-    commit: str = ""
+    commit: str = ""  # that it was built from, where it was built from one
+    # Benchmarks whose calls last longer by a share: for trials of the gate.
     slower: Mapping[str, float] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:

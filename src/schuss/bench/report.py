@@ -51,7 +51,7 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[Any]], padded: bool =
 def rows(results: Iterable[Result], to: str | None = None) -> tuple[list[str], list[list[str]]]:
     """Heads and cells of each library on each problem, without columns that stay empty.
 
-    The ratio is the median over the rounds, to a library or else to each problem's first one;
+    The ratio, a median over the rounds, is to the library `to` or else to each problem's first;
     "limit" is the share of the machine's: its sequential read of X, or its FMA peak.
     """
     heads = ("problem", "library", "time", "quartiles", "× NumPy" if to else "×", "limit",

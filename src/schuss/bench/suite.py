@@ -32,24 +32,14 @@ _ELEMENTS = 20_000_000
 
 @dataclass(frozen=True)
 class Item:
-    """A problem and who takes part.
+    """A problem and who takes part."""
 
-    Attributes
-    ----------
-    load : callable
-        Returns what `schuss.bench.runner.measure` takes as a task.
-    busy : bool
-        Measured while other programs keep all processors busy.
-    asked : bool
-        Only measured where it is named.
-    """
-
-    load: Callable[..., Any]
+    load: Callable[..., Any]  # returns what `schuss.bench.runner.measure` takes as a task
     libraries: tuple[Library, ...]
     n_threads: int = 1
     rounds: int = 7
-    busy: bool = False
-    asked: bool = False
+    busy: bool = False  # measured while other programs keep all processors busy
+    asked: bool = False  # only measured where it is named
 
     def measure(self, loaded: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, Any]:
         """The result as JSON keeps it."""
@@ -117,13 +107,7 @@ def items(most: int, n_threads: int) -> dict[str, list[Item]]:
 
 
 def measured(table: str, arguments: tuple, key: tuple, loaded: dict, timing: dict) -> dict:
-    """One item, for a fresh process, which cannot be sent it: ``module:function`` makes its table.
-
-    Returns
-    -------
-    dict
-        ``result``, and the ``environment`` it was measured in.
-    """
+    """One item, in a fresh process, for which ``module:function`` makes the table of items."""
     module, function = table.split(":")
     found = getattr(import_module(module), function)(*arguments)
     for part in key:
@@ -138,23 +122,10 @@ def run(
     seconds: float = SECONDS,
     progress: Callable[[int, int, str], object] = lambda done, total, name: None,
 ) -> dict[str, Any]:
-    """Measure everything.
+    """Measure everything in X of at most so many elements, with fewer rounds where it takes longer.
 
-    Parameters
-    ----------
-    most : int
-        Elements of X in the largest problem.
-    n_jobs : int, optional
-        Threads at the most; as for the estimators.
-    seconds : float
-        Rounds are left out towards the end where it takes longer.
-    progress : callable
-        Called before each item, with the number done, that of all, and its section.
-
-    Returns
-    -------
-    dict
-        ``environment``, ``seconds``, and a list of results for each section.
+    `progress` is called before each item, with the number done, that of all, and its section.
+    Returns ``environment``, ``seconds``, and a list of results for each section.
     """
     arguments = most, threads.available(n_jobs)
     todo = [(name, k) for name, found in items(*arguments).items() for k in range(len(found))]
