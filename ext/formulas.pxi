@@ -45,6 +45,13 @@ cdef inline inlined_void exp_reduced(vreal a, vreal *reduced, vreal *power) noex
     reduced[0] = p * (rest * rest) + rest
 
 
+cdef struct ScoreParts:
+    # Of a score z, what `exp_parts` and `logistic_of_parts` give.
+    vreal power
+    vreal r
+    vreal small
+
+
 cdef inline inlined_void exp_parts(vreal z, vreal *power, vreal *r) noexcept nogil:
     """e^|z| = (1 + r) / power, with a power of two that may be subnormal."""
     # Beyond 104 (double: 746) its inverse rounds to 0; the bound keeps `v_exp2` in its range.
@@ -84,16 +91,8 @@ cdef inline vreal atanh_rest(vreal u) noexcept nogil:
     return q
 
 
-cdef inline vreal log1p_unit(vreal e) noexcept nogil:
-    """log(1 + e) for 0 <= e <= 1, through 2 atanh(e / (2 + e))."""
-    cdef vreal s = e / (e + v_set(2))
-    cdef vreal u = s * s
-    # 2s = e - e s exactly; in this form the leading term e is not rounded.
-    return e - s * (e - (u + u) * atanh_rest(u))
-
-
 cdef inline vreal log1p_of_parts(vreal power, vreal r) noexcept nogil:
-    """log(1 + e^-|z|) from e^|z| = (1 + r) / power."""
+    """log(1 + e^-|z|) from e^|z| = (1 + r) / power, as 2 atanh(1 / (1 + 2 e^|z|))."""
     cdef vreal s = power / (v_set(2) + (power + (r + r)))
     cdef vreal u = s * s
     s = s + s
@@ -143,10 +142,10 @@ cdef inline vreal tanh_of(vreal z) noexcept nogil:
 
 
 cdef inline inlined_void loss_by_parts(
-    int loss, vreal z, vreal y, vreal weight, vreal power, vreal r, vreal small,
-    vreal *value, vreal *derivative
+    int loss, vreal z, vreal y, vreal weight, const ScoreParts *parts, vreal *value,
+    vreal *derivative
 ) noexcept nogil:
-    """As `cost`, from what `exp_parts` and `logistic_of_parts` give."""
+    """As `cost`, from the parts of the score."""
     cdef vreal sign, rest, residual, share
     if loss == LOSS_QUADRATIC:
         value[0] = z * z * v_set(<real>0.5) * weight
@@ -156,24 +155,23 @@ cdef inline inlined_void loss_by_parts(
     # to 0 or 1 and y is 0 or 1. What depends on the sign is known long before sigma is.
     sign = v_where_negative(z, v_set(1), v_set(-1))
     rest = v_where_negative(z, v_set(0) - y, v_set(1) - y)
-    residual = sign * small + rest
+    residual = sign * parts.small + rest
     if loss == LOSS_SQUARED_ERROR:
         value[0] = residual * residual * v_set(<real>0.5) * weight
-        derivative[0] = residual * (logistic_derivative(small) * weight)
+        derivative[0] = residual * (logistic_derivative(parts.small) * weight)
     else:
         # Its share of |z| is 0 for the right label, of an infinite score too.
         share = v_where_negative(z, y, v_set(1) - y)
         share = v_where_zero(share, share, share * v_abs(z))
-        value[0] = (log1p_of_parts(power, r) + share) * weight
+        value[0] = (log1p_of_parts(parts.power, parts.r) + share) * weight
         derivative[0] = residual * weight
 
 
 cdef inline inlined_void cost(
     int loss, vreal z, vreal y, vreal weight, vreal *value, vreal *derivative
 ) noexcept nogil:
-    """A cost c(z, y) and dc/dz, both weighted; `loss` is a constant at every call."""
-    cdef vreal power, r
-    exp_parts(z, &power, &r)
-    loss_by_parts(
-        loss, z, y, weight, power, r, logistic_of_parts(power, r), value, derivative
-    )
+    """A loss c(z, y) and dc/dz, both weighted; `loss` is a constant at every call."""
+    cdef ScoreParts parts
+    exp_parts(z, &parts.power, &parts.r)
+    parts.small = logistic_of_parts(parts.power, parts.r)
+    loss_by_parts(loss, z, y, weight, &parts, value, derivative)

@@ -125,7 +125,7 @@ cdef double sum_logarithms(real *e, Py_ssize_t count) noexcept nogil:
     memset(e + count, 0, (round_up(count, LANES) - count) * REAL_SIZE)
     while j < count:
         v = v_load(e + j)
-        total = total + log1p_unit(v_min(v, v_set(1) / v))
+        total = total + log1p_of_parts(v_min(v, v_set(1) / v), v_set(0))
         j += LANES
     return v_sum(total)
 
