@@ -454,12 +454,16 @@ def test_interleave_refuses_what_fails_its_check_and_goes_on():
     def check(outcome):
         raise runner.Refused("not so")
 
-    works = {"bad": runner.Work(int, check=check), "good": runner.Work(int)}
+    works = {
+        "bad": runner.Work(int, check=check),
+        "worse": runner.Work(lambda: check(None)),
+        "good": runner.Work(int),
+    }
 
     seconds, _, refused = runner.interleave(works, rounds=3, min_seconds=0.0)
 
-    assert refused == {"bad": "not so"}
-    assert seconds["bad"] == []
+    assert refused == {"bad": "not so", "worse": "not so"}
+    assert seconds["bad"] == seconds["worse"] == []
     assert len(seconds["good"]) == 3
 
 

@@ -40,7 +40,7 @@ from schuss.bench.race import WORKLOADS, Build, RaceError, race
 
 # In this order, and none later than at this share of the time that is given: what is left
 # over goes to the next.
-PARTS = {"floors": 0.3, "counts": 0.5, "compare": 1.0}
+PARTS = {"floors": 0.2, "counts": 0.7, "compare": 1.0}
 # Instructions may grow by this much: layout and the code of a library move them a little.
 COUNTS_LIMIT = 0.02
 # Seconds of the longest race, and of counting the instructions of what became slower.
@@ -224,10 +224,12 @@ def main(arguments: list[str] | None = None) -> int:
     for part in chosen:
         start = time.monotonic()
         if part != "floors" and both is None:
+            rest = options.cache, _left(begun + options.seconds)
             try:
-                both = [builds.find(options.base, options.cache, _left(until[part])),
-                        builds.find(options.head, options.cache, _left(until[part]))
-                        if options.head else Build("this installation")]  # fmt: skip
+                head = Build("this installation")
+                if options.head:
+                    head = builds.find(options.head, *rest)
+                both = builds.find(options.base, *rest), head
             except builds.NoBase as error:
                 checks.append(Check("compare", "", Verdict.skipped, note=str(error)))
                 break

@@ -262,6 +262,7 @@ _MAX_ITER = 20_000
 _SCALING = 1000.0
 # Where Vowpal Wabbit keeps its intercept, of 2^18 weights.
 _VW_CONSTANT = 116060
+_VW_MOST = 2_500_000
 
 
 def _solver(name, prepare, package):
@@ -399,6 +400,8 @@ def _prepare_vowpal_wabbit(task, n_threads, tol):
 
     n, d = task.shape
     X, folder = sp.csr_array(task.X), tempfile.TemporaryDirectory()
+    if X.nnz > _VW_MOST:
+        raise Unsupported(f"vowpal-wabbit: {X.nnz:,} numbers as text, to be parsed in every run")
     data = Path(folder.name, "data")
     with data.open("w") as file:
         for y, i, j in zip(task.codes, X.indptr, X.indptr[1:], strict=False):

@@ -55,11 +55,12 @@ def rows(results: Iterable[Result], to: str | None = None) -> tuple[list[str], l
     "limit" is the share of the machine's: its sequential read of X, or its FMA peak.
     """
     heads = ("problem", "library", "time", "quartiles", "× NumPy" if to else "×", "limit",
-             "GFLOP/s", "memory", "first run", "note")  # fmt: skip
+             "GFLOP/s a core", "memory", "first run", "note")  # fmt: skip
     found = []
     for result in results:
         for row in result.rows:
-            rate = result.operations / quartiles(row.seconds)[1] / 1e9 if row.seconds else 0
+            work = 1e-9 * result.operations / result.n_threads
+            rate = work / quartiles(row.seconds)[1] if row.seconds else 0
             found.append((
                 result.task, row.library, *cells(result, row, to or result.rows[0].library),
                 number(rate) if rate else "", f"{row.memory / 1e6:.3g} MB" if row.memory else "",

@@ -347,7 +347,12 @@ def interleave(
     refused: dict[str, str] = {}
     probes: list[float] = []
     with limit_threads(n_threads), _no_garbage_collection(), _probe(n_threads) as probe:
-        repeats = {name: _repeats(work.call, min_seconds) for name, work in works.items()}
+        repeats: dict[str, int] = {}
+        for name, work in works.items():
+            try:
+                repeats[name] = _repeats(work.call, min_seconds)
+            except Refused as error:
+                refused[name] = str(error)
         deadline = time.perf_counter() + budget
         for done in range(rounds):
             if done >= MIN_ROUNDS and time.perf_counter() > deadline:
@@ -356,12 +361,12 @@ def interleave(
             for name, work in works.items():
                 if name in refused:
                     continue
-                if n_threads > 1:
-                    time.sleep(PAUSE)
-                    work.call() if repeats[name] > 1 else None
-                taken, outcome = _seconds(work.call, repeats[name])
-                seconds[name].append(taken / work.units)
                 try:
+                    if n_threads > 1:
+                        time.sleep(PAUSE)
+                        work.call() if repeats[name] > 1 else None
+                    taken, outcome = _seconds(work.call, repeats[name])
+                    seconds[name].append(taken / work.units)
                     if work.check is not None:
                         work.check(outcome)
                 except Refused as error:
