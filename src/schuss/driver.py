@@ -7,8 +7,8 @@ decided on the history, row by row, never on where a chunk happened to end.
 What it asks of a solver is `solvers.run.Run`.
 """
 
+import _signal
 import math
-import signal
 import threading
 from contextlib import contextmanager
 from time import perf_counter
@@ -227,7 +227,7 @@ def noted_interrupts(postponed=False):
     noted: list[int] = []
     if (
         threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        or _signal.getsignal(_signal.SIGINT) is not _signal.default_int_handler
     ):
         yield noted
         return
@@ -235,13 +235,14 @@ def noted_interrupts(postponed=False):
     def note(number, frame):
         noted.append(number)
         if not postponed or len(noted) > 1:
-            signal.default_int_handler(number, frame)
+            _signal.default_int_handler(number, frame)
 
     try:
-        signal.signal(signal.SIGINT, note)
+        # The module `signal` looks up enums besides, which takes a tenth of a small fit.
+        _signal.signal(_signal.SIGINT, note)
         yield noted
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
 def next_chunk(chunk, epochs, seconds):

@@ -6,6 +6,7 @@ import sys
 import warnings
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -133,6 +134,7 @@ def _forcing(name):
         _forced.reset(token)
 
 
+@cache
 def _load(name):
     try:
         return import_module(f"{__name__}.{name}_")
