@@ -32,3 +32,4 @@ from .persistence import load as load
 from .persistence import save as save
 
 __version__: str
+__all__: list[str]

@@ -165,7 +165,7 @@ class Checkpoint:
         if self._latest is None:
             return
         standing, n_rows, reason, history = self._latest
-        arrays, state = {"history": history()[:n_rows]}, {}
+        arrays, state = {"history": history()[:n_rows]}, dict[str, Any]()
         arrays |= {_name_of_rows(i): part for i, part in enumerate(self._fingerprints)}
         _pack(standing, "state", arrays, state)
         document = {

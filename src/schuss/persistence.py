@@ -354,7 +354,8 @@ def _check_network(model):
     for coef, intercept, shape in zip(coefs, intercepts, shapes, strict=True):
         _check_array("coefs_", coef, shape)
         _check_array("intercepts_", intercept, shape[1:])
-    outputs, n_classes, several = ("identity", "exp"), 0, False
+    outputs: tuple[str, ...] = ("identity", "exp")
+    n_classes, several = 0, False
     if is_classifier(model):
         n_classes, binarizer = _check_classes(model), model._label_binarizer
         _check_model(binarizer)
@@ -395,8 +396,9 @@ def _check_fit_options(options, n_classes, several):
 def _check_records(model):
     """What a network's mini-batches go on from; each may be missing."""
     for name, kinds in _RECORDS.items():
-        if not isinstance(value := vars(model).get(name, kinds[0]()), kinds):
-            raise ValueError(f"{name}={reprlib.repr(value)}")
+        records = vars(model)
+        if name in records and not isinstance(records[name], kinds):
+            raise ValueError(f"{name}={reprlib.repr(records[name])}")
 
 
 def _check_binarizer(model):
@@ -454,7 +456,7 @@ def _check_training(model):
     if not (isinstance(t, int | float) and 0 <= t < math.inf):
         raise ValueError(f"t_={t!r}")
     history = getattr(model, "history_", dict.fromkeys(("loss", "seconds"), np.ones(0)))
-    columns = list(history.values()) if isinstance(history, dict) else [None]
+    columns: list[Any] = list(history.values()) if isinstance(history, dict) else [None]
     if (
         not all(isinstance(column, np.ndarray) and column.dtype.kind == "f" for column in columns)
         or len({column.shape for column in columns}) != 1

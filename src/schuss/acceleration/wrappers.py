@@ -91,7 +91,7 @@ def _put(theirs, name, make, *options):
     original = inspect.getattr_static(theirs, name)
     # An inherited method may be wrapped, too.
     original = getattr(original, "_schuss_original", original)
-    method = functools.wraps(original)(make(theirs, name, original, *options))
+    method: Any = functools.wraps(original)(make(theirs, name, original, *options))
     method._schuss_original = original
     _wrapped[theirs, name] = vars(theirs).get(name)
     setattr(theirs, name, method)
@@ -104,7 +104,7 @@ def _fit(theirs, name, original, ours, state, settings, report):
     parameters = list(inspect.signature(original).parameters.values())[1:]
     names = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
     takes_more = len(names) < len(parameters)
-    refusal = functools.cache(lambda cls: _refusal(cls, theirs, state.calls))
+    refusal: Any = functools.cache(lambda cls: _refusal(cls, theirs, state.calls))
 
     def refusal_of_call(estimator, args, kwargs):
         if "_skl_callbacks" in vars(estimator) and not state.tells_callbacks:
@@ -188,7 +188,7 @@ def _strictly(estimator, theirs, method, reason, settings):
 
 
 def _prediction(theirs, name, original, ours, settings, report):
-    refusal = functools.cache(lambda cls: _refusal_of_predictions(cls, theirs))
+    refusal: Any = functools.cache(lambda cls: _refusal_of_predictions(cls, theirs))
 
     def predict(self, X):
         reason = refusal(type(self))
