@@ -5,6 +5,7 @@ cdef struct Run:
     Optimizer *o
     UpdateConfig config
     double scale
+    Py_ssize_t n            # rows of an epoch
     const int32_t *order    # (epochs, n), or NULL
     double *history         # (epochs, 3)
     Py_ssize_t epochs
@@ -119,8 +120,8 @@ cdef int descend_epochs(Run *run) noexcept nogil:
     cdef Pass *p = run.p
     cdef Optimizer *o = run.o
     cdef UpdateConfig *config = &run.config
-    cdef Py_ssize_t n = p.x.n, epoch, start, stop
-    cdef bint full = config.batch_size >= n
+    cdef Py_ssize_t n = run.n, epoch, start, stop
+    cdef bint full = config.batch_size >= p.x.n
     cdef double total, share = 1, norm = 0, penalty = 0
     cdef double *row = run.history
     cdef const int32_t *order = NULL
@@ -132,7 +133,7 @@ cdef int descend_epochs(Run *run) noexcept nogil:
             narrow_descent_of(LOSS_LOG_LOSS, run, &status)
         return status
     for epoch in range(run.epochs):
-        if run.order != NULL and not full:
+        if run.order != NULL:
             order = run.order + epoch * n
         total = 0
         start = 0
@@ -207,9 +208,10 @@ cdef class Descent(NeuronJob):
         self.run_.config, self.run_.scale = read_UpdateConfig(config), data.scale
         self.run_.epochs = history.shape[0]
         self.run_.history = &history[0, 0] if history.shape[0] else NULL
-        self.run_.order = NULL
-        if order is not None and history.shape[0]:
+        self.run_.n, self.run_.order = p.x.n, NULL
+        if order is not None and history.shape[0] and config.batch_size < p.x.n:
             orders = order
+            self.run_.n = orders.shape[1]
             self.run_.order = &orders[0, 0]
 
     cdef void copy_slots(self, bint into) noexcept:

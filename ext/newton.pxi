@@ -407,7 +407,7 @@ cdef class Newton(NeuronJob):
             self.n_pairs += 1
 
     def __call__(self, double[:, ::1] history, double[:, ::1] hessian=None):
-        cdef Py_ssize_t r = self.r, steps = 0, passes = 0, j, k
+        cdef Py_ssize_t r = self.r, steps = 0, gradients = 0, hessians = 0, j, k
         cdef size_t size = r * sizeof(double)
         cdef double *theta = &self.theta[0]
         cdef double *grad = &self.gradient[0]
@@ -428,7 +428,7 @@ cdef class Newton(NeuronJob):
                 self.begun = True
                 self.value = self.evaluate(theta, grad)
                 self.norm = largest_entry(grad, r)
-                passes += 1
+                gradients += 1
             while (
                 steps < history.shape[0] and self.norm > self.tol
                 and isfinite(self.value + self.norm) and not self.p.team.interrupted
@@ -437,7 +437,7 @@ cdef class Newton(NeuronJob):
                     self.curve(theta, factor)
                     if self.p.team.interrupted:
                         break
-                    passes += 1
+                    hessians += 1
                     self.n_pairs = 0
                     if not factorise(self.p.team, factor, r, self.singular):
                         break
@@ -457,7 +457,7 @@ cdef class Newton(NeuronJob):
                 new = self.evaluate(trial, trial_grad)
                 if self.p.team.interrupted:
                     break
-                passes += 1
+                gradients += 1
                 trial_norm = largest_entry(trial_grad, r)
                 flat = self.noise * fabs(self.value)
                 if not isfinite(new + trial_norm) or new > self.value + flat + (
@@ -489,10 +489,10 @@ cdef class Newton(NeuronJob):
             if hessian is not None and not self.p.team.interrupted:
                 hess = &hessian[0, 0]
                 self.curve(theta, hess)
-                passes += 1
+                hessians += 1
                 for j in range(r):
                     for k in range(j + 1, r):
                         hess[k * r + j] = hess[j * r + k]
         raise_if_interrupted(self.p.team)
         self.known = True
-        return steps, expected, passes
+        return steps, expected, gradients, hessians

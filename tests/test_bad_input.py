@@ -44,6 +44,28 @@ def test_bad_rows_that_are_held_out_are_refused(name, params, value):
             model.fit(changed(X, (row, 1), value), Y)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_x_is_not_looked_at_before_the_first_pass(name, monkeypatch):
+    looked = []
+    monkeypatch.setattr(data, "_is_finite", lambda X: looked.append(X) or True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        make(name).fit(X, Y)
+        if name != "LogisticRegression":
+            make(name).partial_fit(X, Y, **{"classes": [0, 1]} if name in CLASSIFIERS else {})
+    assert not looked
+
+
+@pytest.mark.parametrize("loss", ["hinge", "perceptron", "squared_hinge", "modified_huber"])
+def test_losses_that_take_no_notice_of_nan_refuse_it_in_the_first_chunk(loss):
+    bad, told = changed(X, (7, 1), np.nan), []
+    model = make("SGDClassifier", loss=loss, max_iter=100_000, tol=None)
+    for rows in (bad, sp.csr_array(bad)):
+        with pytest.raises(ValueError, match=r"Input X contains NaN.\nSGDClassifier does not"):
+            model.fit(rows, Y, callbacks=told.append)
+    assert not told
+
+
 @pytest.mark.parametrize("name", ["SGDClassifier", "SGDRegressor", "MLPRegressor"])
 def test_what_may_help_is_not_looked_for_in_a_fit_that_ends_well(name, monkeypatch):
     passes = []

@@ -1,6 +1,7 @@
 """The estimators: labels, targets, predictions, and the ways to go on training."""
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -262,6 +263,45 @@ def test_early_stopping_holds_out_each_class(several):
     np.testing.assert_array_equal(np.bincount(rare[learnt]), [243, 18, 9])
     np.testing.assert_array_equal(np.bincount(held.y), [27, 2, 1])
     assert len(learnt) == 270 and len(held.X) == 30
+
+
+@pytest.mark.parametrize("solver", ["gd", "nesterov", "adaptive", "sgd", "adam"])
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_early_stopping_learns_from_the_other_rows_as_if_they_were_all(
+    rows, solver, shuffle, weighted
+):
+    X, y = rows
+    weight = np.random.default_rng(1).random(len(X)) + 0.5 if weighted else None
+    options = {"solver": solver, "shuffle": shuffle, "max_iter": 30, "alpha": 1e-3, "tol": 0}
+    codes = (y == "yes").astype(np.uint8)
+    learnt, held = hold_out(Rows(X, codes, weight), 0.1, np.random.RandomState(3), stratify=codes)
+    model, peer = (
+        SigmoidClassifier(early_stopping=True, random_state=3, **options) for _ in range(2)
+    )
+    model.fit(X, y, weight)
+    alone = X[learnt], y[learnt], None if weight is None else weight[learnt]
+    peer.fit(*alone, eval_set=(held.X, np.array(["no", "yes"])[held.y]))
+    names = ("loss", "gradient_norm", "step") if weighted else ("loss", "step", "validation_loss")
+    for name in names:
+        # What the weights do to the rows held out, eval_set does not know: it may stop earlier.
+        n = min(model.n_iter_, peer.n_iter_) if weighted else peer.n_iter_
+        one, other = model.history_[name][:n], peer.history_[name][:n]
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-12)
+    if not weighted:
+        np.testing.assert_allclose(model.coef_, peer.coef_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("solver", ["nesterov", "sgd"])
+def test_rows_are_held_out_without_a_copy_of_the_others(solver):
+    X = np.random.default_rng(0).standard_normal((20_000, 40))
+    model = SigmoidClassifier(solver=solver, early_stopping=True, max_iter=3, batch_size=None)
+    tracemalloc.start()
+    try:
+        model.fit(X, X[:, 0] > 0)
+        assert tracemalloc.get_traced_memory()[1] < 0.5 * X.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("fraction", [1e-6, 0.999])

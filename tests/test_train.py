@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 
 import schuss
-from schuss import DivergenceError, SigmoidClassifier, train
+from schuss import DivergenceError, SigmoidClassifier, backends, train
 
 
 def sigmoid(z):
@@ -489,6 +489,23 @@ def test_x_is_read_once_an_epoch_and_once_at_the_end(solver, dtype):
     result = train(X, y, solver=solver, learning_rate=0.01, epochs=4, batch_size=500)
     assert result.n_iter == 4
     assert result.fit_info["passes"] == 5
+
+
+@pytest.mark.parametrize("d", [5, 120])
+def test_reads_of_x_and_hessians_are_counted(d, monkeypatch):
+    X = np.random.default_rng(0).standard_normal((2000, d))
+    y = (X[:, 0] > 0).astype(float)
+    assert train(X, y, epochs=3).fit_info["hessians"] == 0
+    for K in (1, 2):
+        result = train(X, np.tile(y, (K, 1)).T if K > 1 else y, solver="newton", epochs=3,
+                       loss="log_loss", alpha=0.1)  # fmt: skip
+        info = result.fit_info
+        # One for each step, whose factor serves no other; and a gradient more than steps.
+        assert (info["hessians"], info["passes"]) == (3, 7), info
+    with backends.use_backend("numpy"):
+        assert train(X, y, solver="newton", epochs=3, loss="log_loss", alpha=0.1).fit_info[
+            "hessians"
+        ] == 3  # fmt: skip
 
 
 def test_features_whose_squares_overflow_are_named_by_adam():

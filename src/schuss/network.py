@@ -63,6 +63,9 @@ class _Progress(Callback):
 class _SchussNetwork(Trained):
     """What both estimators do in another way than scikit-learn."""
 
+    validation_scores_: Any
+    best_validation_score_: Any
+
     def _is_fitted(self):
         return hasattr(self, "coefs_")
 
@@ -101,14 +104,14 @@ class _SchussNetwork(Trained):
         coefs, intercepts = validation.network_weights(self, X.shape[1])
         validation.check_finite_weights(coefs_=coefs, intercepts_=intercepts)
         self.n_outputs_ = units[-1]
-        network = self._network(coefs, loss)
+        network, rows = self._network(coefs, loss), Rows(X, y, weights)
         theta = np.concatenate([a.ravel() for a in (*coefs, *intercepts)], dtype=real)
 
         early_stopping, learnt_rows = self._stops_early(), None
         if early_stopping and eval_rows is None:
             stratify = y if hasattr(self, "classes_") and y.shape[1] == 1 else None
             learnt_rows, eval_rows = hold_out(
-                Rows(X, y, weights), self.validation_fraction, self._random_state,
+                rows, self.validation_fraction, self._random_state,
                 stratify=stratify,
             )  # fmt: skip
             if len(eval_rows.y) < 2:
@@ -118,16 +121,16 @@ class _SchussNetwork(Trained):
                 )
         backend, n_threads = backends.current(), threads.available()
 
-        def objective(X, y, weights, alpha):
+        def objective(rows, alpha):
             return NetworkObjective(
-                backend, X, self._targets(y, real), weights, network,
+                backend, rows.X, self._targets(rows.y, real), rows.sample_weight, network,
                 alpha=alpha, n_threads=n_threads,
             )  # fmt: skip
 
-        learnt = objective(X, y, weights, alpha)
+        learnt = objective(rows, alpha)
         validate = score = None
         if eval_rows is not None:
-            held_out = objective(*eval_rows, 0.0)
+            held_out = objective(eval_rows, 0.0)
 
             def validate():
                 return held_out.value(theta)

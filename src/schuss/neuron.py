@@ -33,7 +33,6 @@ from schuss.training import (
     Trained,
     carry_out,
     hold_out,
-    take,
     warn_unless_converged,
 )
 
@@ -75,8 +74,8 @@ class TrainResult:
     converged : bool
     fit_info : dict
         What served, and what it took: ``backend``, ``algorithm``, ``threads``,
-        ``sample_size``, ``passes`` (how often X was read), ``setup_seconds``,
-        ``iteration_seconds``; None where it diverged.
+        ``sample_size``, ``passes`` (how often X was read), ``hessians`` (how many of all rows),
+        ``setup_seconds``, ``iteration_seconds``; None where it diverged.
     """
 
     coef: np.ndarray = field(repr=False)
@@ -252,7 +251,7 @@ _PATIENCE = 10
 
 
 def _plan(
-    rows, parameters, coef, intercept, max_iter, *, patience=None, eval_rows=None,
+    rows, parameters, coef, intercept, max_iter, *, patience=None, eval_rows=None, learnt=None,
     early_stopping=False, memory=None,
 ):  # fmt: skip
     """How neurons are trained.
@@ -260,6 +259,8 @@ def _plan(
     Parameters
     ----------
     rows, eval_rows : Rows
+    learnt : ndarray of whole numbers, or None
+        Those of the rows to learn from; None for all.
     parameters : mapping
         Of the names in `_SHARED_CONSTRAINTS`.
     coef, intercept : ndarray
@@ -269,12 +270,12 @@ def _plan(
     memory : object or None
         Of the solver of an earlier run.
     """
-    learnt, validate = objective.on_rows(
-        rows, eval_rows, LOSSES[parameters["loss"]], coef, intercept,
+    trained, validate = objective.on_rows(
+        rows, eval_rows, LOSSES[parameters["loss"]], coef, intercept, learnt=learnt,
         **{name: parameters[name] for name in ("alpha", "l1_ratio", "fit_intercept", "n_jobs")},
     )  # fmt: skip
     run = solvers.start(
-        parameters["solver"], learnt, coef, intercept, memory=memory,
+        parameters["solver"], trained, coef, intercept, memory=memory,
         random_state=check_random_state(parameters["random_state"]),
         **{name: parameters[name] for name in ("learning_rate", "batch_size", "shuffle", "tol")},
     )  # fmt: skip
@@ -340,24 +341,24 @@ class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
         return super()._options(more, **given)
 
     def _plan(self, rows, eval_rows, more):
-        early_stopping = self.early_stopping and not more
+        learnt, early_stopping = None, self.early_stopping and not more
         if early_stopping and eval_rows is None:
             learnt, eval_rows = hold_out(
                 rows, self.validation_fraction, check_random_state(self.random_state),
                 stratify=rows.y if rows.y.dtype.kind != "f" else None,
             )  # fmt: skip
-            rows = take(rows, learnt)
         shape = self._n_outputs(), rows.X.shape[1]
         parameters = {name: getattr(self, name) for name in _SHARED_CONSTRAINTS}
         if more:
             # Whatever the gradient, an epoch takes its step.
             parameters["tol"] = 0.0
+        coef, intercept = validation.start_weights(
+            self, shape, data.real_type(rows.X), more or self.warm_start
+        )
         return _plan(
-            rows, parameters,
-            *validation.start_weights(self, shape, data.real_type(rows.X), more or self.warm_start),
-            1 if more else self.max_iter,
+            rows, parameters, coef, intercept, 1 if more else self.max_iter,
             patience=self.n_iter_no_change if self.tol > 0 or early_stopping else None,
-            eval_rows=eval_rows, early_stopping=early_stopping,
+            eval_rows=eval_rows, learnt=learnt, early_stopping=early_stopping,
             memory=vars(self).get("_memory") if more else None,
         )  # fmt: skip
 

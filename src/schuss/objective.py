@@ -62,22 +62,26 @@ def on_rows(rows, eval_rows, loss, coef, intercept, *, n_jobs=None, **options):
         Of shapes (K, d) and (K,): the weights that the function reads.
     n_jobs : int or None
     **options
-        Penalty and `fit_intercept` of `Objective`.
+        Penalty, `fit_intercept` and `learnt` of `Objective`.
     """
     backend, n_threads = backends.current(), threads.available(n_jobs)
 
-    def objective(rows, **options):
-        weights, _ = validation.scale_weights(rows.sample_weight, coef.dtype)
+    def objective(rows, learnt=None, **options):
+        weights = rows.sample_weight
+        if learnt is not None:
+            weights = np.zeros(rows.X.shape[0])
+            weights[learnt] = 1.0 if rows.sample_weight is None else rows.sample_weight[learnt]
+        weights, _ = validation.scale_weights(weights, coef.dtype)
         return Objective(
             backend, rows.X, rows.y, weights, loss, n_outputs=len(coef), n_threads=n_threads,
-            **options,
+            learnt=learnt, **options,
         )  # fmt: skip
 
-    learnt = objective(rows, **options)
+    trained = objective(rows, **options)
     if eval_rows is None:
-        return learnt, None
+        return trained, None
     held_out = objective(eval_rows)
-    return learnt, lambda: float(held_out.value(coef, intercept))
+    return trained, lambda: float(held_out.value(coef, intercept))
 
 
 class Objective:
@@ -96,16 +100,20 @@ class Objective:
         ``alpha * ((1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1)``, never on b.
     n_threads : int
         Threads that may be used; as many are as the size is worth.
+    learnt : ndarray of whole numbers, or None
+        Rows that weigh something, the others being held out; None for all.
     """
 
     def __init__(
         self, backend, X, y, sample_weight, loss, *,
-        n_outputs=1, alpha=0.0, l1_ratio=0.0, fit_intercept=True, n_threads=1,
+        n_outputs=1, alpha=0.0, l1_ratio=0.0, fit_intercept=True, n_threads=1, learnt=None,
     ):  # fmt: skip
         self.backend = backend
         self.data = bind(backend, X, y, sample_weight)
         self.loss = loss
         self.n_rows, self.n_features = X.shape
+        self.learnt = learnt
+        self.n_learnt = self.n_rows if learnt is None else len(learnt)
         self.n_outputs = n_outputs
         self.dtype = data.real_type(X)
         self.size = data.size(X)
@@ -115,7 +123,7 @@ class Objective:
         self.is_sparse = sp.issparse(X)
         self._threads = n_threads
         self._X = X
-        self.passes = 0  # how often all rows were read
+        self.passes = self.hessians = 0  # how often all rows were read, and for a Hessian
         self._curvature = {}  # by batch size
         self._augmented = None
 
@@ -164,6 +172,7 @@ class Objective:
             (1, K r, K r).
         """
         self.passes += 1
+        self.hessians += 1
         k, r = theta.shape
         coupled = self.loss.couples
         blocks = np.zeros((1, k * r, k * r) if coupled else (k, r, r))
@@ -286,6 +295,7 @@ class Objective:
         part.data = bind(self.backend, part._X, y[:, rows].T if y.ndim == 2 else y[rows], weight)
         part.n_rows, part.size = len(rows), data.size(part._X)
         part.passes, part._curvature, part._augmented = 0, {}, None
+        part.learnt, part.n_learnt = None, len(rows)
         return part
 
     def curvature(self, batch_size=None):
@@ -318,11 +328,11 @@ class Objective:
             outside = max(-float(self.data.y.min()), float(self.data.y.max()) - 1, 0.0)
             bound += self.loss.curvature_outside * outside
         with np.errstate(over="ignore", invalid="ignore"):
-            if batch_size is None or batch_size >= self.n_rows:
+            if batch_size is None or batch_size >= self.n_learnt:
                 curvature = bound * self._largest_eigenvalue() + self.l2
             else:
                 self.passes += 1
-                n, b = self.n_rows, batch_size
+                n, b = self.n_learnt, batch_size
                 row = data.largest_row(self._X, self.data.sample_weight, int(self.fit_intercept))
                 row = bound * row * n * self.data.scale + self.l2
                 whole = self.curvature() if b > 1 else 0.0

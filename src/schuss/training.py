@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from os import PathLike
 from time import perf_counter
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -114,12 +114,9 @@ def _fingerprint(rows):
 class Trained:
     """What an estimator inherits to be trained; it adds the three methods that raise here."""
 
-    get_params: Callable[..., dict[str, Any]]
-    verbose: Any
-    fit_info_: dict[str, Any]
-
-    # Whether X has to be finite before the first pass over it would tell.
-    _looks_at_X = False
+    if TYPE_CHECKING:
+        # Parameters and fitted attributes are the estimators', and scikit-learn's.
+        def __getattr__(self, name: str) -> Any: ...
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -197,8 +194,8 @@ class Trained:
         """y as codes, whose ``classes_`` it sets unless they are known, or as reals."""
         raise NotImplementedError
 
-    def _plan(self, rows: Rows, eval_rows: Rows | None, more: bool, **options: Any) -> Plan:
-        """What the parameters mean for these rows."""
+    def _plan(self, *args: Any, **kwargs: Any) -> Plan:
+        """What the parameters mean for ``rows, eval_rows, more``, and what `_options` returned."""
         raise NotImplementedError
 
     def _keep(self, rows: Rows, plan: Plan, outcome: driver.Outcome, more: bool) -> None:
@@ -212,9 +209,7 @@ class Trained:
                 f"This {type(self).__name__} estimator requires y to be passed, but the target "
                 "y is None."
             )
-        X = data.check_features(
-            X, estimator=self, reset=self._resets(more), finite=not self._looks_at_X
-        )
+        X = data.check_features(X, estimator=self, reset=self._resets(more), finite=True)
         y = self._check_targets(X, y, self._knows_classes(more))
         weights = self._check_weights(sample_weight, X)
         return Rows(X, y, self._weigh(X, y, weights, more))
@@ -269,7 +264,6 @@ class Trained:
 class TrainedClassifier(Trained):
     """`Trained`, for labels of classes, each row of one."""
 
-    class_weight: Any
     classes_: np.ndarray
 
     def _options(self, more: bool, *, classes: Any = None, **given: Any) -> dict[str, Any]:
@@ -380,16 +374,15 @@ def hold_out(rows, fraction, random_state, *, stratify):
         ) from None
     if rows.sample_weight is not None:
         validation.check_held_out(rows.sample_weight[learnt], rows.sample_weight[kept])
-    held_out = take(rows, kept)
+    return learnt, hold(rows, kept)
+
+
+def hold(rows, places):
+    """A copy of some rows, to validate."""
+    X, weights = rows.X[places], rows.sample_weight
     # Their loss alone tells nothing: early stopping takes NaN for no improvement.
-    data.check_features(held_out.X)
-    return learnt, held_out
-
-
-def take(rows, places):
-    """Some of the rows."""
-    weights = rows.sample_weight
-    return Rows(rows.X[places], rows.y[places], None if weights is None else weights[places])
+    data.check_features(X)
+    return Rows(X, rows.y[places], None if weights is None else weights[places])
 
 
 def warn_unless_converged(run, outcome, max_iter):
@@ -427,7 +420,7 @@ def atomic_fit(estimator):
     lengths = [
         (value, len(value))
         for name, value in before.items()
-        if name.endswith("_") and type(value) is list
+        if type(value) is list and name.endswith("_")
     ]
     work = object.__new__(type(estimator))
     vars(work).update(before)
@@ -435,11 +428,12 @@ def atomic_fit(estimator):
     try:
         with np.errstate(all="ignore"):
             yield work
-        after = vars(work)
+        fitted = vars(work)
         # What a callback has set on the estimator itself stays.
-        kept = {k: v for k, v in vars(estimator).items() if k in after or k not in before}
-        changed = {k: v for k, v in after.items() if v is not before.get(k, _MISSING)}
-        fitted = kept | changed
+        outside = {k: v for k, v in vars(estimator).items() if v is not before.get(k, _MISSING)}
+        for k, v in outside.items():
+            if fitted.get(k, _MISSING) is before.get(k, _MISSING):
+                fitted[k] = v
         # One store, which no signal handler divides.
         estimator.__dict__ = fitted
     except BaseException:

@@ -1,6 +1,7 @@
 """Whole runs: the five configs, penalties, batches, why a run ends, and chunks."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,6 +107,25 @@ def test_batch_sizes(backend, reference, batch_size):
     config = cases.update_config(solver=Solver.MOMENTUM, batch_size=batch_size, learning_rate=0.01)
     _, order = batches("shuffled", 70, EPOCHS)
     same_run(backend, reference, small(), config, order, f"batches of {batch_size}")
+
+
+@pytest.mark.parametrize("batch_size", (7, 40, 69))
+def test_batches_of_some_of_the_rows(backend, reference, batch_size):
+    p = small(setting=(1, True, "real", Loss.LOG_LOSS))
+    rng = np.random.default_rng(2)
+    some = rng.permutation(70)[:40]
+    p.weight[np.setdiff1d(np.arange(70), some)] = 0
+    p.scale = 1 / p.weight.sum()
+    order = np.array([rng.permutation(some) for _ in range(EPOCHS)], np.int32)
+    config = cases.update_config(solver=Solver.MOMENTUM, batch_size=batch_size, learning_rate=0.01)
+    run, history, _ = cases.descend(backend, p, config, EPOCHS, order)
+    # Those rows alone, in the same orders.
+    alone = {"X": p.X[some], "y": p.y[:, some], "weight": p.weight[some]}
+    alone = SimpleNamespace(**vars(p) | alone)
+    places = np.argsort(some)[np.searchsorted(np.sort(some), order)].astype(np.int32)
+    peer, expected, _ = cases.descend(reference, alone, config, EPOCHS, places)
+    np.testing.assert_allclose(run.coef, peer.coef, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(history, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("n", "batch_size"), ((300, 7), (300, 150), (700, 270)))

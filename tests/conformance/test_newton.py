@@ -35,7 +35,7 @@ def newton(backend, p, steps, fit_intercept=True, **changes):
     advance = backend.newton(
         cases.data(backend, p), NewtonConfig(**{**config, **changes}), theta, out[0], None, None
     )
-    done, expected, _ = advance(history, out[1])
+    done, expected, *_ = advance(history, out[1])
     return done, expected, theta, *out, history
 
 
@@ -93,14 +93,14 @@ def test_a_factor_serves_for_several_steps(backend):
     for rate, changes in ((0.0, {}), (0.9, {}), (0.9, {"steps": 1})):
         history, hessian = np.empty((60, 3)), np.empty((10, 10))
         advance, theta = begun(backend, p, rate, **changes)
-        steps, _, passes = advance(history, hessian)
+        steps, _, gradients, hessians = advance(history, hessian)
         assert history[steps - 1, 1] <= 1e-6 and (np.diff(history[:steps, 0]) <= 1e-12).all()
         thetas.append(theta)
         # Besides the gradients, of which the first is no step's, and the Hessian at the end.
-        costs.append((steps, passes - steps - 2))
+        costs.append((steps, gradients + hessians - steps - 2))
         # In the place of the first, so large that the step is short.
         advance, theta = begun(backend, p, rate, 4 * hessian, **changes)
-        assert advance(history[:1])[2] == 2
+        assert advance(history[:1])[2:] == (2, 0)
         advance(history)
         thetas.append(theta)
     assert np.abs(np.array(thetas) - thetas[0]).max() <= 1e-4
@@ -115,12 +115,12 @@ def test_steps_in_several_calls_are_the_same(backend, rate):
     p = cases.problem(X, (1, False, "uint8", Loss.LOG_LOSS), rng)
     advance, theta = begun(backend, p, rate)
     history = np.empty((20, 3))
-    steps, _, passes = advance(history)
+    steps, _, *passes = advance(history)
     advance, other = begun(backend, p, rate)
     single = np.empty((20, 3))
     calls = [advance(single[i : i + 1]) for i in range(steps)]
     assert (theta == other).all() and (history[:steps] == single[:steps]).all()
-    assert sum(call[2] for call in calls) == passes
+    assert np.sum([call[2:] for call in calls], axis=0).tolist() == passes
     # From another place it begins anew.
     other[:] = 0
     assert advance(single)[0] >= 1 and np.abs(theta - other).max() <= 1e-4

@@ -329,8 +329,8 @@ def newton(data, config, theta, gradient, model, helper):
         expected : float
             Decrease that the model expected of the last step that was tried; inf where none
             was.
-        passes : int
-            How often all rows were read, for a gradient or for a Hessian.
+        gradients, hessians : int
+            How often all rows were read for each.
     """
 
 
@@ -367,9 +367,9 @@ def descend(data, state, config, order, history, n_threads):
     data : Data
     state : State, IN and OUT
     config : UpdateConfig
-    order : ndarray of shape (len(history), n), int32, or None
-        Order in which each epoch takes the rows; None for their own order. Ignored
-        for full batches.
+    order : ndarray of shape (len(history), m), int32, or None
+        The rows that each epoch takes, in this order; None for all n in their own. Ignored for
+        full batches. Where they are not all rows, the others weigh 0, and m stands for n above.
     history : ndarray of shape (k, 3), float64, OUT
         Columns as `constants.HISTORY_COLUMNS`; rows up to and including the one at
         which it stopped are filled.

@@ -74,29 +74,29 @@ class _Newton:
         self._here, self._pairs = False, []
 
     def __call__(self, history, hessian=None):
-        steps, expected, passes = self._advance(history)
+        steps, expected, gradients, hessians = self._advance(history)
         self._last = self._theta.copy()
         if hessian is not None:
             hessian[...] = _hessian(self._data, self._rule, self._theta)
-            passes += 1
-        return steps, expected, passes
+            hessians += 1
+        return steps, expected, gradients, hessians
 
     def _advance(self, history):
         data, config, theta, gradient = self._data, self._rule, self._theta, self._gradient
         real = REAL_TYPE[data.X.dtype]
-        steps, expected, passes = 0, math.inf, 0
+        steps, expected, gradients, hessians = 0, math.inf, 0, 0
         if self._last is None or (theta != self._last).any():
             if self._last is not None:
                 self._factor = None
             self._here = False
             self._value = _penalised(data, config, theta, gradient)
             self._norm = np.abs(gradient).max()
-            passes += 1
+            gradients += 1
         while steps < len(history):
             if not (self._norm > config.tol and math.isfinite(self._value + self._norm)):
                 break
             if self._factor is None:
-                passes += 1
+                hessians += 1
                 self._factor = _factor(_hessian(data, config, theta), config.singular)
                 self._here, self._pairs = True, []
                 if self._factor is None:
@@ -109,7 +109,7 @@ class _Newton:
                 expected = -slope / 2
                 trial_gradient = np.empty_like(gradient)
                 new = _penalised(data, config, trial, trial_gradient)
-                passes += 1
+                gradients += 1
                 trial_norm = np.abs(trial_gradient).max()
                 flat = config.noise * abs(self._value)
                 below = expected <= flat
@@ -133,7 +133,7 @@ class _Newton:
             steps += 1
             if expected < config.enough:
                 break
-        return steps, expected, passes
+        return steps, expected, gradients, hessians
 
 
 def _factor(hessian, singular):
@@ -168,8 +168,11 @@ def descend(data, state, config, order, history, n_threads):
     state.counters[Counter.EPOCHS] = 0
     grad = np.empty_like(state.coef), np.empty_like(state.intercept)
     full = config.batch_size >= n
-    for epoch in range(len(history)):
-        rows = None if full or order is None else order[epoch]
+    if full or order is None:
+        order = [None] * len(history)
+    else:
+        n = order.shape[1]
+    for epoch, rows in enumerate(order):
         total = 0.0
         for start in range(0, n, config.batch_size):
             stop = min(start + config.batch_size, n)

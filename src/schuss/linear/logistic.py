@@ -192,8 +192,9 @@ default="lbfgs"
         if outcome.stop_reason == "precision" and run.norm <= self.tol:
             # It was held to a share of it.
             self.stop_reason_, self.converged_ = "converged", True
-        if (tasks := vars(self).pop("_tasks", None)) is not None:
-            tasks.close()
+        if "_tasks" in vars(self):
+            self._tasks.close()
+            del self._tasks
         if self.stop_reason_ == "precision":
             text = (
                 f"{self.solver} failed to converge: after {outcome.n_iter} iteration(s) rounding "

@@ -26,7 +26,7 @@ from schuss.training import (
     Plan,
     Rows,
     TrainedFromWeights,
-    take,
+    hold,
 )
 
 # The range that scikit-learn draws seeds from.
@@ -36,8 +36,9 @@ _MOST = np.iinfo(np.int32).max
 class _SGD(TrainedFromWeights):
     """What the two classes share: all but the meaning of y."""
 
-    # Some losses do not notice a NaN in X.
-    _looks_at_X = True
+    coef_: Any
+    intercept_: Any
+
     # Whether a warm start goes on from the weights without averages, and from no others.
     _keeps_weights = False
 
@@ -96,7 +97,7 @@ class _SGD(TrainedFromWeights):
         if eval_rows is not None:
             scored = eval_rows
         else:
-            scored = take(Rows(X, y, weights), mask) if mask.any() else None
+            scored = hold(Rows(X, y, weights), mask) if mask.any() else None
         run = SGD(
             backends.current(),
             objective.bind(backends.current(), X, y, None if (weights == 1).all() else weights),
@@ -118,6 +119,7 @@ class _SGD(TrainedFromWeights):
             early_stopping=self.early_stopping,
             held_out=mask.view(np.uint8) if mask.any() else None,
             n_threads=threads.available(getattr(self, "n_jobs", None)), size=data.size(X),
+            check_rows=lambda: data.check_features(X),
         )  # fmt: skip
         validate = None if scored is None else lambda: run.validation_loss
         return Plan(run, 1 if more else self.max_iter, scored, validate=validate)
@@ -128,7 +130,7 @@ class _SGD(TrainedFromWeights):
             "y": float(np.abs(rows.y).max()) if rows.y.dtype.kind == "f" else 0.0,
             "sample_weight": 0.0 if rows.sample_weight is None else rows.sample_weight.max(),
         }
-        culprit = max(largest, key=largest.get)
+        culprit = max(largest, key=lambda name: largest[name])
         if culprit == "the features":
             return "Scale the features, for example with sklearn.preprocessing.StandardScaler."
         return f"Scale {culprit}, which holds values as large as {largest[culprit]:.3g}."

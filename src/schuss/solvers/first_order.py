@@ -100,8 +100,10 @@ class FirstOrder(Run):
                 "once, as it compares whole gradients. Leave batch_size=None, or choose "
                 "solver='sgd'."
             )
-        self.stochastic = batch_size is not None and batch_size < objective.n_rows
-        if self.stochastic and shuffle:
+        self.stochastic = batch_size is not None and batch_size < objective.n_learnt
+        # Whether each epoch is told its rows.
+        self._ordered = self.stochastic and (shuffle or objective.learnt is not None)
+        if self._ordered:
             check_orders(objective.n_rows)
         self._batch_size = batch_size if self.stochastic else None
         self.automatic = learning_rate == "auto"
@@ -133,9 +135,9 @@ class FirstOrder(Run):
 
     @property
     def longest(self):
-        if self._generator is None:
+        if not self._ordered:
             return 1 << 30
-        return max(1, _ORDER_ENTRIES // self.objective.n_rows)
+        return max(1, _ORDER_ENTRIES // self.objective.n_learnt)
 
     @property
     def seconds_estimate(self):
@@ -189,10 +191,6 @@ class FirstOrder(Run):
         if status == Status.CONVERGED:
             return Progress(history[: done + 1], "converged")
         return Progress(history[:done], "diverged" if status == Status.NONFINITE else None)
-
-    @property
-    def passes(self):
-        return self.objective.passes
 
     def value(self):
         """Objective at the weights as they are."""
@@ -357,11 +355,14 @@ class FirstOrder(Run):
             self._generator.bit_generator.state = snapshot.generator
 
     def _order(self, epochs):
-        """Rows in the order in which each epoch takes them: int32, (epochs, n)."""
-        if self._generator is None:
+        """Rows in the order in which each epoch takes them: int32, one line an epoch."""
+        if not self._ordered:
             return None
-        rows = np.arange(self.objective.n_rows, dtype=ORDER_TYPE)
-        order = np.tile(rows, (epochs, 1))
+        learnt = self.objective.learnt
+        rows = np.arange(self.objective.n_rows) if learnt is None else learnt
+        order = np.tile(rows.astype(ORDER_TYPE), (epochs, 1))
+        if self._generator is None:
+            return order
         return self._generator.permuted(order, axis=1, out=order)
 
     def _generator_state(self):

@@ -1,7 +1,7 @@
 """Networks: mini-batches as scikit-learn takes them, and its L-BFGS."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize._dcsrch import DCSRCH
@@ -69,10 +69,6 @@ class _NetworkRun(Run):
     @property
     def state(self):
         return Layers(*self.objective.network.split(self._state.theta.copy()))
-
-    @property
-    def passes(self):
-        return self.objective.passes
 
     def split(self):
         """Weights and intercepts of the layers: views."""
@@ -277,9 +273,9 @@ class QuasiNewton(_NetworkRun):
         self.n_iter = self.status = 0
         self.norm = math.inf  # largest entry of the gradient
         self._cost = math.nan
-        self._gradient = None
+        self._gradient: Any = None
         self._evaluations = 0
-        self._pairs = []
+        self._pairs: list[tuple[np.ndarray, np.ndarray, float]] = []
 
     @property
     def seconds_estimate(self):
@@ -287,7 +283,8 @@ class QuasiNewton(_NetworkRun):
 
     def advance(self, epochs):
         """Some iterations; the reason is "precision" where the loss no longer improves."""
-        rows, reason = [], None
+        rows: list[tuple[float, float, float]] = []
+        reason = None
         try:
             if self._gradient is None:
                 self._cost, self._gradient = self._evaluate(self._state.theta)

@@ -34,8 +34,8 @@ class Problem:
         Penalties ``l2 / 2 * t^2 + l1 * |t|`` of the parameters t.
     noise : float
         Relative error of the values.
-    passes : int
-        How often all rows were read.
+    passes, hessians : int
+        How often all rows were read, and how often for a Hessian, besides what `objective` counts.
     """
 
     def __init__(self, objective, intercept_scaling=None, units=None):
@@ -43,7 +43,7 @@ class Problem:
         self.shape = objective.n_outputs, objective.n_features + bool(objective.fit_intercept)
         self.size = self.shape[0] * self.shape[1]
         self.noise = _NOISE[objective.dtype.itemsize]
-        self.passes = 0
+        self.passes = self.hessians = 0
         self.intercept_scaling = intercept_scaling
         self._arrays = tuple(
             np.zeros(shape, objective.dtype)
@@ -66,16 +66,19 @@ class Problem:
 
     def _set_units(self, units):
         objective = self.objective
-        columns = np.ones(self.shape[1]) if units is None else units
-        l2, l1 = objective.l2 * columns * columns, objective.l1 * columns
+        l2, l1 = (np.full(self.shape[1], share) for share in (objective.l2, objective.l1))
+        if units is not None:
+            l2 *= units * units
+            l1 *= units
         if objective.fit_intercept:
             scaling = self.intercept_scaling
             l2[-1] = objective.l2 / scaling**2 if scaling else 0.0
             l1[-1] = objective.l1 / scaling if scaling else 0.0
         self.units = units
-        self.l2, self.l1 = (np.tile(part, self.shape[0]) for part in (l2, l1))
-        self.penalised = bool(l2.any())
-        self.sparse = bool(l1.any())
+        if self.shape[0] > 1:
+            l2, l1 = np.tile(l2, self.shape[0]), np.tile(l1, self.shape[0])
+        self.l2, self.l1 = l2, l1
+        self.penalised, self.sparse = objective.l2 > 0, objective.l1 > 0
 
     def join(self, coef, intercept):
         """Vector of parameters."""

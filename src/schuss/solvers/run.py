@@ -1,7 +1,7 @@
 """A run of a solver, as `driver.run` advances it."""
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -90,22 +90,40 @@ class Run:
         Iterations that one `advance` should take at the most.
     resumable : bool
         Whether its snapshots hold all that another process needs to go on.
+    unrecorded : tuple of str
+        Columns of the history that it leaves empty.
     """
 
-    stochastic = False
-    watched = False
     retreats = True
-    longest = 1 << 30
     resumable = True
-
-    # Columns of the history that it leaves empty.
+    stochastic = False
     unrecorded: tuple[str, ...] = ()
-    objective: Any
-    algorithm: str
-    # What `info` says of it.
-    sample_size = None
 
-    def info(self):
+    if TYPE_CHECKING:
+        # What each solver adds.
+        def __getattr__(self, name: str) -> Any: ...
+
+    @property
+    def watched(self) -> bool:
+        return False
+
+    @property
+    def longest(self) -> int:
+        return 1 << 30
+
+    @property
+    def passes(self) -> int:
+        return self.objective.passes
+
+    @property
+    def hessians(self) -> int:
+        return 0
+
+    @property
+    def sample_size(self) -> int | None:
+        return None
+
+    def info(self) -> dict[str, Any]:
         """What serves: see `TrainResult.fit_info`."""
         return {
             "backend": self.objective.backend.NAME,
@@ -113,6 +131,7 @@ class Run:
             "threads": self.objective.n_threads(),
             "sample_size": self.sample_size,
             "passes": self.passes,
+            "hessians": self.hessians,
         }
 
     def weights(self):

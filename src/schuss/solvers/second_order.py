@@ -111,7 +111,7 @@ class SecondOrder(Run):
         )
         small = n * blocks * r * r <= _NEWTON_PRODUCTS and blocks * r**3 <= _NEWTON_FACTOR
         newton = exact or (small and not sampled)
-        self.method = "newton" if newton else "lbfgs"
+        self.method = self.algorithm = "newton" if newton else "lbfgs"
         self._sample = rows if sampled and not newton else 0
         self._reuses = convex and (reuses or not exact)
         self._helper = None
@@ -162,16 +162,16 @@ class SecondOrder(Run):
         return Progress(np.array(rows).reshape(-1, len(HISTORY_COLUMNS)), reason)
 
     @property
-    def algorithm(self):
-        return self.method
-
-    @property
     def sample_size(self):
         return self._sample or None
 
     @property
     def passes(self):
         return self.problem.passes + self.objective.passes
+
+    @property
+    def hessians(self):
+        return self.problem.hessians + self.objective.hessians
 
     def value(self):
         """Objective at the weights as they are."""
@@ -343,8 +343,11 @@ class SecondOrder(Run):
         theta[...] = self.theta
         hessian = np.empty((1, problem.size, problem.size)) if wanted else None
         history = np.empty((iterations, len(HISTORY_COLUMNS)))
-        steps, self.expected, passes = advance(history, hessian[0] if wanted else None)
-        problem.passes += passes
+        steps, self.expected, gradients, hessians = advance(
+            history, None if hessian is None else hessian[0]
+        )
+        problem.passes += gradients + hessians
+        problem.hessians += hessians
         if not steps:
             return ()
         self.theta, self._gradient = theta.copy(), gradient.copy()
@@ -394,10 +397,15 @@ class SecondOrder(Run):
         l1 = self.problem.l1
         if self.problem.sparse and isinstance(self._model, Blocks):
             b = len(self._model.blocks)
-            parts = (part.reshape(b, -1) for part in (self._gradient, self.theta, l1))
+            gradient, theta, shares = (
+                part.reshape(b, -1) for part in (self._gradient, self.theta, l1)
+            )
             new = np.concatenate([
-                proximal.minimise(*block, _INNER * self._largest, self._model.singular)
-                for block in zip(self._model.blocks, *parts, strict=True)
+                proximal.minimise(
+                    block, gradient[i], theta[i], shares[i], _INNER * self._largest,
+                    self._model.singular,
+                )
+                for i, block in enumerate(self._model.blocks)
             ])  # fmt: skip
             direction = new - self.theta
             change = dot(l1, np.abs(new) - np.abs(self.theta))
@@ -591,9 +599,9 @@ def _choose(objective, m):
             wanted = min(count, max(round(m * count / n), round(_LEAST_SHARE * m / k)))
             parts.append(np.flatnonzero(codes == code)[_stretches(count, wanted, generator)])
             factors.append(np.full(wanted, count / wanted))
-    rows, factors = np.concatenate(parts), np.concatenate(factors)
+    rows = np.concatenate(parts)
     order = rows.argsort()
-    return rows[order], factors[order]
+    return rows[order], np.concatenate(factors)[order]
 
 
 def _stretches(n, m, generator):

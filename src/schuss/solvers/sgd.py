@@ -1,6 +1,7 @@
 """Stochastic gradient descent, one row at a time, along the path of scikit-learn's."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,8 @@ class SGD(Run):
     n_threads : int
     size : int
         Elements of X.
+    check_rows : callable
+        Called once, where a score is not finite; raises where the rows are not.
     """
 
     unrecorded = ("gradient_norm",)
@@ -85,6 +88,7 @@ class SGD(Run):
         self, backend, data, starts, class_weight, *, loss, penalty, learning_rate, epsilon,
         alpha, l1_ratio, eta0, power_t, fit_intercept, shuffle, decay, average, t, tol,
         n_iter_no_change, scores=None, early_stopping=False, held_out=None, n_threads=1, size=0,
+        check_rows=lambda: None,
     ):  # fmt: skip
         coef = np.array([start.coef for start in starts])
         k, d = coef.shape
@@ -100,6 +104,7 @@ class SGD(Run):
         self._name = learning_rate
         self._seeds = np.array([s.seed for s in starts], np.uint32) if shuffle else None
         self._scores, self._early_stopping = scores, early_stopping
+        self._check_rows: Callable[[], object] | None = check_rows
         self._plateaus = None
         if early_stopping and tol is not None:
             self._plateaus = [Plateau(tol, n_iter_no_change) for _ in starts]
@@ -144,6 +149,7 @@ class SGD(Run):
             "threads": self._n_threads,
             "sample_size": None,
             "passes": int(self.n_iter.sum()),  # of each neuron its own
+            "hessians": 0,
         }
 
     @property
@@ -210,6 +216,9 @@ class SGD(Run):
             self._last[went] = history[epoch, went]
             rows[epoch, 0] = self._last[:, SWEEP_COLUMNS.index("loss")].sum()
             rows[epoch, 2] = self._last[:, SWEEP_COLUMNS.index("step")].max()
+        if self._check_rows is not None and marks[:, SweepMark.NONFINITE_SCORE].any():
+            self._check_rows()
+            self._check_rows = None
         if (marks[:, SweepMark.STATUS] == Status.NONFINITE).any():
             return Progress(rows, "diverged")
         if self._scores is not None and reason is None:

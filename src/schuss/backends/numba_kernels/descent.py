@@ -39,6 +39,8 @@ def descend(
 ):  # fmt: skip
     """A run; `grad` is left with the last gradient or point."""
     full = config.batch_size >= n
+    if order.size:
+        n = order.shape[1]
     counters[EPOCHS] = 0
     for epoch in range(len(history)):
         mean = 0.0
