@@ -294,7 +294,7 @@ def test_early_stopping_learns_from_the_other_rows_as_if_they_were_all(
 
 @pytest.mark.parametrize("solver", ["nesterov", "sgd"])
 def test_rows_are_held_out_without_a_copy_of_the_others(solver):
-    X = np.random.default_rng(0).standard_normal((20_000, 40))
+    X = np.random.default_rng(0).standard_normal((120_000, 40))
     model = SigmoidClassifier(solver=solver, early_stopping=True, max_iter=3, batch_size=None)
     tracemalloc.start()
     try:

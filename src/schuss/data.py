@@ -82,34 +82,6 @@ def as_type(X, dtype):
     return X
 
 
-def eval_pair(eval_set, dtype, check):
-    """Rows held out, converted to the type of the weights.
-
-    Parameters
-    ----------
-    eval_set : pair (X, y)
-    dtype : float32 or float64
-    check : function (X, y) -> (X, y)
-        Its errors are reported as errors of `eval_set`.
-
-    Returns
-    -------
-    X, y : as `check` returns them
-    """
-    try:
-        X, y = eval_set
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"eval_set: got {type(eval_set).__name__}, expected a pair (X, y)."
-        ) from None
-    try:
-        X, y = check(X, y)
-        return as_type(X, dtype), y
-    except (TypeError, ValueError) as error:
-        kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"eval_set: {error}") from error
-
-
 def size(X):
     """Elements that one pass reads."""
     return X.nnz if sp.issparse(X) else X.size

@@ -202,6 +202,7 @@ class _SchussNetwork(Trained):
         answers = self._answers(X, network, theta)
         if not np.isfinite(answers).all():
             return math.nan
+        answers = answers.ravel() if answers.shape[1] == 1 else answers
         return float(self._score_of(answers, y, weights))
 
     def _mini_batches(self, objective, theta, alpha, rows, incremental):
@@ -509,7 +510,6 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         return factors
 
     def _score_of(self, answers, y, weights):
-        answers = answers.ravel() if answers.shape[1] == 1 else answers
         labels = map(self._label_binarizer.inverse_transform, (y, answers))
         return accuracy_score(*labels, sample_weight=weights)
 
@@ -561,7 +561,6 @@ class MLPRegressor(_SchussNetwork, Incremental, sklearn_networks.MLPRegressor):
         return "exp" if loss == "poisson" else "identity"
 
     def _score_of(self, answers, y, weights):
-        answers = answers.ravel() if answers.shape[1] == 1 else answers
         return r2_score(y, answers, sample_weight=weights)
 
 

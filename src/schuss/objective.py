@@ -492,15 +492,11 @@ class NetworkObjective:
 
     Parameters
     ----------
-    backend : module
-    X : from `data.check_features`
-    y : codes of shape (n,), or real targets of shape (n,) or (n, K)
-    sample_weight : ndarray of shape (n,) or None
+    backend, X, y, sample_weight, n_threads
+        As of `Objective`.
     network : Network
     alpha : float
         ``alpha / 2 * ||W||^2 / sum of the weights``, never on the intercepts.
-    n_threads : int
-        Threads that may be used; as many are as the size is worth.
     """
 
     def __init__(self, backend, X, y, sample_weight, network, *, alpha=0.0, n_threads=1):

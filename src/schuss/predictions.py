@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.extmath import safe_sparse_dot
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from schuss import data, threads, validation
 from schuss.constants import Activation
 from schuss.losses import LOSSES
 from schuss.objective import predict
+from schuss.sparse import as_csr
 
 
 class LinearPredictions:
@@ -143,3 +145,22 @@ class LinearClassifierPredictions(LinearPredictions):
         if not hasattr(self, "classes_"):
             check_is_fitted(self)
         return len(self.classes_) == 2
+
+
+def scores(estimator, X):
+    """``X @ coef_.T + intercept_`` as scikit-learn computes it: (n, K), or (n,) for one neuron.
+
+    Parameters
+    ----------
+    estimator : linear model
+        Its `coef_` may be sparse.
+    X : array-like, sparse matrix or data frame of shape (n, d)
+    """
+    check_is_fitted(estimator)
+    with np.errstate(over="ignore", invalid="ignore"):
+        X = validate_data(
+            estimator, as_csr(X), accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
+        )
+        coef, intercept = validation.linear_weights(estimator, X.shape[1])
+        z = safe_sparse_dot(X, coef.T, dense_output=True) + intercept
+    return z[:, 0] if z.shape[1] == 1 else z

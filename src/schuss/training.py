@@ -115,7 +115,9 @@ class Trained:
     """What an estimator inherits to be trained; it adds the three methods that raise here."""
 
     if TYPE_CHECKING:
-        # Parameters and fitted attributes are the estimators', and scikit-learn's.
+        history_: dict[str, np.ndarray]
+
+        # Other parameters and fitted attributes are the estimators', and scikit-learn's.
         def __getattr__(self, name: str) -> Any: ...
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -181,7 +183,7 @@ class Trained:
                 callbacks=(*callbacks, *work._progress()), checkpoint=checkpoint,
                 mend=lambda: work._mend(rows),
             )  # fmt: skip
-            store_result(work, outcome, append=more, missing=plan.run.unrecorded)
+            work._store(outcome, plan.run.unrecorded, more)
             work.fit_info_ = info
             work._keep(rows, plan, outcome, more)
         return self
@@ -197,6 +199,16 @@ class Trained:
     def _plan(self, *args: Any, **kwargs: Any) -> Plan:
         """What the parameters mean for ``rows, eval_rows, more``, and what `_options` returned."""
         raise NotImplementedError
+
+    def _store(self, outcome: driver.Outcome, missing: tuple[str, ...], more: bool) -> None:
+        """Say how a run went, that filled the columns of the history but for the missing ones."""
+        history = {name: column for name, column in outcome.history.items() if name not in missing}
+        if more and "history_" in vars(self):
+            history = append_history(self.history_, history)
+        self.history_ = history
+        self.loss_ = outcome.loss
+        self.stop_reason_ = outcome.stop_reason
+        self.converged_ = outcome.stop_reason in ("converged", "early_stopping")
 
     def _keep(self, rows: Rows, plan: Plan, outcome: driver.Outcome, more: bool) -> None:
         """Set the estimator's own attributes, and warn of what ended the run."""
@@ -246,15 +258,22 @@ class Trained:
         return data.real_type(X)
 
     def _check_eval_set(self, eval_set: Any, rows: Rows) -> Rows:
+        """Rows to validate, in the type of the weights."""
+        try:
+            X, y = eval_set
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"eval_set: got {type(eval_set).__name__}, expected a pair (X, y)."
+            ) from None
         dtype = self._real_type(rows.X)
-
-        def check(X, y):
+        try:
             X = data.check_features(X, estimator=self, reset=False)
             y = self._check_targets(X, y, True)
-            return X, validation.check_range(y, dtype) if y.dtype.kind == "f" else y
-
-        X, y = data.eval_pair(eval_set, dtype, check)
-        return Rows(X, y, None)
+            y = validation.check_range(y, dtype) if y.dtype.kind == "f" else y
+            return Rows(data.as_type(X, dtype), y, None)
+        except (TypeError, ValueError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"eval_set: {error}") from error
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint of the same call has in common with this one."""
@@ -441,27 +460,6 @@ def atomic_fit(estimator):
             for values, length in lengths:
                 del values[length:]
         raise
-
-
-def store_result(estimator, outcome, *, append=False, missing=()):
-    """Set the attributes that say how a run went, the same for all estimators.
-
-    Parameters
-    ----------
-    estimator : object
-    outcome : driver.Outcome
-    append : bool
-        Whether the run goes on with the history there is.
-    missing : tuple of str
-        Columns of the history that this run does not fill.
-    """
-    history = {name: column for name, column in outcome.history.items() if name not in missing}
-    if append and "history_" in vars(estimator):
-        history = append_history(estimator.history_, history)
-    estimator.history_ = history
-    estimator.loss_ = outcome.loss
-    estimator.stop_reason_ = outcome.stop_reason
-    estimator.converged_ = outcome.stop_reason in ("converged", "early_stopping")
 
 
 class History(dict):

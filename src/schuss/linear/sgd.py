@@ -17,8 +17,8 @@ from sklearn.utils import check_random_state
 from schuss import backends, data, objective, threads, validation
 from schuss.docstrings import borrows
 from schuss.errors import warn
-from schuss.linear.weights import scores
 from schuss.losses import ROW_LOSSES
+from schuss.predictions import scores
 from schuss.solvers.sgd import SGD, Start
 from schuss.training import (
     Incremental,
