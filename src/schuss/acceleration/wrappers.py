@@ -141,7 +141,8 @@ def _fit(theirs, name, original, ours, state, settings, report):
 
 def _try_fit(estimator, ours, state, arguments):
     """Fit, or return the reason of a failure, which leaves estimator and generator unchanged."""
-    before = generator = None
+    before: Any = None
+    generator: Any = None
     try:
         random_state = vars(estimator).get("random_state", 0)
         if not isinstance(random_state, (int, np.integer)):
