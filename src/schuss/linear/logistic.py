@@ -146,23 +146,24 @@ default="lbfgs"
         l1_ratio, penalised = self._resolve_penalty()
         return {"l1_ratio": l1_ratio, "penalised": penalised, **super()._options(more, **given)}
 
-    def _check_rows(self, X, y, sample_weight, more):
-        rows = super()._check_rows(X, y, sample_weight, more)
+    def _weigh(self, X, y, weights, more):
         if hasattr(self, "_skl_callbacks"):
-            self._tasks = _Tasks(self, X, y, sample_weight)
-        if self.solver == "liblinear":
-            # Its own limits are those of X before the first pass over it.
-            X = data.check_features(X, estimator=self, reset=False)
-            self._check_liblinear(X, len(self.classes_))
-            if data.real_type(X) != np.float64:
-                rows = rows._replace(X=X.astype(np.float64))
-        if self.solver in ("liblinear", "sag", "saga"):
-            self._check_indices(rows.X)
-        return rows
+            self._tasks = _Tasks(self, X, np.take(self.classes_, y), weights)
+        return super()._weigh(X, y, weights, more)
+
+    def _real_type(self, X):
+        return np.dtype(np.float64) if self.solver == "liblinear" else super()._real_type(X)
 
     def _plan(self, rows, eval_rows, more, *, l1_ratio, penalised):
         n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         liblinear = self.solver == "liblinear"
+        if liblinear:
+            # Its own limits are those of X before the first pass over it.
+            data.check_features(rows.X, estimator=self, reset=False)
+            self._check_liblinear(rows.X, len(self.classes_))
+            rows = rows._replace(X=data.as_type(rows.X, self._real_type(rows.X)))
+        if self.solver in ("liblinear", "sag", "saga"):
+            self._check_indices(rows.X)
         coef, intercept = validation.start_weights(
             self, (n_outputs, rows.X.shape[1]), data.real_type(rows.X),
             self.warm_start and not liblinear,
