@@ -304,8 +304,7 @@ def _nesterov(task, n_threads, tol):
     import schuss
 
     return schuss.SigmoidClassifier(
-        "log_loss", "nesterov", alpha=task.penalty, l1_ratio=float(task.l1 > 0), tol=tol,
-        fit_intercept=not task.l1, max_iter=_MAX_ITER, n_jobs=n_threads,
+        "log_loss", "nesterov", alpha=task.alpha, tol=tol, max_iter=_MAX_ITER, n_jobs=n_threads
     )  # fmt: skip
 
 
@@ -329,15 +328,13 @@ def _snapml(task, n_threads, tol):
 
 
 def _skglm(task, n_threads, tol):
-    from skglm import GeneralizedLinearEstimator
+    from skglm import GeneralizedLinearEstimator, SparseLogisticRegression
     from skglm.datafits import Logistic
-    from skglm.penalties import L1, L1_plus_L2
-    from skglm.solvers import AndersonCD, ProxNewton
+    from skglm.penalties import L1_plus_L2
+    from skglm.solvers import AndersonCD
 
     if task.l1:
-        return GeneralizedLinearEstimator(
-            Logistic(), L1(task.l1), ProxNewton(tol=tol, fit_intercept=False)
-        )
+        return SparseLogisticRegression(task.l1, tol=tol, max_iter=_MAX_ITER, fit_intercept=False)
     return GeneralizedLinearEstimator(
         Logistic(), L1_plus_L2(task.alpha, 0.0), AndersonCD(tol=tol, ws_strategy="fixpoint")
     )
@@ -424,10 +421,9 @@ def _prepare_vowpal_wabbit(task, n_threads, tol):
 
 
 _BOTH = (
-    _estimator("schuss-nesterov", _nesterov, "schuss"),
     _estimator(
         "sklearn-liblinear",
-        _logistic("sklearn.linear_model", "liblinear", intercept_scaling=_SCALING),
+        _logistic("sklearn.linear_model", "liblinear", intercept_scaling=_SCALING, random_state=0),
         "sklearn",
     ),
     _estimator("glum", _glum, "glum"),
@@ -441,6 +437,7 @@ SOLVERS = {
     library.name: library
     for library in (
         _estimator("schuss", _logistic("schuss"), "schuss"),
+        _estimator("schuss-nesterov", _nesterov, "schuss"),
         *(
             _estimator(f"sklearn-{solver}", _logistic("sklearn.linear_model", solver), "sklearn")
             for solver in ("lbfgs", "newton-cholesky", "newton-cg")
