@@ -72,7 +72,7 @@ def kernels(request, monkeypatch):
     name, _, path = request.param.partition(", ")
     module = load_backend(name)
     if path:
-        monkeypatch.setattr(module.matrix, "SMALL_BYTES", 0)
+        monkeypatch.setattr(module.rows, "SMALL_BYTES", 0)
     return module
 
 

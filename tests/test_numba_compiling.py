@@ -12,17 +12,17 @@ from schuss.backends.numba_kernels import compiling
 
 EARLIER = "0123456789abcdef"
 SUPERSEDED = (
-    f"neuron.predict_{EARLIER}-250.py311.nbi",
-    f"neuron.predict_{EARLIER}-250.py311.12.nbc",
-    f"descent.gone_since_then_{EARLIER}-3.py313t.1.nbc",
+    f"predict.predict_{EARLIER}-250.py311.nbi",
+    f"predict.predict_{EARLIER}-250.py311.12.nbc",
+    f"descend.gone_since_then_{EARLIER}-3.py313t.1.nbc",
 )
 OTHERS = (
-    f"neuron.predict_{compiling._DIGEST}-250.py311.nbi",
-    f"neuron.predict_{compiling._DIGEST}-250.py311.1.nbc",
-    "neuron.cpython-311.pyc",
+    f"predict.predict_{compiling._DIGEST}-250.py311.nbi",
+    f"predict.predict_{compiling._DIGEST}-250.py311.1.nbc",
+    "predict.cpython-311.pyc",
     f"elsewhere.predict_{EARLIER}-250.py311.nbi",
-    "neuron.predict-250.py311.nbi",
-    f"neuron.predict_{EARLIER}-250.py311.nbi.tmp.00",
+    "predict.predict-250.py311.nbi",
+    f"predict.predict_{EARLIER}-250.py311.nbi.tmp.00",
 )
 
 
@@ -50,7 +50,6 @@ import numpy as np
 from schuss.backends import numba_
 z = np.zeros(3)
 numba_.pointwise(z, z, 0, z.copy(), z.copy())
-print(numba_.formulas.pointwise(z.dtype).stats.cache_path)
 """
 
 
@@ -58,17 +57,41 @@ def test_only_what_compiles_removes(tmp_path):
     def run():
         environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
         command = [sys.executable, "-c", COMPILED]
-        return subprocess.run(
-            command, check=True, timeout=300, capture_output=True, text=True, env=environment
-        ).stdout.strip()
+        subprocess.run(command, check=True, timeout=300, env=environment)
 
-    folder = tmp_path / run()
+    run()
+    compiled = f"pointwise.pointwise_{compiling._DIGEST}-*"
+    folder = next(tmp_path.rglob(compiled)).parent
     fill(folder)
     run()
     assert {*SUPERSEDED, *OTHERS} <= {path.name for path in folder.iterdir()}
-    for path in folder.glob(f"formulas.pointwise_{compiling._DIGEST}-*"):
+    for path in folder.glob(compiled):
         path.unlink()
     run()
     left = {path.name for path in folder.iterdir()}
     assert set(OTHERS) <= left
     assert not left.intersection(SUPERSEDED)
+
+
+PLAIN = """
+import numpy as np
+from schuss.backends import numba_, numpy_
+from schuss.backends.contract import Data
+X = np.random.default_rng(0).standard_normal((5, 2))
+y, coef, intercept = np.array([0, 1, 1, 0, 1], np.uint8), np.ones((1, 2)), np.ones(1)
+for backend in (numba_, numpy_):
+    grad = np.empty((1, 2)), np.empty(1)
+    value = backend.gradient(
+        Data(backend.prepare(X), y, None, 0.2), 0, coef, intercept, *grad, 1
+    )
+    print([round(float(number), 12) for number in (value, *grad[0][0], *grad[1])])
+"""
+
+
+def test_the_kernels_are_plain_python_too():
+    """For debuggers and coverage."""
+    output = subprocess.run(
+        [sys.executable, "-c", PLAIN], check=True, timeout=300, capture_output=True, text=True,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+    ).stdout.splitlines()  # fmt: skip
+    assert len(output) == 2 and output[0] == output[1]

@@ -68,10 +68,8 @@ def _assert_gradient(backend, p, row):
     value, coef, intercept = cases.gradient(backend, p, 2)
     signs = np.full((len(p.coef), 1), -0.5)
     signs[[k for k in range(len(p.coef)) if len(p.coef) > 1 and k != 1]] = 0.5
-    # Numba adds up to 256 short rows one by one.
-    most = 8e-6 if backend.NAME == "numba" else 2e-6
     _assert_relative(value, np.log(2) * len(p.coef), 2e-6)
-    _assert_relative(coef, signs * row, most)
+    _assert_relative(coef, signs * row, 2e-6)
     _assert_relative(intercept, signs[:, 0], 2e-6)
 
 

@@ -1,5 +1,4 @@
-"""The kernels of the Numba backend, in files named as those of the compiled ones in ``ext``.
+"""The kernels of the Numba backend: each function of the contract in a file of its name.
 
-`compiling` says how functions are compiled and kept, `registers` has the loops that are written
-in whole vector registers.
+Below them: `rows` (X), `targets`, `formulas` (losses of one score), `compiling`.
 """

@@ -1,4 +1,4 @@
-"""How the functions of this package are compiled, and for which types."""
+"""How the functions of this package are compiled."""
 
 import contextlib
 import functools
@@ -9,17 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numba
-from numba import types
 
 from schuss.backends import numba_kernels as package
-from schuss.errors import BackendUnavailableError
-
-if numba.config.DISABLE_JIT:
-    # What is generated as LLVM's code has no Python to run in its place.
-    raise BackendUnavailableError(
-        "The Numba backend cannot run with NUMBA_DISABLE_JIT=1. Unset it, or choose another "
-        "backend by SCHUSS_BACKEND or schuss.use_backend."
-    )
 
 
 def _can_cache():
@@ -31,19 +22,13 @@ def _can_cache():
 
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
-_KEPT = {**_OPTIONS, "cache": _can_cache()}
-# Sums may be reordered; NaN and infinities must still be seen.
-_SUMS = {"fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy"}
-INLINED = {**_SUMS, "forceinline": True}
-sums = numba.njit(**{**_OPTIONS, **_SUMS})
-# Compensated steps may not be.
-EXACT = {"fastmath": {"contract"}, "error_model": "numpy"}
-exact = numba.njit(**{**_OPTIONS, **EXACT})
-# For each tile: functions that are called count the references to their arrays, in atomic steps.
-exact_inlined = numba.njit(**{**_OPTIONS, **EXACT}, forceinline=True)
-# Nor products be fused with sums, where a path must be that of other code.
+_CAN_CACHE = _can_cache()
+# Every operation as it is written, where a path must be that of other code.
 strict = numba.njit(**_OPTIONS)
-
+# A product and a sum may be fused.
+fused = numba.njit(fastmath={"contract"}, **_OPTIONS)
+# Sums may be reordered as well, and so vectorised; NaN and infinities are still seen.
+reordered = numba.njit(fastmath={"contract", "nsz", "reassoc"}, **_OPTIONS)
 
 _MODULES = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
@@ -51,8 +36,9 @@ _MODULES = sorted(module.name for module in pkgutil.iter_modules(package.__path_
 def _digest():
     """Of all that compiled code is made of; Numba looks at a function's own file only."""
     modules = [f"{__package__}.{name}" for name in _MODULES]
+    others = "backends.contract", "constants", "losses", "methods"
     content = hashlib.sha256()
-    for name in (*modules, "schuss.backends.contract", "schuss.constants"):
+    for name in (*modules, *(f"schuss.{other}" for other in others)):
         spec = find_spec(name)
         # The source, or the byte code where it was installed without.
         content.update(spec.loader.get_data(spec.origin))
@@ -68,55 +54,41 @@ def _remove_superseded(folder):
     Who still runs them compiles again. A folder of Numba's is that of one folder of sources.
     """
     name = rf"(?:{'|'.join(_MODULES)})\.\w+_(?!{_DIGEST})[0-9a-f]{{{len(_DIGEST)}}}-\d+\.py\w+"
-    kept = re.compile(rf"{name}(?:\.nbi|\.\d+\.nbc)")
+    cached = re.compile(rf"{name}(?:\.nbi|\.\d+\.nbc)")
     with contextlib.suppress(OSError):  # another process was here first, or may write and we not
         for path in Path(folder).iterdir():
-            if kept.fullmatch(path.name):
+            if cached.fullmatch(path.name):
                 path.unlink()
 
 
-_NUMBERS = {int: types.int64, float: types.float64, bool: types.boolean}
+def compiled(function):
+    """Decorator of what Python calls: compiled for the types that come, and kept on disk."""
+    if numba.config.DISABLE_JIT:
+        return function
+    # A part of the name of the file that the code is cached in.
+    function.__qualname__ += f"_{_DIGEST}"
+    dispatcher = numba.njit(**_OPTIONS, cache=_CAN_CACHE)(function)
+
+    @functools.wraps(function)
+    def call(*arguments):
+        known = len(dispatcher.stats.cache_misses)
+        result = dispatcher(*arguments)
+        if len(dispatcher.stats.cache_misses) > known:
+            _remove_superseded(dispatcher.stats.cache_path)
+        return result
+
+    return call
 
 
-def compiled_for(signature):
-    """Decorator of what Python calls: ``function(*kind)`` is compiled for ``signature(*kind)``.
-
-    The types are written out so that their number is bounded; arrays of other layouts are not
-    recompiled for but refused.
-    """
-
-    def decorate(function):
-        # A part of the name of the file that it is kept in.
-        function.__qualname__ += f"_{_DIGEST}"
-
-        @functools.cache
-        def for_kind(*kind):
-            compiled = numba.njit(signature(*kind), **_KEPT)(function)
-            if _KEPT["cache"] and compiled.stats.cache_misses:
-                _remove_superseded(compiled.stats.cache_path)
-            return compiled
-
-        return for_kind
-
-    return decorate
+def read_only(values):
+    """A view that cannot be written to: of one type, whether the array itself can be or not."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
-def array(dtype, ndim, layout="C", **flags):
-    return types.Array(numba.from_dtype(dtype), ndim, layout, **flags)
-
-
-def given(dtype, ndim, layout="C", **flags):
-    """An array that is only read."""
-    return array(dtype, ndim, layout, readonly=True, **flags)
-
-
-def tuple_type(kind):
-    """Of a named tuple of numbers."""
-    return types.NamedTuple([_NUMBERS[number] for number in kind.__annotations__.values()], kind)
-
-
-def of_its_types(numbers):
-    """A named tuple with each number in the type that it is declared with."""
+def as_annotated(numbers):
+    """A named tuple with each number in the type that it is annotated with."""
     kind = type(numbers)
     return kind(
         *(to(value) for to, value in zip(kind.__annotations__.values(), numbers, strict=True))
