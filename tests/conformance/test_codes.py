@@ -84,13 +84,13 @@ Z = np.ones((2, 1))
 @pytest.mark.parametrize(
     "compute",
     (
-        lambda code: numpy_._cost(Z, Z, code),
+        lambda code: numpy_._loss(Z, Z, code),
         lambda code: numpy_._curvature(Z, code),
         lambda code: numpy_._hidden(code, Z),
-        lambda code: numpy_._hidden_slope(code, Z),
-        lambda code: numpy_._answers(code, Z),
-        lambda code: numpy_._network_cost(code, Z, Z),
-        lambda code: numpy_._row_cost(code, 0.1, 1.0, -1.0),
+        lambda code: numpy_._hidden_derivative(code, Z),
+        lambda code: numpy_._output(code, Z),
+        lambda code: numpy_._network_loss(code, Z, Z),
+        lambda code: numpy_._row_loss(code, 0.1, 1.0, -1.0),
     ),
 )
 def test_no_formula_of_the_reference_serves_for_another(compute):

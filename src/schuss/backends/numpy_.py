@@ -1,7 +1,6 @@
 """The kernel contract in plain NumPy: the reference for the other backends.
 
-Written to be read next to the formulas, not to be fast; `contract` says what each
-function takes and returns.
+Written for readability, not for speed; `contract` describes the arguments and return values.
 """
 
 import functools
@@ -29,10 +28,10 @@ NAME = "numpy"
 
 _CODES = Codes()
 
-# Rows converted at a time where X is not of the weights' type: bounds the copy.
+# Rows of a block; bounds the copy of rows that are not of the weights' type.
 _BLOCK_ROWS = 4096
-# Rows that float32 sums up, at most: of more equal ones a sum would lose digits. Of sums of
-# matrices, whose additions cost more, the second number.
+# Rows whose products are summed in float32, before the sums are added in float64, for a vector and
+# for a matrix. More rows would lose digits.
 _SUM_ROWS, _MATRIX_SUM_ROWS = 64, 256
 
 
@@ -42,7 +41,7 @@ def prepare(X):
 
 def pointwise(z, y, loss, value, derivative):
     _CODES.check_pointwise(loss)
-    value[...], derivative[...] = _cost(z, y, loss)
+    value[...], derivative[...] = _loss(z, y, loss)
 
 
 def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
@@ -63,33 +62,34 @@ def newton(data, config, theta, gradient, model, helper):
 
 
 class _Newton:
-    """What `newton` returns."""
+    """The callable that `newton` returns."""
 
     def __init__(self, data, config, theta, gradient, model):
-        self._data, self._rule = data, config
+        self._data, self._config = data, config
         self._theta, self._gradient = theta, gradient
-        # Where the last call ended; the factor, whether it is of that place, and its pairs.
+        # `theta` at the end of the last call; the factorised Hessian, whether it is that of
+        # `theta`, and the curvature pairs that update it.
         self._last = None
         self._factor = None if model is None else _factor(model, config.singular)
-        self._here, self._pairs = False, []
+        self._current, self._pairs = False, []
 
     def __call__(self, history, hessian=None):
         steps, expected, gradients, hessians = self._advance(history)
         self._last = self._theta.copy()
         if hessian is not None:
-            hessian[...] = _hessian(self._data, self._rule, self._theta)
+            hessian[...] = _hessian(self._data, self._config, self._theta)
             hessians += 1
         return steps, expected, gradients, hessians
 
     def _advance(self, history):
-        data, config, theta, gradient = self._data, self._rule, self._theta, self._gradient
+        data, config, theta, gradient = self._data, self._config, self._theta, self._gradient
         real = REAL_TYPE[data.X.dtype]
         steps, expected, gradients, hessians = 0, math.inf, 0, 0
         if self._last is None or (theta != self._last).any():
             if self._last is not None:
                 self._factor = None
-            self._here = False
-            self._value = _penalised(data, config, theta, gradient)
+            self._current = False
+            self._value = _objective(data, config, theta, gradient)
             self._norm = np.abs(gradient).max()
             gradients += 1
         while steps < len(history):
@@ -98,38 +98,41 @@ class _Newton:
             if self._factor is None:
                 hessians += 1
                 self._factor = _factor(_hessian(data, config, theta), config.singular)
-                self._here, self._pairs = True, []
+                self._current, self._pairs = True, []
                 if self._factor is None:
                     break
-            direction = _two_loops(self._factor, self._pairs, -gradient)
-            slope = float(gradient @ direction)
+            direction = _two_loop_recursion(self._factor, self._pairs, -gradient)
+            derivative = float(gradient @ direction)
             trial = (theta + direction).astype(real).astype(np.float64)
-            refused = not (slope < 0 and math.isfinite(slope)) or (trial == theta).all()
+            refused = not (derivative < 0 and math.isfinite(derivative)) or (trial == theta).all()
             if not refused:
-                expected = -slope / 2
+                expected = -derivative / 2
                 trial_gradient = np.empty_like(gradient)
-                new = _penalised(data, config, trial, trial_gradient)
+                trial_value = _objective(data, config, trial, trial_gradient)
                 gradients += 1
                 trial_norm = np.abs(trial_gradient).max()
-                flat = config.noise * abs(self._value)
-                below = expected <= flat
-                bound = self._value + flat + (0.0 if below else config.armijo * slope)
-                refused = not (math.isfinite(new + trial_norm) and new <= bound)
-                refused = refused or below and not trial_norm < self._norm
-            if refused and self._here:
+                noise = config.noise * abs(self._value)
+                below_noise = expected <= noise
+                bound = self._value + noise + (0 if below_noise else config.armijo * derivative)
+                refused = (
+                    not (math.isfinite(trial_value + trial_norm) and trial_value <= bound)
+                    or below_noise
+                    and not trial_norm < self._norm
+                )
+            if refused and self._current:
                 break
             if refused:
                 self._factor = None
                 continue
-            move, change = trial - theta, trial_gradient - gradient
-            product = float(move @ change)
+            step, change = trial - theta, trial_gradient - gradient
+            product = float(step @ change)
             if product > np.finfo(float).eps * float(change @ change):
-                self._pairs.append((move, change, product))
+                self._pairs.append((step, change, product))
             if not (trial_norm <= config.rate * self._norm and len(self._pairs) < config.steps):
                 self._factor = None
-            self._value, self._norm, self._here = new, trial_norm, False
+            self._value, self._norm, self._current = trial_value, trial_norm, False
             theta[...], gradient[...] = trial, trial_gradient
-            history[steps] = new, trial_norm, 1.0
+            history[steps] = trial_value, trial_norm, 1.0
             steps += 1
             if expected < config.enough:
                 break
@@ -137,24 +140,24 @@ class _Newton:
 
 
 def _factor(hessian, singular):
-    """Cholesky factor, or None where the matrix is singular to working accuracy."""
+    """Cholesky factor, or None if the matrix is singular to working accuracy."""
     try:
         factor = np.linalg.cholesky(hessian)
     except np.linalg.LinAlgError:
         return None
-    left = factor.diagonal() ** 2
-    return factor if (left > singular * hessian.diagonal()).all() else None
+    pivots = factor.diagonal() ** 2
+    return factor if (pivots > singular * hessian.diagonal()).all() else None
 
 
-def _two_loops(factor, pairs, v):
-    """H^-1 v by a factor and pairs of steps and changes (Nocedal & Wright, algorithm 7.4)."""
-    shares = []
-    for move, change, product in reversed(pairs):
-        shares.append(float(move @ v) / product)
-        v = v - shares[-1] * change
+def _two_loop_recursion(factor, pairs, v):
+    """H^-1 v of L-BFGS, from a factor and curvature pairs (Nocedal & Wright, algorithm 7.4)."""
+    alphas = []
+    for step, change, product in reversed(pairs):
+        alphas.append(float(step @ v) / product)
+        v = v - alphas[-1] * change
     v = np.linalg.solve(factor.T, np.linalg.solve(factor, v))
-    for (move, change, product), share in zip(pairs, reversed(shares), strict=True):
-        v = v + (share - float(change @ v) / product) * move
+    for (step, change, product), alpha in zip(pairs, reversed(alphas), strict=True):
+        v = v + (alpha - float(change @ v) / product) * step
     return v
 
 
@@ -258,10 +261,10 @@ def walk(function, state, config, limits, previous, rates, path, values):
 
 
 def _judge(previous, config, limits, x, value, gradient):
-    """Whether a walk goes on from here; leaves the point in `previous`."""
+    """Status at an iterate, which is then stored in `previous`."""
     marks = previous.marks
     norm = np.abs(gradient).max()
-    move, turn = x - previous.x, gradient - previous.gradient
+    step, change = x - previous.x, gradient - previous.gradient
     first = marks[Mark.POINTS] == 0
     if not math.isfinite(value + norm + np.sum(0 * x)):
         return Status.NONFINITE
@@ -271,20 +274,22 @@ def _judge(previous, config, limits, x, value, gradient):
     elif first:
         marks[Mark.FIRST_VALUE], marks[Mark.FIRST_NORM] = value, norm
     else:
-        moved = move @ move
-        size = gradient @ gradient, previous.gradient @ previous.gradient
-        reversed_ = gradient @ previous.gradient < 0 and size[0] >= (1 - 1e-12) * size[1]
-        far = moved > limits.rounding**2 * (x @ x)
-        marks[Mark.REVERSALS] = marks[Mark.REVERSALS] + 1 if reversed_ and far else 0
+        step_squared = step @ step
+        squared_norm = gradient @ gradient
+        last_squared_norm = previous.gradient @ previous.gradient
+        reversed_ = gradient @ previous.gradient < 0
+        reversed_ = reversed_ and squared_norm >= (1 - 1e-12) * last_squared_norm
+        moved = step_squared > limits.rounding**2 * (x @ x)
+        marks[Mark.REVERSALS] = marks[Mark.REVERSALS] + 1 if reversed_ and moved else 0
         above = value > marks[Mark.FIRST_VALUE] and norm > marks[Mark.FIRST_NORM]
         fixed = config.solver in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV)
         marks[Mark.ABOVE] = marks[Mark.ABOVE] + 1 if above and fixed else 0
-        if far:
-            curvature = math.sqrt(turn @ turn) / math.sqrt(moved)
+        if moved:
+            curvature = math.sqrt(change @ change) / math.sqrt(step_squared)
             marks[Mark.CURVATURE] = max(marks[Mark.CURVATURE], curvature)
         if marks[Mark.REVERSALS] >= limits.reversals or marks[Mark.ABOVE] >= limits.above:
             status = Status.OVERSHOT
-        elif limits.xtol > 0 and np.abs(move).max() <= limits.xtol:
+        elif limits.xtol > 0 and np.abs(step).max() <= limits.xtol:
             status = Status.SMALL_STEP
         elif limits.ftol > 0 and abs(value - marks[Mark.VALUE]) <= limits.ftol:
             status = Status.SMALL_FALL
@@ -373,7 +378,7 @@ def network_predict(X, network, theta, out, n_threads):
     _CODES.check_network(network)
     for rows in _blocks(0, X.shape[0]):
         with np.errstate(over="ignore", invalid="ignore"):
-            out[rows] = _answers(network.output, _forward(network, theta, _dense(X, rows))[-1])
+            out[rows] = _output(network.output, _forward(network, theta, _dense(X, rows))[-1])
 
 
 def shuffle(random_state, order, out):
@@ -395,26 +400,26 @@ def _log1pexp(z):
     return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
 
 
-def _cost(z, y, loss):
-    """Cost and derivative, with no digit lost where sigma(z) rounds to 0 or 1."""
+def _loss(z, y, loss):
+    """Loss and derivative, accurate also where sigma(z) rounds to 0 or 1."""
     if loss == Loss.QUADRATIC:
         return z * z / 2, z
     if loss == Loss.MULTINOMIAL:
-        return _softmax_cost(z, y)
+        return _softmax_loss(z, y)
     p, q = _logistic_pair(z)
     residual = p * (1 - y) - q * y
     if loss == Loss.SQUARED_ERROR:
         return residual * residual / 2, residual * p * q
     if loss != Loss.LOG_LOSS:
         raise unknown_code("loss", loss, Loss)
-    tail = np.log1p(np.exp(-np.abs(z)))
-    share = np.where(z < 0, y, 1 - y)
-    # 0 for the right label, of an infinite score too.
-    return tail + np.multiply(share, np.abs(z), where=share != 0, out=share), residual
+    factor = np.where(z < 0, y, 1 - y)
+    # 0 for the right label, also if the score is infinite.
+    linear = np.multiply(factor, np.abs(z), where=factor != 0, out=factor)
+    return np.log1p(np.exp(-np.abs(z))) + linear, residual
 
 
-def _softmax_cost(z, y):
-    """Cost of a row in its first column, and derivatives, without differences near 1.
+def _softmax_loss(z, y):
+    """Loss of a row in its first column, and derivatives, without differences near 1.
 
     With e_k = e^(z_k - max) and `rest` the sum of all but the one that is 1,
     1 - p_k = (rest + (1 - e_k)) / (1 + rest).
@@ -425,11 +430,11 @@ def _softmax_cost(z, y):
     others = e.copy()
     others[np.arange(len(e)), e.argmax(axis=1)] = 0
     rest = others.sum(axis=1, keepdims=True)
-    cost = np.zeros_like(z)
+    loss = np.zeros_like(z)
     below[y == 0] = 0  # infinite or not
-    cost[:, 0] = (y * below).sum(axis=1) + np.log1p(rest[:, 0])
+    loss[:, 0] = (y * below).sum(axis=1) + np.log1p(rest[:, 0])
     p, q = e / (1 + rest), (rest + (1 - e)) / (1 + rest)
-    return cost, p * (1 - y) - y * q
+    return loss, p * (1 - y) - y * q
 
 
 def _blocks(start, stop):
@@ -465,18 +470,18 @@ def _targets(y, n_outputs, rows):
 def _rows_gradient(
     data, loss, coef, intercept, order, start, stop, factor, coef_grad, intercept_grad
 ):
-    """Value and gradient of the mean cost over rows start to stop of an order."""
+    """Mean loss over rows start to stop of an order, and its gradient."""
     coef_sum, intercept_sum = np.zeros(coef.shape), np.zeros(len(coef))
     value = 0.0
     for block in _blocks(start, stop):
         rows = block if order is None else order[block]
         X = _read(data.X, rows)
         y = _targets(data.y, len(coef), rows).astype(coef.dtype, copy=False)
-        cost, derivative = _cost(X @ coef.T + intercept, y, loss)
+        losses, derivative = _loss(X @ coef.T + intercept, y, loss)
         if data.sample_weight is not None:
             weight = data.sample_weight[rows, None]
-            cost, derivative = weight * cost, weight * derivative
-        value += cost.sum(dtype=np.float64)
+            losses, derivative = weight * losses, weight * derivative
+        value += losses.sum(dtype=np.float64)
         coef_sum += _sums(X, derivative).T
         intercept_sum += derivative.sum(axis=0, dtype=np.float64)
     factor *= data.scale
@@ -485,45 +490,38 @@ def _rows_gradient(
     return float(value * factor)
 
 
-def _augmented(data, theta, rows):
-    """Rows [x 1] of a block, their scores and the shares of their costs."""
+def _objective(data, config, theta, gradient):
+    """Mean loss plus penalty of one neuron, and its gradient."""
+    n, d = data.X.shape
     real = REAL_TYPE[data.X.dtype]
-    lines = np.ones((min(data.X.shape[0], rows.stop) - rows.start, len(theta)), real)
-    lines[:, : data.X.shape[1]] = data.X[rows]
-    scale = np.full(len(lines), data.scale, real)
-    if data.sample_weight is not None:
-        scale *= data.sample_weight[rows]
+    coef, intercept = theta[None, :d].astype(real), np.zeros(1, real)
+    intercept[: len(theta) - d] = theta[d:]
+    grad = np.empty((1, d)), np.empty(1)
     with np.errstate(over="ignore", invalid="ignore"):
-        return lines, lines @ theta.astype(real), scale
-
-
-def _penalised(data, config, theta, gradient):
-    """Objective, penalty included, and its gradient."""
-    value = 0.5 * float(config.l2 @ (theta * theta))
-    gradient[...] = config.l2 * theta
-    for rows in _blocks(0, data.X.shape[0]):
-        lines, z, scale = _augmented(data, theta, rows)
-        y = _targets(data.y, 1, rows).astype(z.dtype, copy=False)[:, 0]
-        with np.errstate(over="ignore", invalid="ignore"):
-            cost, derivative = _cost(z, y, config.loss)
-            value += float((scale * cost).sum(dtype=np.float64))
-            gradient += _sums(lines, (scale * derivative)[:, None])[:, 0]
-    return value
+        value = _rows_gradient(data, config.loss, coef, intercept, None, 0, n, 1.0, *grad)
+    gradient[...] = np.append(*grad)[: len(theta)] + config.l2 * theta
+    return value + 0.5 * float(config.l2 @ (theta * theta))
 
 
 def _hessian(data, config, theta):
-    """Its Hessian."""
+    """The Hessian of `_objective`, for squared error its Gauss-Newton part."""
+    n, d = data.X.shape
+    real = REAL_TYPE[data.X.dtype]
     hessian = np.diag(config.l2)
-    for rows in _blocks(0, data.X.shape[0]):
-        lines, z, scale = _augmented(data, theta, rows)
+    for rows in _blocks(0, n):
+        X = np.ones((rows.stop - rows.start, len(theta)), real)
+        X[:, :d] = data.X[rows]
+        scale = np.full(len(X), data.scale, real)
+        if data.sample_weight is not None:
+            scale *= data.sample_weight[rows]
         with np.errstate(over="ignore", invalid="ignore"):
-            lines *= np.sqrt(scale * _curvature(z, config.loss))[:, None]
-            hessian += _sums(lines, lines, _MATRIX_SUM_ROWS)
+            X *= np.sqrt(scale * _curvature(X @ theta.astype(real), config.loss))[:, None]
+            hessian += _sums(X, X, _MATRIX_SUM_ROWS)
     return hessian
 
 
 def _curvature(z, loss):
-    """Second derivative of the cost, or its Gauss-Newton part."""
+    """Second derivative of the loss, or its Gauss-Newton part."""
     p, q = _logistic_pair(z)
     if loss == Loss.LOG_LOSS:
         return p * q
@@ -555,7 +553,7 @@ def _add_penalty(state, config, coef_grad, intercept_grad):
     return float(norm), float(penalty)
 
 
-def _shrink(coef, threshold):
+def _soft_threshold(coef, threshold):
     """Proximal operator of threshold * |w|."""
     return np.sign(coef) * np.maximum(np.abs(coef) - threshold, 0)
 
@@ -601,7 +599,7 @@ def _step(state, config, full, coef_grad, intercept_grad):
         raise unknown_code("config.solver", config.solver, Solver)
 
     if config.l1:
-        new[:, :-1] = _shrink(new[:, :-1], np.asarray(threshold, dtype=real))
+        new[:, :-1] = _soft_threshold(new[:, :-1], np.asarray(threshold, dtype=real))
     if config.solver == Solver.NESTEROV:
         new = _extrapolate(state, config, full, new, grad)
     state.coef[...] = new[:, :-1]
@@ -620,11 +618,11 @@ def _adaptive_step(state, config, theta, grad):
         counters[Counter.RATIO] = np.inf
     else:
         moved = np.linalg.norm((theta - previous_theta).astype(np.float64))
-        turned = np.linalg.norm((grad - previous_grad).astype(np.float64))
+        changed = np.linalg.norm((grad - previous_grad).astype(np.float64))
         last = counters[Counter.STEP]
         step = math.sqrt(1 + counters[Counter.RATIO]) * last
-        if turned > 0 and moved > 0:
-            step = min(step, moved / (2 * turned))
+        if changed > 0 and moved > 0:
+            step = min(step, moved / (2 * changed))
         if not math.isfinite(step):
             step = last
         counters[Counter.RATIO] = step / last
@@ -674,7 +672,7 @@ def _hidden(kind, z):
     raise unknown_code("network.hidden", kind, Hidden)
 
 
-def _hidden_slope(kind, a):
+def _hidden_derivative(kind, a):
     """The derivative of the activation, from the activation itself."""
     if kind == Hidden.LOGISTIC:
         return a * (1 - a)
@@ -697,7 +695,7 @@ def _forward(network, theta, a):
     return layers
 
 
-def _answers(output, z):
+def _output(output, z):
     if output == Output.SOFTMAX:
         e = np.exp(z - z.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
@@ -710,8 +708,8 @@ def _answers(output, z):
     raise unknown_code("network.output", output, Output)
 
 
-def _network_cost(output, z, y):
-    """Cost of each row, and its derivative with respect to the scores."""
+def _network_loss(output, z, y):
+    """Loss of each row, and its derivative with respect to the scores."""
     eps = np.finfo(z.dtype).eps
     if output == Output.SOFTMAX:
         z = z - z.max(axis=1, keepdims=True)
@@ -720,11 +718,11 @@ def _network_cost(output, z, y):
         value = np.log(total[:, 0]) - np.where(y != 0, y * z, 0).sum(axis=1)
         return np.clip(value, -np.log1p(-eps), -np.log(eps)), e / total - y
     if output == Output.LOGISTIC:
-        value, slope = _cost(z, y, Loss.LOG_LOSS)
-        return np.clip(value, -np.log1p(-eps), -np.log(eps)).sum(axis=1), slope
+        losses, derivative = _loss(z, y, Loss.LOG_LOSS)
+        return np.clip(losses, -np.log1p(-eps), -np.log(eps)).sum(axis=1), derivative
     if output == Output.LOGISTIC_SQUARED:
-        value, slope = _cost(z, y, Loss.SQUARED_ERROR)
-        return value.sum(axis=1), slope
+        losses, derivative = _loss(z, y, Loss.SQUARED_ERROR)
+        return losses.sum(axis=1), derivative
     if output == Output.IDENTITY:
         return ((z - y) ** 2).mean(axis=1) / 2, z - y
     if output != Output.EXPONENTIAL:
@@ -735,13 +733,13 @@ def _network_cost(output, z, y):
 
 
 def _network_pass(data, network, theta, rows, grad):
-    """Sum of the rows' costs; their gradients are added to `grad`."""
+    """Sum of the losses of some rows; their gradients are added to `grad`."""
     layers = _forward(network, theta, _dense(data.X, rows))
     z = layers.pop()
     y = _targets(data.y, network.units[-1], rows).astype(theta.dtype, copy=False)
-    cost, delta = _network_cost(network.output, z, y)
+    losses, delta = _network_loss(network.output, z, y)
     if data.sample_weight is not None:
-        cost = cost * data.sample_weight[rows]
+        losses = losses * data.sample_weight[rows]
         delta = delta * data.sample_weight[rows, None]
     if grad is not None:
         coefs, _ = network.split(theta)
@@ -750,8 +748,8 @@ def _network_pass(data, network, theta, rows, grad):
             coef_grads[i] += _sums(layers[i], delta, _MATRIX_SUM_ROWS)
             intercept_grads[i] += delta.sum(axis=0, dtype=np.float64)
             if i:
-                delta = delta @ coefs[i].T * _hidden_slope(network.hidden, layers[i])
-    return float(cost.sum(dtype=np.float64))
+                delta = delta @ coefs[i].T * _hidden_derivative(network.hidden, layers[i])
+    return float(losses.sum(dtype=np.float64))
 
 
 def _network_step(state, config, rate, grad, steps):
@@ -783,8 +781,8 @@ def _shuffle(order, n, state):
         order[i], order[j] = order[j], order[i]
 
 
-def _row_cost(loss, parameter, p, y):
-    """Cost of a row, and its derivative with respect to the score."""
+def _row_loss(loss, parameter, p, y):
+    """Loss of a row, and its derivative with respect to the score."""
     z = p * y
     if loss == RowLoss.HINGE:
         return (parameter - z, -y) if z <= parameter else (0.0, 0.0)
@@ -796,7 +794,7 @@ def _row_cost(loss, parameter, p, y):
             return 0.0, 0.0
         return ((1 - z) ** 2, -2 * (1 - z) * y) if z >= -1 else (-4 * z, -4 * y)
     if loss == RowLoss.LOG_LOSS:
-        return _cost(np.float64(p), y, Loss.LOG_LOSS)
+        return _loss(np.float64(p), y, Loss.LOG_LOSS)
     z = p - y
     if loss == RowLoss.SQUARED_ERROR or (loss == RowLoss.HUBER and abs(z) <= parameter):
         return z * z / 2, z
@@ -814,7 +812,7 @@ def _row_cost(loss, parameter, p, y):
 
 
 def _sweep_row(X, row, real):
-    """The places of a row's entries, and the entries."""
+    """Columns and values of a row's entries."""
     if sp.issparse(X):
         entries = slice(X.indptr[row], X.indptr[row + 1])
         return X.indices[entries], X.data[entries]
@@ -844,7 +842,7 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
         elif config.schedule == Schedule.INVSCALING:
             m[SweepMark.STEP] = config.eta0 / m[SweepMark.T] ** config.power_t
         eta = m[SweepMark.STEP]
-        value, slope = _row_cost(config.loss, config.parameter, p, y)
+        value, derivative = _row_loss(config.loss, config.parameter, p, y)
         total += value
         learnt += 1
         if passive:
@@ -858,7 +856,9 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
             update *= y if config.loss == RowLoss.HINGE else math.copysign(1.0, y - p)
         else:
             total += config.l2 / 2 * m[SweepMark.SQUARES] + config.l1 * m[SweepMark.ABSOLUTES]
-            update = -eta * min(max(slope, -config.largest_derivative), config.largest_derivative)
+            update = -eta * min(
+                max(derivative, -config.largest_derivative), config.largest_derivative
+            )
         update *= class_weight[0] if y > 0 else class_weight[1]
         if data.sample_weight is not None:
             update *= data.sample_weight[row]
