@@ -1,33 +1,33 @@
-"""The kernel contract: what a backend is asked to do.
+"""The kernel contract: the functions that every backend implements.
 
-A backend is a module with the functions of `FUNCTIONS`, with these names and these
-signatures; `numpy_` is the plain reference, and `tests/conformance` holds the others
-to it. Here the functions are only described.
+A backend is a module with the functions of `FUNCTIONS`, with these names and signatures.
+`numpy_` is the reference implementation, and `tests/conformance` compares the others with it.
+This module only describes the functions.
 
-Conventions, for every function
--------------------------------
+Conventions for every function
+------------------------------
 n, d, K
     Rows, features and neurons (outputs). One neuron is K = 1.
 real
-    float64 or float32: the type of the weights, hence of every floating array of the
-    call but `history` and `counters` (float64). `constants.REAL_TYPE` gives it for a
-    feature type.
+    float64 or float32: the type of the weights, and so of all floating-point arrays of a
+    call except `history` and `counters`, which are float64. `constants.REAL_TYPE` maps the
+    type of the features to it.
 X
-    What `prepare` returned for the rows; opaque to the caller, read only, never copied
-    as a whole unless it is small enough to live in the cache.
+    The return value of `prepare`; opaque to the caller, read only. It is not copied as a
+    whole, unless it is small enough for the cache.
 y
     Targets: real of shape (K, n), C order; or class codes, uint8 or int32 of shape (n,).
     Neuron k of several learns ``codes == k``; one neuron alone learns ``codes == 1``.
 sample_weight
-    real of shape (n,), or None for ones. Not negative, the largest near 1: sums of much larger
-    ones may overflow, and so may the inverse of the sum of much smaller ones.
+    real of shape (n,), or None for ones. Nonnegative, the largest near 1: sums of much larger
+    weights may overflow, and so may the inverse of the sum of much smaller ones.
 coef, intercept
     real of shapes (K, d), C order, and (K,).
 n_threads
-    Threads that may be used, at least 1. It never changes a bit of the result.
+    Maximum number of threads, at least 1. The result has the same bits for any number.
 
-The caller checks all input and allocates every array; a backend only computes. Codes it checks
-itself: one that it does not know is a ValueError.
+The caller checks all input and allocates all arrays. A backend checks codes only: an unknown code
+raises ValueError.
 """
 
 from typing import Any, NamedTuple
@@ -51,16 +51,16 @@ FUNCTIONS = (
 
 
 class Data(NamedTuple):
-    """What is learnt from."""
+    """Training data."""
 
     X: Any  # from prepare()
     y: np.ndarray  # (K, n) real, or (n,) codes
     sample_weight: np.ndarray | None  # (n,) real
-    scale: float  # 1 / sum of the weights: turns sums into means
+    scale: float  # 1 / sum of the weights
 
 
 class State(NamedTuple):
-    """What a run changes; with the random state of the rows' order, a checkpoint."""
+    """State of a run. With the random state of the row order it is a checkpoint."""
 
     coef: np.ndarray  # (K, d)
     intercept: np.ndarray  # (K,)
@@ -69,7 +69,7 @@ class State(NamedTuple):
 
 
 class UpdateConfig(NamedTuple):
-    """How a gradient becomes a step."""
+    """Solver and objective of `descend` and `walk`."""
 
     loss: int  # losses.Loss
     solver: int  # methods.Solver
@@ -80,29 +80,29 @@ class UpdateConfig(NamedTuple):
     epsilon: float
     l2: float  # l2/2 * ||w||^2, not on the intercept
     l1: float  # l1 * ||w||_1, not on the intercept
-    tol: float  # full batch: stop at max |subgradient| <= tol
+    tol: float  # full batches: stop at max |subgradient| <= tol
     fit_intercept: bool
-    batch_size: int  # rows a step; n or more: one step an epoch
+    batch_size: int  # n or more: full batches, one step per epoch
 
 
 class NewtonConfig(NamedTuple):
-    """Which steps of Newton's method are taken."""
+    """Objective and stopping criteria of `newton`."""
 
     loss: int  # losses.Loss.LOG_LOSS or SQUARED_ERROR
     l2: np.ndarray  # (r,) float64: l2[j] / 2 * theta[j]^2
     tol: float  # stop at max |gradient| <= tol
-    rate: float  # a factor serves on where a step brought max |gradient| down to this share
-    enough: float  # stop after a step of which the model expected less
+    rate: float  # keep a factor while steps reduce max |gradient| to this fraction or less
+    enough: float  # stop after a step whose predicted decrease is smaller
     noise: float  # relative error of the objective
     armijo: float = ARMIJO
     singular: float = SINGULAR[8]
-    steps: int = FACTOR_STEPS  # whose pairs mend a factor, at most; not less than 1
+    steps: int = FACTOR_STEPS  # maximum number of steps with one factor, at least 1
 
 
 class Function(NamedTuple):
-    """A function of float64 numbers that compiled code can call.
+    """A function of float64 arguments that compiled code can call.
 
-    A polynomial has `coef` and `slope`, the rest 0. A function in C is one of
+    A polynomial has `coef` and `slope`, the rest is 0. A C function is one of
     ``double f(double)`` (n = 1) and ``double f(int n, double *x)``, its gradient of
     ``double g(double)`` and ``void g(int n, double *x, double *out)``; each may take a last
     argument ``void *data``. Addresses are integers.
@@ -120,11 +120,11 @@ class Function(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What ends a walk besides ``UpdateConfig.tol``, and how its numbers come about."""
+    """Stopping criteria of `walk` besides ``UpdateConfig.tol``, and its constants."""
 
-    xtol: float  # no parameter moved farther; 0: never mind
-    ftol: float  # the value changed by no more; 0: never mind
-    automatic: bool  # after the first, steps are 1 / the largest curvature met
+    xtol: float  # stop if no parameter changes by more; 0: off
+    ftol: float  # stop if the value changes by no more; 0: off
+    automatic: bool  # after the first step, step size 1 / largest curvature so far
     reversals: int  # constants.WALK_REVERSALS
     above: int  # constants.WALK_ABOVE
     rounding: float  # constants.WALK_ROUNDING
@@ -132,7 +132,7 @@ class Limits(NamedTuple):
 
 
 class MinimizeState(NamedTuple):
-    """What a walk remembers of the point before; all float64."""
+    """The previous iterate of `walk`; all float64."""
 
     x: np.ndarray  # (n,)
     gradient: np.ndarray  # (n,)
@@ -142,8 +142,8 @@ class MinimizeState(NamedTuple):
 class Network(NamedTuple):
     """Layers of neurons: a_0 = x, a_l = phi(a_(l-1) W_l + b_l).
 
-    Its parameters are one vector `theta`: the weights, one layer after the other, each of
-    shape (neurons below, neurons) in C order, and then the intercepts of all layers.
+    The parameters are one vector `theta`: the weights layer by layer, each of shape
+    (neurons below, neurons) in C order, and then the intercepts of all layers.
     """
 
     units: tuple[int, ...]  # neurons in each layer, the features first
@@ -152,7 +152,7 @@ class Network(NamedTuple):
 
     @property
     def shapes(self):
-        """Of the weights of each layer."""
+        """Shape of the weights of each layer."""
         return tuple(zip(self.units[:-1], self.units[1:], strict=True))
 
     @property
@@ -160,7 +160,7 @@ class Network(NamedTuple):
         return sum((below + 1) * above for below, above in self.shapes)
 
     def split(self, theta):
-        """Views of the weights and of the intercepts, each a list with one for each layer."""
+        """Views of the weights and of the intercepts, each a list with an entry per layer."""
         sizes = [below * above for below, above in self.shapes] + list(self.units[1:])
         parts = np.split(theta, np.cumsum(sizes)[:-1])
         n = len(self.shapes)
@@ -169,7 +169,7 @@ class Network(NamedTuple):
 
 
 class NetworkState(NamedTuple):
-    """What training a network changes."""
+    """State of the training of a network."""
 
     theta: np.ndarray  # (P,)
     slots: np.ndarray  # (methods.N_SLOTS[solver], P)
@@ -177,10 +177,10 @@ class NetworkState(NamedTuple):
 
 
 class NetworkConfig(NamedTuple):
-    """How the gradient of a batch becomes a step.
+    """Solver of `network_epochs`.
 
-    With g the mean gradient of the batch, `l2` times the weights divided by the batch's sum
-    of weights included, r the rate of the epoch and v the first slot:
+    With g the mean gradient of the batch, including `l2` times the weights divided by the
+    batch's sum of sample weights, r the learning rate of the epoch and v the first slot:
 
     momentum
         v <- momentum v - r g, theta <- theta + v.
@@ -200,17 +200,17 @@ class NetworkConfig(NamedTuple):
 
 
 class SweepState(NamedTuple):
-    """What a sweep from row to row changes; with the seeds, a checkpoint."""
+    """State of a sweep from row to row. With the seeds it is a checkpoint."""
 
     coef: np.ndarray  # (K, d) real, to be multiplied by marks[:, SweepMark.SCALE]
     average: np.ndarray  # (K, d) real; see constants.SweepMark. (K, 0) without averages
-    l1_applied: np.ndarray  # (K, d) real, cumulative L1 penalty had so far. (K, 0) without
+    l1_applied: np.ndarray  # (K, d) real, L1 penalty applied to each weight. (K, 0) without
     order: np.ndarray  # (K, n) int32, order of the rows in the last epoch
     marks: np.ndarray  # (K, constants.N_SWEEP_MARKS) float64
 
 
 class SGDConfig(NamedTuple):
-    """How a row becomes a step."""
+    """Loss, learning rate and penalties of `sweep`."""
 
     loss: int  # losses.RowLoss
     parameter: float  # threshold of the hinges, epsilon of the others
@@ -223,7 +223,7 @@ class SGDConfig(NamedTuple):
     l1: float  # l1 * ||w||_1, not on the intercept
     fit_intercept: bool
     decay: float  # of the intercept's steps
-    average_from: int  # row from which weights are averaged, 0 for never
+    average_from: int  # first row whose weights are averaged, 0: none
     tol: float  # an epoch that improves the objective by less counts; -inf: none does
     patience: int  # so many of them in a row end the sweep
     least_scale: float  # constants.LEAST_SCALE of the weights' type
@@ -233,7 +233,7 @@ class SGDConfig(NamedTuple):
 
 
 def prepare(X):
-    """Return rows as this backend's kernels read them.
+    """Return X in the form that the kernels of this backend read.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ def prepare(X):
 
 
 def pointwise(z, y, loss, value, derivative):
-    """Cost and its derivative with respect to z, element by element.
+    """Loss and its derivative with respect to z, elementwise.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def pointwise(z, y, loss, value, derivative):
 
 
 def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
-    """One fused forward and backward pass.
+    """Mean loss and its gradient: one fused forward and backward pass.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     loss : losses.Loss
     coef, intercept : IN
     coef_grad, intercept_grad : OUT
-        Gradient of the mean cost, without penalties; shapes of coef and intercept.
+        Gradient of the mean loss, without penalties; shapes of coef and intercept.
 
     Returns
     -------
@@ -275,27 +275,27 @@ def gradient(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
 def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads):
     """`gradient` for many calls with the same arrays.
 
-    Its threads come at once, and may stay for a few milliseconds after that or a call, in
-    expectation of the next.
+    The threads start at once, and may stay alive for a few milliseconds to serve the next
+    call.
 
     Returns
     -------
     callable
-        Without arguments; returns what `gradient` returns, of the weights as they are then.
+        Without arguments; returns what `gradient` returns for the current weights.
     """
 
 
 def newton(data, config, theta, gradient, model, helper):
     """Whole steps of Newton's method, for one neuron on dense rows.
 
-    The factor of a Hessian serves on as long as each step multiplies the largest entry of the
-    gradient by `rate` or less, until `steps` pairs of L-BFGS mend it. Where a step
-    by the factor of an earlier place is refused, that of the place itself takes its turn.
+    The factorised Hessian is kept as long as each step multiplies the largest entry of the
+    gradient by `rate` or less, until `steps` curvature pairs of L-BFGS update it. If a step with
+    the factor of an earlier iterate is refused, the current Hessian is factorised.
 
-    A call stops early where `config` says so, before a step that the objective refuses, and where
-    the Hessian has no factor; what then helps is for the caller to find. The objective refuses
-    a step that keeps less than `armijo` of the decrease that the slope promises; where that is
-    below the objective's rounding errors, one that does not make the gradient smaller.
+    A call stops early if a stopping criterion of `config` holds, if a step is refused, and if the
+    current Hessian has no factor. A step is refused if it achieves less than `armijo` times the
+    decrease that the directional derivative predicts; if that decrease is below the rounding
+    errors of the objective, if it does not reduce the gradient.
 
     Parameters
     ----------
@@ -306,31 +306,30 @@ def newton(data, config, theta, gradient, model, helper):
     gradient : ndarray of shape (r,), float64, OUT of each call
         Of the objective, penalty included, at the last `theta`.
     model : ndarray of shape (r, r), float64, or None
-        Serves as the first Hessian, for example that of some of the rows.
-    helper : what `evaluator` returned for other rows in the same type, or None
-        Its threads share the work.
+        The first Hessian, for example that of a subsample.
+    helper : return value of `evaluator` for other rows of the same type, or None
+        Its threads are used.
 
     Returns
     -------
     callable
-        Of ``history, hessian=None``. It takes up to ``len(history)`` steps. How many calls they
-        are divided among does not matter, unless `theta` is changed between them.
+        With arguments ``history, hessian=None``. It takes up to ``len(history)`` steps. The
+        result does not depend on the number of calls, unless `theta` is changed between them.
 
         history : ndarray of shape (k, 3), float64, OUT
-            Columns as `constants.HISTORY_COLUMNS`, about where each step led.
+            Columns as `constants.HISTORY_COLUMNS`, after each step.
         hessian : ndarray of shape (r, r), float64, OUT, or None
-            Of the objective, penalty included, at the last `theta`; that of the squared cost
-            is its Gauss-Newton part.
+            Of the objective, penalty included, at the last `theta`; for squared error its
+            Gauss-Newton part.
 
         It returns
 
         steps : int
             Steps taken.
         expected : float
-            Decrease that the model expected of the last step that was tried; inf where none
-            was.
+            Decrease that the model predicted for the last step that was tried; inf if none was.
         gradients, hessians : int
-            How often all rows were read for each.
+            Number of passes over all rows for each.
     """
 
 
@@ -344,23 +343,22 @@ def add_product(left, right, factor, out, upper):
     out : float64 of shape (p, q), each row contiguous, IN and OUT
         The sum of some rows is one of reals; their sums are added in float64.
     upper : bool
-        Whether only the upper triangle is wanted. What lies below it is of no use.
+        Whether only the upper triangle is used; the rest is unspecified.
     """
 
 
 def descend(data, state, config, order, history, n_threads):
     """Advance a run by up to ``len(history)`` epochs.
 
-    With ``batch_size >= n`` an epoch is: value and gradient over all rows, a row of the
-    history, then one step; it stops before the step where the gradient is at most `tol`
-    or something is not finite. Otherwise an epoch is a step for each batch of rows, the
-    gradient of a batch standing for the mean over all (factor n / rows in the batch),
-    and a history row holds the mean of the batches' costs plus the penalty at the last
-    batch, and the last batch's norm.
+    With ``batch_size >= n`` an epoch is one step on all rows: value and gradient are stored in
+    the history, and the run stops before the step if the gradient is at most `tol` or something
+    is not finite. Otherwise an epoch is one step per batch, with the gradient of the batch times
+    n / rows in the batch. A row of the history then holds the mean of the batches' losses plus
+    the penalty at the last batch, and the gradient norm of the last batch.
 
-    The gradient includes the l2 term; l1 enters by the proximal operator after the step,
-    and the norm recorded is the largest entry of the smallest subgradient; infinite or NaN,
-    no matter which, where an entry of the gradient is.
+    The gradient includes the L2 term. L1 is applied by the proximal operator after the step; the
+    norm in the history is the largest entry of the smallest subgradient, infinite or NaN if an
+    entry of the gradient is.
 
     Parameters
     ----------
@@ -368,11 +366,11 @@ def descend(data, state, config, order, history, n_threads):
     state : State, IN and OUT
     config : UpdateConfig
     order : ndarray of shape (len(history), m), int32, or None
-        The rows that each epoch takes, in this order; None for all n in their own. Ignored for
-        full batches. Where they are not all rows, the others weigh 0, and m stands for n above.
+        Rows of each epoch in their order; None for all n in their own order. Ignored for full
+        batches. If they are not all rows, the others have weight 0, and m replaces n above.
     history : ndarray of shape (k, 3), float64, OUT
-        Columns as `constants.HISTORY_COLUMNS`; rows up to and including the one at
-        which it stopped are filled.
+        Columns as `constants.HISTORY_COLUMNS`. Rows up to and including the one at which it
+        stopped are filled.
 
     Returns
     -------
@@ -384,22 +382,22 @@ def descend(data, state, config, order, history, n_threads):
 
 
 def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads):
-    """Go on for up to ``len(history)`` epochs, one row after the other.
+    """Train for up to ``len(history)`` epochs of one step per row.
 
     The path is that of scikit-learn 1.9's ``SGDClassifier`` and ``SGDRegressor``. For each
-    row, with score p = w.x + b, target y, cost c(p, y), step eta and weight s:
+    row, with score p = w.x + b, target y, loss c(p, y), step size eta and weight s:
 
     1. w, b -> w (1 - eta l2), b; the factor is 0 where it would be negative
     2. w, b -> w - s eta c'(p) x, b - decay s eta c'(p)
        PA1 and PA2 put min(eta0, c / ||x||^2) or c / (||x||^2 + 1 / (2 eta0)) for eta,
        and the sign of c' for c'
-    3. the averages take up w and b, from the row `average_from` on
-    4. l1: each weight that the row touches moves towards 0 by what it lacks of the cumulative
-       penalty (Tsuruoka, Tsujii and Ananiadou, 2009)
+    3. w and b are added to the averages, from the row `average_from` on
+    4. L1: the cumulative penalty is applied to the weights of the row's nonzero entries
+       (Tsuruoka, Tsujii and Ananiadou, 2009)
 
     Targets are real, or codes that become 1 and -1 (log-loss: 0). An epoch's objective is
-    the mean over its rows of cost and penalty before the step; in it, the norms of sparse
-    rows' weights are those of the entries that the last step touched. Not so for PA1, PA2.
+    the mean over its rows of loss and penalty before the step. For sparse rows the penalty is
+    that of the weights which the last step changed. PA1 and PA2 have no penalty.
 
     Parameters
     ----------
@@ -412,7 +410,7 @@ def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads
     class_weight : ndarray of shape (K, 2), float64
         Weights of rows whose target is positive, and of the others.
     held_out : ndarray of shape (n,), uint8, or None
-        Rows that are not to be learnt from are not 0.
+        Nonzero for rows that are not trained on.
     seeds : ndarray of shape (K,), uint32, or None
         Each epoch shuffles the order that the last one left, from this state of a xorshift
         generator (Marsaglia 2003), swapping place i with i + r % (n - i). None: no shuffling.
@@ -422,13 +420,13 @@ def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads
     Returns
     -------
     int
-        Most epochs that a neuron finished; its own are in SweepMark.EPOCHS, also if an exception
-        ends the call.
+        Largest number of epochs that a neuron finished. That of each neuron is in SweepMark.EPOCHS,
+        also if an exception ends the call.
     """
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
-    """Scores ``X @ coef.T + intercept``, through an activation.
+    """An activation of the scores ``X @ coef.T + intercept``.
 
     Parameters
     ----------
@@ -439,23 +437,23 @@ def predict(X, coef, intercept, activation, out, n_threads):
     Returns
     -------
     bool
-        Whether every score is finite, which no activation could tell afterwards. So X was, too.
+        Whether all scores, and so all rows of X, are finite.
     """
 
 
 def walk(function, state, config, limits, previous, rates, path, values):
-    """Descend a function of n parameters by up to ``len(path)`` steps, in float64.
+    """Minimise a function of n parameters by up to ``len(path)`` iterations, in float64.
 
-    At each point: value and gradient, a row of the path, then a step as `descend` takes it
-    for full batches. It stops before the step where
+    Each iteration evaluates value and gradient, stores the iterate in the path and takes a step
+    as `descend` does for full batches. It stops before the step if
 
     - value, gradient or a parameter is not finite (NONFINITE);
     - the gradient is at most ``config.tol`` (CONVERGED);
-    - the step before was at most `xtol` (SMALL_STEP), or changed the value by at most `ftol`
+    - the last step was at most `xtol` (SMALL_STEP), or changed the value by at most `ftol`
       (SMALL_FALL);
-    - steps overshoot for ever (OVERSHOT): the gradient has turned round and not shrunk
-      `reversals` times in a row, or, for configs with a fixed step, `above` points in a row
-      had a larger value and gradient than the first.
+    - the iterates oscillate (OVERSHOT): the gradient has reversed without decreasing
+      `reversals` times in a row, or, for solvers with a fixed step size, `above` consecutive
+      iterates had a larger value and gradient than the first.
 
     Parameters
     ----------
@@ -469,7 +467,7 @@ def walk(function, state, config, limits, previous, rates, path, values):
     previous : MinimizeState, IN and OUT
         Zeros at the start.
     rates : ndarray of shape (len(path),) or (1,), float64
-        Steps in place of ``config.learning_rate``.
+        Step sizes in place of ``config.learning_rate``.
     path : ndarray of shape (k, n), float64, OUT
     values : ndarray of shape (k,), float64, OUT
         Rows up to and including the one at which it stopped are filled.
@@ -484,7 +482,7 @@ def walk(function, state, config, limits, previous, rates, path, values):
 
 
 def network_gradient(data, network, theta, grad, n_threads):
-    """Mean cost of a network over all rows, and its gradient, without penalty.
+    """Mean loss of a network over all rows, and its gradient, without penalty.
 
     Parameters
     ----------
@@ -494,7 +492,7 @@ def network_gradient(data, network, theta, grad, n_threads):
         outputs at least.
     network : Network
     theta : real of shape (P,), IN
-    grad : real of shape (P,), OUT, or None for the cost alone
+    grad : real of shape (P,), OUT, or None for the loss alone
 
     Returns
     -------
@@ -508,10 +506,9 @@ def network_gradient(data, network, theta, grad, n_threads):
 def network_epochs(data, network, state, config, rates, order, history, n_threads):
     """Train a network for up to ``len(history)`` epochs of mini-batches.
 
-    A history row holds the mean over the rows of the batches' costs, the penalty of each
-    included, the largest entry of the last batch's gradient, and the rate. It stops where
-    a cost or, at the end of an epoch, a parameter is not finite; the state then is of no
-    use.
+    A row of the history holds the mean over the rows of the batches' losses including the
+    penalties, the largest entry of the last batch's gradient, and the learning rate. It stops if
+    a loss or, at the end of an epoch, a parameter is not finite; the state is then invalid.
 
     Parameters
     ----------
@@ -520,9 +517,9 @@ def network_epochs(data, network, state, config, rates, order, history, n_thread
     state : NetworkState, IN and OUT
     config : NetworkConfig
     rates : float64 of shape (k,)
-        Size of the steps of each epoch.
+        Learning rate of each epoch.
     order : ndarray of shape (k, m), int32, or None
-        The rows that each epoch takes, in this order; None for all in their own order.
+        Rows of each epoch in their order; None for all in their own order.
     history : float64 of shape (k, 3), OUT
         Columns as `constants.HISTORY_COLUMNS`.
 
@@ -534,7 +531,7 @@ def network_epochs(data, network, state, config, rates, order, history, n_thread
 
 
 def network_predict(X, network, theta, out, n_threads):
-    """Answers of a network.
+    """Output of a network.
 
     Parameters
     ----------
@@ -546,9 +543,9 @@ def network_predict(X, network, theta, out, n_threads):
 
 
 def shuffle(random_state, order, out):
-    """Orders of the rows for some epochs, each a shuffle of the one before.
+    """Row orders of several epochs, each a shuffle of the last.
 
-    They are those of `sklearn.utils.shuffle`, and the generator ends where it would.
+    They and the final state of the generator are those of `sklearn.utils.shuffle`.
 
     Parameters
     ----------
