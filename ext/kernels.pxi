@@ -8,8 +8,9 @@
 # newton              newton        gradient, product.h
 # predict             predict       pass
 # pointwise           pointwise     formulas
-# sweep               sgd           pass, exponential.h
-# network_*, shuffle  network       rows, targets, product.h
+# sweep               sweep         pass, exponential.h
+# network_*           network_*     rows, targets, product.h (layers, outputs under all)
+# shuffle             shuffle
 # add_product         products      product.h
 # walk                walk          steps (float64 only)
 #
@@ -118,6 +119,7 @@ cdef extern from "threads.h" nogil:
     int64_t atomic_add(int64_t *place, int64_t n)
     const int SPINS
     int spin_wait(int spins)
+    void long_sleep()
     int64_t clock_ns()
     int64_t process_id()
     ctypedef struct CpuSet:
@@ -143,10 +145,16 @@ include "steps.pxi"
 include "descend.pxi"
 include "pointwise.pxi"
 include "predict.pxi"
-include "network.pxi"
+include "network_layers.pxi"
+include "network_outputs.pxi"
+include "network_gradient.pxi"
+include "network_epochs.pxi"
+include "network_predict.pxi"
+include "shuffle.pxi"
 include "sweep.pxi"
 include "newton.pxi"
 include "products.pxi"
+include "yardsticks.pxi"
 
 
 def processor_level():

@@ -10,7 +10,6 @@ cdef extern from "product.h" nogil:
     const int TILE_ROWS
 
 cdef enum:
-    MAX_TILE_REALS = 8 * 2 * MAX_LANES
     # Rows of a block: each tile of the Hessian is loaded and stored once for so many. Twice as
     # many where they fit into L1 together.
     HESSIAN_ROWS = 64
@@ -48,16 +47,20 @@ cdef void add_gram(
     Py_ssize_t m, Py_ssize_t width, const real *rows, real *hessian
 ) noexcept nogil:
     """Upper triangle of hessian += rows^T rows, and some of what lies below it."""
-    cdef real[MAX_TILE_REALS] tile
+    cdef real[MAX_TILE] tile
     cdef Py_ssize_t j = 0, k, i, height, registers, r
     cdef real *target
+    cdef Product p
+    p.K, p.C, p.c_stride = m, tile, TILE_WIDTH
+    p.a_stride = p.b_stride = width
+    p.prefetch_step = width * REAL_SIZE
     while j < width:
-        height = min(<Py_ssize_t>TILE_ROWS, width - j)
+        height = p.m = min(<Py_ssize_t>TILE_ROWS, width - j)
         k = j - j % LANES
         while k < width:
             registers = min(<Py_ssize_t>TILE_WIDTH, width - k) // LANES
-            columns_product(height, <int>registers, m, rows + j, width, rows + k, width, tile,
-                            TILE_WIDTH, <const char *>(rows + k), width * REAL_SIZE)
+            p.A, p.B, p.prefetch = rows + j, rows + k, <const char *>(rows + k)
+            columns_product(<int>registers, &p)
             for i in range(height):
                 target = hessian + (j + i) * width + k
                 for r in range(registers):

@@ -8,54 +8,52 @@ cdef enum:
 
 
 cdef void pack_columns(
-    const real[:, :] source, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column,
-    Py_ssize_t columns, Py_ssize_t width, real *panel
+    const real[:, :] source, Py_ssize_t column, Py_ssize_t columns, Py_ssize_t width, real *panel
 ) noexcept nogil:
-    """Columns of some rows, as lines of `width` numbers padded with zeros."""
+    """Some columns, as rows of `width` numbers padded with zeros."""
     cdef Py_ssize_t i, j, step = source.strides[1] // REAL_SIZE
-    cdef const real *line
-    for i in range(rows):
-        line = &source[row + i, column]
+    cdef const real *row
+    for i in range(source.shape[0]):
+        row = &source[i, column]
         # Constant numbers of bytes, which the compiler copies in registers.
         if step == 1 and columns == TILE_WIDTH:
-            memcpy(panel, line, TILE_WIDTH * REAL_SIZE)
+            memcpy(panel, row, TILE_WIDTH * REAL_SIZE)
         elif step == 1 and columns == TILE_ROWS:
-            memcpy(panel, line, TILE_ROWS * REAL_SIZE)
-        elif step == 1:
-            memcpy(panel, line, columns * REAL_SIZE)
+            memcpy(panel, row, TILE_ROWS * REAL_SIZE)
         else:
             for j in range(columns):
-                panel[j] = line[j * step]
+                panel[j] = row[j * step]
         for j in range(columns, width):
             panel[j] = 0
         panel += width
 
 
 cdef void add_products(
-    const real[:, :] left, const real[:, :] right, double factor, double[:, :] out, bint upper,
-    Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns, real *panels,
-    Py_ssize_t place
+    const real[:, :] left, double factor, double[:, :] out, Py_ssize_t place, Py_ssize_t column,
+    real *panels
 ) noexcept nogil:
-    """The part of some rows of both, for a tile of columns of the left from `place` on."""
-    cdef real[MAX_TILE_REALS] tile
-    cdef real *mine = panels + MAX_PRODUCT_ROWS * PRODUCT_COLUMNS
+    """For a tile of columns of the left from `place` on, and the packed ones from `column` on."""
+    cdef real[MAX_TILE] tile
     cdef real *panel
     cdef double *target
-    cdef Py_ssize_t m = min(<Py_ssize_t>TILE_ROWS, left.shape[1] - place), k, i, j, count
-    pack_columns(left, row, rows, place, m, TILE_ROWS, mine)
-    k = max(0, place - column) // TILE_WIDTH * TILE_WIDTH if upper else 0
-    while k < columns:
-        count = min(<Py_ssize_t>TILE_WIDTH, columns - k)
-        panel = panels + k * rows
-        for i in range(m):
-            target = &out[place + i, column + k]
+    cdef Py_ssize_t i, j, count, rows = left.shape[0]
+    cdef Product p
+    p.m, p.K = min(<Py_ssize_t>TILE_ROWS, left.shape[1] - place), rows
+    p.A, p.a_stride = panels + MAX_PRODUCT_ROWS * PRODUCT_COLUMNS, TILE_ROWS
+    p.C, p.b_stride, p.c_stride = tile, TILE_WIDTH, TILE_WIDTH
+    p.prefetch_step = TILE_WIDTH * REAL_SIZE
+    pack_columns(left, place, p.m, TILE_ROWS, <real *>p.A)
+    while column < out.shape[1]:
+        count = min(<Py_ssize_t>TILE_WIDTH, out.shape[1] - column)
+        panel = panels + column * rows
+        for i in range(p.m):
+            target = &out[place + i, column]
             for j in range((count + 7) // 8):
                 prefetch(<const char *>(target + 8 * j))
-        columns_product(m, TILE_REGISTERS, rows, mine, TILE_ROWS, panel, TILE_WIDTH, tile,
-                        TILE_WIDTH, <const char *>(panel + rows * TILE_WIDTH),
-                        TILE_WIDTH * REAL_SIZE)
-        for i in range(m):
-            target = &out[place + i, column + k]
+        p.B, p.prefetch = panel, <const char *>(panel + rows * TILE_WIDTH)
+        columns_product(TILE_REGISTERS, &p)
+        for i in range(p.m):
+            target = &out[place + i, column]
             if count == TILE_WIDTH:
                 # A constant number.
                 for j in range(TILE_WIDTH):
@@ -63,15 +61,14 @@ cdef void add_products(
             else:
                 for j in range(count):
                     target[j] += factor * tile[i * TILE_WIDTH + j]
-        k += TILE_WIDTH
+        column += TILE_WIDTH
 
 
 def add_product(
     const real[:, :] left, const real[:, :] right, double factor, double[:, :] out, bint upper
 ):
     """out += factor left^T right; see `contract.add_product`."""
-    cdef Py_ssize_t n = left.shape[0], row, rows, column = 0, columns, stop, k
-    cdef Py_ssize_t place
+    cdef Py_ssize_t n = left.shape[0], row, rows, column = 0, columns, stop, k, place
     cdef Team alone
     cdef real *memory
     cdef real *panels
@@ -82,7 +79,7 @@ def add_product(
         raise ValueError("shapes do not match")
     if out.strides[1] != sizeof(double):
         raise ValueError("rows of out are not contiguous")
-    # One line more, as much as is fetched ahead.
+    # A cache line more, as much as is prefetched ahead.
     memory = <real *>reserve(
         64 // REAL_SIZE + MAX_PRODUCT_ROWS * (PRODUCT_COLUMNS + TILE_ROWS + TILE_WIDTH),
         REAL_SIZE, "a product of matrices",
@@ -95,22 +92,18 @@ def add_product(
                 stop = min(out.shape[0], column + columns) if upper else out.shape[0]
                 row = 0
                 while row < n and not alone.interrupted:
-                    rows = n - row
-                    if rows > MAX_PRODUCT_ROWS:
-                        rows = PRODUCT_ROWS
-                    k = 0
+                    rows = n - row if n - row <= MAX_PRODUCT_ROWS else PRODUCT_ROWS
+                    k = place = 0
                     while k < columns:
-                        pack_columns(right, row, rows, column + k,
+                        pack_columns(right[row:row + rows], column + k,
                                      min(<Py_ssize_t>TILE_WIDTH, columns - k), TILE_WIDTH,
                                      panels + k * rows)
                         k += TILE_WIDTH
-                    place = 0
-                    while place < stop:
-                        add_products(left, right, factor, out, upper, row, rows, column, columns,
-                                     panels, place)
+                    while place < stop and not check_signals(&alone, 0, rows * columns // 2):
+                        k = max(0, place - column) // TILE_WIDTH * TILE_WIDTH if upper else 0
+                        add_products(left[row:row + rows], factor,
+                                     out[:, column:column + columns], place, k, panels)
                         place += TILE_ROWS
-                        if check_signals(&alone, 0, rows * columns // 2):
-                            break
                     row += rows
                 column += columns
         raise_if_interrupted(&alone)

@@ -42,11 +42,15 @@ cdef int bind_targets(Targets *t, Py_ssize_t K, y, sample_weight) except -1:
     return 0
 
 
+cdef inline int32_t code_of(const Targets *t, Py_ssize_t row) noexcept nogil:
+    return t.codes_8[row] if t.codes_8 != NULL else t.codes_32[row]
+
+
 cdef inline real target_of(const Targets *t, Py_ssize_t k, Py_ssize_t row) noexcept nogil:
     cdef int32_t wanted = 1 if t.one else <int32_t>k
     if t.soft != NULL:
         return t.soft[k * t.step + row]
-    return (t.codes_8[row] if t.codes_8 != NULL else t.codes_32[row]) == wanted
+    return code_of(t, row) == wanted
 
 
 cdef inline real weight_of(const Targets *t, Py_ssize_t row) noexcept nogil:

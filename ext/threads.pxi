@@ -6,8 +6,15 @@ cdef enum:
     # Spins between tasks before those that end in a sleep, some 200 us: as long as Newton's
     # method thinks between passes. Shorter ones cost its fits of 100,000 x 100 6 %.
     SPINS_BETWEEN_TASKS = 5000
+    # A chunk that thread 0 waits for so long is one of a thread that is off the processor.
+    LATE_NS = 500000
+    ALONE_FACTOR = 16       # times that wait it then does without the others
+    MAX_ALONE_NS = 500000000
     ELEMENTS_PER_CHECK = 50_000_000  # between two checks of signals: some hundredths of a second
     ELEMENTS_PER_SLEEP = 200_000
+
+# Until when the jobs of this process do without other threads, because one was late.
+cdef int64_t alone_until = 0
 
 ctypedef void (*ChunkFunction)(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil
 
@@ -25,16 +32,30 @@ cdef struct Team:
     Py_ssize_t unchecked    # elements since the last check of signals
 
 
-cdef void take_chunks(Team *team, int64_t thread) noexcept nogil:
-    """Chunks of the task under way, until there are none."""
-    cdef int64_t left
+cdef inline bint alone() noexcept nogil:
+    cdef int64_t until = atomic_read(&alone_until)
+    return until and clock_ns() < until
+
+
+cdef void go_alone(int64_t waited) noexcept nogil:
+    """Do without other threads for a while, where one was waited for too long."""
+    if waited > LATE_NS:
+        waited = min(<int64_t>MAX_ALONE_NS, ALONE_FACTOR * waited)
+        atomic_write(&alone_until, clock_ns() + waited)
+
+
+cdef int64_t take_chunks(Team *team, int64_t thread) noexcept nogil:
+    """Chunks of the task under way, until there are none; returns how many."""
+    cdef int64_t left, taken = 0
     # Counted down, so that a number alone says whether it is a chunk of the task under way.
     while atomic_read(&team.remaining) > 0:
         left = atomic_add(&team.remaining, -1)
         if left <= 0:
-            return
+            break
         team.do_chunk(team.job, thread, team.n_chunks - left)
         atomic_add(&team.finished, 1)
+        taken += 1
+    return taken
 
 
 cdef void run_chunks(
@@ -43,19 +64,26 @@ cdef void run_chunks(
     """All chunks of a task, with those threads that are there: a barrier. For thread 0 only."""
     cdef int spins = 0
     cdef Py_ssize_t chunk
-    if team.n_threads == 1 or n_chunks == 1:
+    cdef int64_t begin, now, taken, waited
+    if team.n_threads == 1 or n_chunks == 1 or alone():
         for chunk in range(n_chunks):
             do_chunk(job, 0, chunk)
         return
     team.do_chunk, team.job, team.n_chunks = do_chunk, job, n_chunks
     team.finished = 0
+    begin = clock_ns()
     # Who takes a chunk has read this, and so sees what was written before.
     atomic_write(&team.remaining, n_chunks)
-    take_chunks(team, 0)
+    taken = take_chunks(team, 0)
+    now = clock_ns()
     while atomic_read(&team.finished) != n_chunks:
         spins = spin_wait(spins)
         if spins == SPINS:
             check_signals(team, 0, ELEMENTS_PER_SLEEP)
+    if spins == SPINS:
+        waited = clock_ns() - now
+        if waited > 2 * (now - begin) // (taken + 1):
+            go_alone(waited)
 
 
 cdef void call_check_signals(Team *team) noexcept nogil:
@@ -92,7 +120,7 @@ cdef class Job:
     cdef Team team
     cdef object keep        # alive while the job runs
     cdef CpuSet *allowed    # where each thread may run
-    cdef int64_t *present   # for each thread whether it is there
+    cdef int64_t *present   # for each thread whether it was started (1) and has come (2)
     cdef int64_t process    # in which
     cdef int64_t patience   # nanoseconds without a task after which a thread exits
 
@@ -120,6 +148,7 @@ cdef class Job:
         cdef int64_t last
         cdef int spins = -SPINS_BETWEEN_TASKS
         with nogil:
+            atomic_write(&self.present[thread], 2)
             clear_affinity(&self.allowed[thread])
             last = clock_ns()
             while not atomic_read(&team.ended) and clock_ns() - last < self.patience:
@@ -129,12 +158,16 @@ cdef class Job:
                     spins = -SPINS_BETWEEN_TASKS
                 else:
                     spins = spin_wait(spins)
+                    if spins == SPINS and alone():
+                        long_sleep()
             atomic_write(&self.present[thread], 0)
 
     cdef int start_threads(self) except -1:
-        """Those that are not there."""
+        """Those that are not there, unless threads come late."""
         cdef int64_t thread
         cdef bint forked = self.process != process_id()
+        if alone():
+            return 0
         self.process = process_id()
         for thread in range(1, self.team.n_threads):
             # A child of fork has none of its parent's threads.
@@ -150,10 +183,14 @@ cdef class Job:
 
     def run(self):
         """Do the job; threads that are off the processor then exit when they are on it."""
+        cdef int64_t begin = clock_ns(), thread
         try:
             self.start_threads()
             return self.lead()
         finally:
             atomic_write(&self.team.ended, 1)
+            for thread in range(1, self.team.n_threads):
+                if atomic_read(&self.present[thread]) == 1:
+                    go_alone(clock_ns() - begin)
             # Threads that are not gone yet read nothing any more, and shall not keep X alive.
             self.keep = None

@@ -251,7 +251,12 @@ def test_threads_that_cannot_be_started(monkeypatch, name, granted, error):
     for module in (kernels._single, kernels._double):
         monkeypatch.setattr(module, "start_new_thread", refuse)
     with backends.use_backend("cython"):
-        np.testing.assert_array_equal(FITTED[name](X, y), right)
+        for _ in range(50):
+            np.testing.assert_array_equal(FITTED[name](X, y), right)
+            if len(calls) > granted:
+                break
+            # Where threads came late, none is started for a while.
+            time.sleep(0.1)
     assert len(calls) > granted
     for _ in range(200):
         if _thread._count() <= alive:

@@ -1,13 +1,5 @@
-/* Products of small matrices, one tile of registers at a time.
- *
- * A tile of C is TILE_ROWS rows of TILE_REGISTERS registers; its sums run over k in order and
- * never leave the registers. B lies in panels as wide as a tile, so that a panel is read from
- * end to end. On one Zen 4 core, of 124 GFLOP/s in float32, such tiles reached 105 to 116 at
- * the sizes of networks, and NumPy's OpenBLAS 0.3.31 96 to 104; at 32 x 64 x 32 the two reached
- * 109 and 77. On one Zen 5 core, of 285, they reached 260 to 274, and 220 to 260 where a step is
- * taken after each tile; tiles of 12 or 14 rows or three registers were not quicker
- * (`python -m bench networks` compares whole epochs with such products).
- */
+/* Products of small matrices, one tile of registers at a time: its sums run over k in order and
+   never leave the registers. B lies in packed panels as wide as a tile, read from end to end. */
 #ifndef SCHUSS_PRODUCT_H
 #define SCHUSS_PRODUCT_H
 
@@ -15,7 +7,7 @@
 
 #include "vec.h"
 
-/* As many rows as leave room for a line of B and one number of A in the registers. */
+/* As many rows as leave room for a row of B and one number of A in the registers. */
 #if defined(__AVX512VL__) || defined(__aarch64__)
 #define TILE_ROWS 8
 #else
@@ -25,24 +17,41 @@
 #define NARROW_ROWS (2 * TILE_ROWS)
 #define TILE_REGISTERS 2
 #define TILE_WIDTH (TILE_REGISTERS * LANES)
+/* The largest tile of gradients: a row block of 16 of the largest LANES. */
+#define MAX_TILE (16 * TILE_WIDTH)
 
-/* C[i, j] = start[j] + sum_k A[i * a_row + k * a_step] * B[k * b_line + j] for i < m and as many
-   j as there are in nv registers; m, nv, `asks` and one of the two strides are constants in each
-   call. Where it `asks`, a place is fetched with each k: requests at once, more than the core
-   can have under way, are dropped. */
-ALWAYS_INLINE void tile_product(const int m, const int nv, ptrdiff_t K,
-                                const real *A, ptrdiff_t a_row, ptrdiff_t a_step,
-                                const real *B, ptrdiff_t b_line, const real *start,
-                                real *C, ptrdiff_t c_line, const int prefetches, const char *prefetch_along,
-                                ptrdiff_t prefetch_step) {
+/* C = A B, of m rows of C, K rows of B and as many columns as there are in nv registers; strides
+   are in reals. */
+typedef struct {
+    ptrdiff_t m, K;
+    const real *A;
+    ptrdiff_t a_stride;
+    const real *B;
+    ptrdiff_t b_stride;
+    const real *start;     /* added to each row, or NULL */
+    real *C;
+    ptrdiff_t c_stride;
+    const char *prefetch;  /* a place for each k: more at once than a core can fetch are dropped */
+    ptrdiff_t prefetch_step;
+} Product;
+
+/* m rows of C from row i on; m, nv and `by_columns` (A is transposed) are constants. */
+ALWAYS_INLINE void tile_product(const int m, const int nv, const int by_columns, ptrdiff_t row,
+                                const Product *p) {
+    const ptrdiff_t a_row = by_columns ? 1 : p->a_stride, a_step = by_columns ? p->a_stride : 1;
+    const ptrdiff_t b_stride = p->b_stride, c_stride = p->c_stride, K = p->K;
+    const ptrdiff_t prefetch_step = p->prefetch_step;
+    const real *A = p->A + row * a_row, *B = p->B;
+    const char *along = p->prefetch;
+    real *C = p->C + row * c_stride;
     vreal sums[NARROW_ROWS][TILE_REGISTERS], b[TILE_REGISTERS];
     UNROLL for (int i = 0; i < m; i++)
         UNROLL for (int j = 0; j < nv; j++)
-            sums[i][j] = start ? v_load(start + j * LANES) : v_set(0);
+            sums[i][j] = !by_columns && p->start ? v_load(p->start + j * LANES) : v_set(0);
     for (ptrdiff_t k = 0; k < K; k++) {
-        if (prefetches) {
-            prefetch(prefetch_along);
-            prefetch_along += prefetch_step;
+        if (by_columns) {
+            prefetch(along);
+            along += prefetch_step;
         }
         UNROLL for (int j = 0; j < nv; j++) b[j] = v_load(B + j * LANES);
         UNROLL for (int i = 0; i < m; i++) {
@@ -50,90 +59,59 @@ ALWAYS_INLINE void tile_product(const int m, const int nv, ptrdiff_t K,
             UNROLL for (int j = 0; j < nv; j++) sums[i][j] = sums[i][j] + a * b[j];
         }
         A += a_step;
-        B += b_line;
+        B += b_stride;
     }
     UNROLL for (int i = 0; i < m; i++)
-        UNROLL for (int j = 0; j < nv; j++) v_store(C + i * c_line + j * LANES, sums[i][j]);
+        UNROLL for (int j = 0; j < nv; j++) v_store(C + i * c_stride + j * LANES, sums[i][j]);
 }
 
-#define TILE(m, nv, a_row, a_step, prefetches) \
-    tile_product(m, nv, K, A, a_row, a_step, B, b_line, start, C, c_line, prefetches, prefetch_along, prefetch_step)
-#define NARROW(m, a_row, a_step, prefetches) case m: TILE(m, 1, a_row, a_step, prefetches); break;
-#define WIDE(m, a_row, a_step, prefetches) case m: TILE(m, 2, a_row, a_step, prefetches); break;
+#define CASE(rows, nv) case rows: tile_product(rows, nv, by_columns, row, p); break;
+#define CASES_TO_5(nv) CASE(1, nv) CASE(2, nv) CASE(3, nv) CASE(4, nv) CASE(5, nv)
 #if TILE_ROWS == 8
-#define WIDE_REST(a_row, a_step, prefetches) WIDE(6, a_row, a_step, prefetches) WIDE(7, a_row, a_step, prefetches)
-#define NARROW_REST(a_row, a_step, prefetches)                            \
-    NARROW(12, a_row, a_step, prefetches) NARROW(13, a_row, a_step, prefetches) \
-    NARROW(14, a_row, a_step, prefetches) NARROW(15, a_row, a_step, prefetches)
+#define WIDE_CASES CASES_TO_5(2) CASE(6, 2) CASE(7, 2)
+#define NARROW_CASES CASES_TO_5(1) CASE(6, 1) CASE(7, 1) CASE(8, 1) CASE(9, 1) CASE(10, 1) \
+    CASE(11, 1) CASE(12, 1) CASE(13, 1) CASE(14, 1) CASE(15, 1)
 #else
-#define WIDE_REST(a_row, a_step, prefetches)
-#define NARROW_REST(a_row, a_step, prefetches)
+#define WIDE_CASES CASES_TO_5(2)
+#define NARROW_CASES CASES_TO_5(1) CASE(6, 1) CASE(7, 1) CASE(8, 1) CASE(9, 1) CASE(10, 1) \
+    CASE(11, 1)
 #endif
 
-/* All m rows of C, in tiles of as many as keep the units busy, and one of what is left. */
-#define TILES(a_row, a_step, prefetches)                                                      \
-    const int most = nv == 1 ? NARROW_ROWS : TILE_ROWS;                                 \
-    for (; m >= most; m -= most, A += most * (a_row), C += most * c_line)               \
-        if (nv == 1)                                                                    \
-            TILE(NARROW_ROWS, 1, a_row, a_step, prefetches);                                  \
-        else                                                                            \
-            TILE(TILE_ROWS, 2, a_row, a_step, prefetches);                                    \
-    if (nv == 1)                                                                        \
-        switch (m) {                                                                    \
-            NARROW(1, a_row, a_step, prefetches) NARROW(2, a_row, a_step, prefetches)               \
-            NARROW(3, a_row, a_step, prefetches) NARROW(4, a_row, a_step, prefetches)               \
-            NARROW(5, a_row, a_step, prefetches) NARROW(6, a_row, a_step, prefetches)               \
-            NARROW(7, a_row, a_step, prefetches) NARROW(8, a_row, a_step, prefetches)               \
-            NARROW(9, a_row, a_step, prefetches) NARROW(10, a_row, a_step, prefetches)              \
-            NARROW(11, a_row, a_step, prefetches) NARROW_REST(a_row, a_step, prefetches)            \
-        }                                                                               \
-    else                                                                                \
-        switch (m) {                                                                    \
-            WIDE(1, a_row, a_step, prefetches) WIDE(2, a_row, a_step, prefetches)                   \
-            WIDE(3, a_row, a_step, prefetches) WIDE(4, a_row, a_step, prefetches)                   \
-            WIDE(5, a_row, a_step, prefetches) WIDE_REST(a_row, a_step, prefetches)                 \
-        }
-
-/* As many multiplications and additions a second as there can be: the yardstick of `bench`. */
-#define CHAINS 12
-static real multiply_add_chains(ptrdiff_t repeats, real factor) {
-    vreal sums[CHAINS], sum = v_set(0);
-    UNROLL for (int i = 0; i < CHAINS; i++) sums[i] = v_set((real)i);
-    for (ptrdiff_t k = 0; k < repeats; k++)
-        UNROLL for (int i = 0; i < CHAINS; i++) sums[i] = sums[i] * v_set(factor) + v_set(1);
-    UNROLL for (int i = 0; i < CHAINS; i++) sum = sum + sums[i];
-    return v_sum(sum);
+/* All rows of C, in tiles of as many as keep the units busy, and one of what is left. */
+ALWAYS_INLINE void product(const int nv, const int by_columns, const Product *p) {
+    const int rows = nv == 1 ? NARROW_ROWS : TILE_ROWS;
+    ptrdiff_t row = 0;
+    for (; row + rows <= p->m; row += rows) tile_product(rows, nv, by_columns, row, p);
+    if (nv == 1)
+        switch (p->m - row) { NARROW_CASES }
+    else
+        switch (p->m - row) { WIDE_CASES }
 }
 
-/* A by its rows: m rows of A times K lines of B. */
-static void rows_product(ptrdiff_t m, int nv, ptrdiff_t K, const real *A, ptrdiff_t a_line,
-                         const real *B, ptrdiff_t b_line, const real *start, real *C,
-                         ptrdiff_t c_line) {
-    const char *prefetch_along = 0;
-    const ptrdiff_t prefetch_step = 0;
-    TILES(a_line, 1, 0)
+/* m rows of A times K rows of B. */
+static void rows_product(int nv, const Product *p) {
+    if (nv == 1) product(1, 0, p);
+    else product(2, 0, p);
 }
 
-/* A by its columns: m columns of K lines of A, transposed, times K lines of B. */
-static void columns_product(ptrdiff_t m, int nv, ptrdiff_t K, const real *A, ptrdiff_t a_line,
-                            const real *B, ptrdiff_t b_line, real *C, ptrdiff_t c_line,
-                            const char *prefetch_along, ptrdiff_t prefetch_step) {
-    const real *start = 0;
-    TILES(1, a_line, 1)
+/* m columns of K rows of A, transposed, times K rows of B. */
+static void columns_product(int nv, const Product *p) {
+    if (nv == 1) product(1, 1, p);
+    else product(2, 1, p);
 }
 
-/* The sums of the lines' columns, in four chains each. */
-static void line_sums(int nv, ptrdiff_t rows, const real *B, ptrdiff_t b_line, real *out) {
+/* The sums of the columns of B, in four chains each. */
+static void column_sums(int nv, ptrdiff_t rows, const real *B, ptrdiff_t b_stride, real *out) {
     for (int j = 0; j < nv; j++, B += LANES) {
         vreal a = v_set(0), b = a, c = a, d = a;
         ptrdiff_t r = 0;
         for (; r + 4 <= rows; r += 4) {
-            a = a + v_load(B + r * b_line);
-            b = b + v_load(B + (r + 1) * b_line);
-            c = c + v_load(B + (r + 2) * b_line);
-            d = d + v_load(B + (r + 3) * b_line);
+            a = a + v_load(B + r * b_stride);
+            b = b + v_load(B + (r + 1) * b_stride);
+            c = c + v_load(B + (r + 2) * b_stride);
+            d = d + v_load(B + (r + 3) * b_stride);
         }
-        for (; r < rows; r++) a = a + v_load(B + r * b_line);
+        for (; r < rows; r++) a = a + v_load(B + r * b_stride);
         v_store(out + j * LANES, (a + b) + (c + d));
     }
 }
@@ -172,15 +150,15 @@ static void line_sums(int nv, ptrdiff_t rows, const real *B, ptrdiff_t b_line, r
             v[i + step] = SHUFFLE(a, b, high);          \
         }
 
-/* to[k * to_line + i] = from[i * line + k] for i < rows and k < columns, neither more than
+/* to[k * to_stride + i] = from[i * stride + k] for i < rows and k < columns, neither more than
    LANES; whole registers are written, with zeros for the rows that are not there. */
-static void transpose(const real *from, ptrdiff_t line, ptrdiff_t rows, real *to,
-                      ptrdiff_t to_line, ptrdiff_t columns) {
+static void transpose(const real *from, ptrdiff_t stride, ptrdiff_t rows, real *to,
+                      ptrdiff_t to_stride, ptrdiff_t columns) {
     vreal v[LANES];
     if (rows == LANES) {
-        UNROLL for (int i = 0; i < LANES; i++) v[i] = v_load(from + i * line);
+        UNROLL for (int i = 0; i < LANES; i++) v[i] = v_load(from + i * stride);
     } else {
-        UNROLL for (int i = 0; i < LANES; i++) v[i] = i < rows ? v_load(from + i * line) : v_set(0);
+        UNROLL for (int i = 0; i < LANES; i++) v[i] = i < rows ? v_load(from + i * stride) : v_set(0);
     }
 #if VECTORISED
     TRADE(1, ONE_LOW, ONE_HIGH)
@@ -195,7 +173,7 @@ static void transpose(const real *from, ptrdiff_t line, ptrdiff_t rows, real *to
 #endif
 #endif
     UNROLL for (int k = 0; k < LANES; k++)
-        if (k < columns) v_store(to + k * to_line, v[k]);
+        if (k < columns) v_store(to + k * to_stride, v[k]);
 }
 
 #endif

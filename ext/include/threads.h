@@ -13,6 +13,7 @@
 #define cpu_relax() YieldProcessor()
 /* Sleep's shortest is a tick of the clock, up to 15.6 ms. */
 #define short_sleep() SwitchToThread()
+#define long_sleep() Sleep(1)
 static inline int64_t clock_ns(void) { return (int64_t)GetTickCount64() * 1000000; }
 static inline int64_t process_id(void) { return (int64_t)GetCurrentProcessId(); }
 #else
@@ -29,6 +30,7 @@ static inline int64_t process_id(void) { return (int64_t)getpid(); }
 #define cpu_relax() ((void)0)
 #endif
 #define short_sleep() nanosleep(&(const struct timespec){0, 50000}, NULL)
+#define long_sleep() nanosleep(&(const struct timespec){0, 1000000}, NULL)
 static inline int64_t clock_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);

@@ -140,7 +140,7 @@ def network_gradient(data, network, theta, grad, n_threads):
 def network_epochs(data, network, state, config, rates, order, history, n_threads):
     _CODES.check_network(network)
     _CODES.check_network_config(config)
-    job = _module(state.theta.dtype).NetworkDescent(
+    job = _module(state.theta.dtype).NetworkEpochs(
         data, network, state, config, rates, order, history, n_threads
     )
     return job.run()
