@@ -31,6 +31,10 @@ include "codes.pxi"
 cdef extern from "Python.h":
     # Declared here without Cython's check: the exception is raised later, by `raise_pending`.
     int PyErr_CheckSignals()
+    ctypedef struct PyObject:
+        pass
+    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **traceback)
+    void PyErr_Restore(PyObject *kind, PyObject *value, PyObject *traceback)
 
 cdef extern from "vec.h" nogil:
     # What a loop returns that is inlined at each call, for its constant arguments.

@@ -29,6 +29,9 @@ cdef struct Team:
     int64_t finished
     int64_t ended           # no task will come any more
     int64_t interrupted     # a signal's handler raised; chunk functions may return at once
+    PyObject *kind          # of its exception, put aside: nothing runs well while one is set
+    PyObject *value
+    PyObject *traceback
     Py_ssize_t unchecked    # elements since the last check of signals
 
 
@@ -90,7 +93,9 @@ cdef void call_check_signals(Team *team) noexcept nogil:
     team.unchecked = 0
     if not team.interrupted:
         with gil:
-            atomic_write(&team.interrupted, PyErr_CheckSignals() != 0)
+            if PyErr_CheckSignals() != 0:
+                PyErr_Fetch(&team.kind, &team.value, &team.traceback)
+                atomic_write(&team.interrupted, True)
 
 
 cdef inline bint check_signals(Team *team, int64_t thread, Py_ssize_t elements) noexcept nogil:
@@ -110,6 +115,7 @@ cdef int raise_pending() except? -1:
 cdef int raise_if_interrupted(Team *team) except -1:
     if team.interrupted:
         team.interrupted = 0
+        PyErr_Restore(team.kind, team.value, team.traceback)
         raise_pending()
     return 0
 
