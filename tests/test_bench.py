@@ -262,6 +262,14 @@ def test_the_compiled_read_is_used_where_there_is_one(monkeypatch):
     assert n_threads == 2
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_compiled_kernels_read_at_any_alignment(n_threads):
+    pytest.importorskip("schuss.backends.cython_", exc_type=ImportError)
+    whole = np.ones(10_000, np.float32)
+
+    assert memory.reader([whole, whole[1:5], whole[3:]], n_threads)() == [None] * 3
+
+
 def test_no_read_rate_without_the_compiled_kernels(monkeypatch):
     monkeypatch.setitem(sys.modules, "schuss.backends.cython_", None)
 
