@@ -107,7 +107,8 @@ def run(tests, part, accelerated, folder, timeout):
     """Outcomes by node id."""
     base = folder / f"{part.replace('/', '.')}.{'accelerated' if accelerated else 'plain'}"
     command = [sys.executable, "-c", RUN, str(int(accelerated)), "-q", "-p", "no:cacheprovider"]
-    command += ["--rootdir", str(SKLEARN), "-o", "addopts=", "-o", "junit_family=xunit1"]
+    # No configuration: that of a folder above has nothing to do with scikit-learn.
+    command += ["-c", os.devnull, "--rootdir", str(SKLEARN), "-o", "junit_family=xunit1"]
     command += [f"--junitxml={base}.xml"]
     if accelerated and part in SELECTED:
         command += ["-k", SELECTED[part]]
