@@ -79,8 +79,7 @@ cdef inline void block_losses(
 # --------------------------------------------------------------------- few columns
 #
 # All columns of two registers of rows at a time: scores, losses and sums in one loop, so that the
-# processor computes while it waits for memory. An epoch of 2,000,000 x 16 float32 takes 2.9 ms
-# instead of 4.6, of which 2.7 are reading (Zen 5, one thread).
+# processor computes while it waits for memory (docs/internals/kernels.md).
 
 ctypedef const real *column_t
 
@@ -95,7 +94,8 @@ cdef struct FewColumns:
     Py_ssize_t rows
     Py_ssize_t d
     const real *theta
-    const RowTargets *targets
+    const real *y
+    const real *weights     # or NULL
     real *sums              # a register for each column
     vreal value
     vreal bias
@@ -106,13 +106,13 @@ cdef inline inlined_void few_columns_rows(
 ) noexcept nogil:
     cdef vreal[FEW_COLUMNS_REGISTERS] z
     cdef vreal c, g, weight
-    cdef const real *y = f.targets.y + row
+    cdef const real *y = f.y + row
     cdef int r
     columns_scores(quads, registers, f.column, row, f.d, f.theta, f.theta[f.d], z)
     for r in range(registers):
         weight = v_set(1)
-        if f.targets.weights != NULL:
-            weight = v_load(f.targets.weights + row + r * LANES)
+        if f.weights != NULL:
+            weight = v_load(f.weights + row + r * LANES)
         if loss == LOSS_SQUARED_ERROR:
             cost(LOSS_SQUARED_ERROR, z[r], v_load(y + r * LANES), weight, &c, &g)
         elif loss == LOSS_LOG_LOSS:
@@ -145,7 +145,8 @@ cdef void few_columns_pass(
     cdef FewColumns f
     cdef real[FEW_COLUMNS] totals
     cdef real *grad = s.sums + operand_start(0)
-    f.rows, f.d, f.theta, f.targets, f.sums = block.length, d, w.theta, t, s.scores
+    f.rows, f.d, f.theta, f.sums = block.length, d, w.theta, s.scores
+    f.y, f.weights = t.y, t.weights
     f.value, f.bias = v_load(value), v_load(s.bias)
     memset(f.sums, 0, round_up(d, LANES) * LANES * REAL_SIZE)
     for j in range(d):
@@ -158,16 +159,8 @@ cdef void few_columns_pass(
         few_columns_loop(2, loss, &f)
     elif d < 16:
         few_columns_loop(3, loss, &f)
-    elif d < 20:
-        few_columns_loop(4, loss, &f)
-    elif d < 24:
-        few_columns_loop(5, loss, &f)
-    elif d < 28:
-        few_columns_loop(6, loss, &f)
-    elif d < 32:
-        few_columns_loop(7, loss, &f)
     else:
-        few_columns_loop(8, loss, &f)
+        few_columns_loop(4, loss, &f)
     v_store(value, f.value)
     v_store(s.bias, f.bias)
     sums_of(f.sums, d, 1, totals)

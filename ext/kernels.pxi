@@ -85,7 +85,6 @@ cdef extern from "switches.h" nogil:
     const bint SCHUSS_REPEATED_ROWS
     const bint SCHUSS_PREFETCH_COLUMNS
     const bint SCHUSS_PREFETCH_ENTRIES
-    const bint SCHUSS_PREFETCH_PREDICTED
     const bint SCHUSS_CODES_LOOP
 
 cdef extern from "dot_axpy.h" nogil:

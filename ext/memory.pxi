@@ -25,7 +25,10 @@ cdef inline real *from_cache_line(real *memory) noexcept nogil:
 
 
 cdef inline real *take(real **free_, Py_ssize_t count) noexcept nogil:
-    """So many reals of what is free, which then begins with the next cache line."""
+    """So many reals of what is free, which then begins with a cache line.
+
+    One line is left out, lest arrays of whole pages lie at the same place in theirs.
+    """
     cdef real *taken = free_[0]
-    free_[0] += round_up(count, CACHE_LINE // REAL_SIZE)
+    free_[0] += round_up(count, CACHE_LINE // REAL_SIZE) + CACHE_LINE // REAL_SIZE
     return taken

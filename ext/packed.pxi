@@ -91,7 +91,9 @@ cdef inline inlined_void panels(
     cdef bint more
     cdef vreal value, slope, bias = v_set(0), b = v_set(theta[d])
     cdef vreal[PANEL] z, g
-    memset(sums, 0, round_up(d + 1, LANES) * LANES * REAL_SIZE)
+    # By registers, as they will be loaded.
+    for j in range(round_up(d + 1, LANES)):
+        v_store(sums + j * LANES, v_set(0))
     z[0] = z[1] = z[2] = z[3] = b
     if PANEL <= rows.registers:
         for j in range(d):

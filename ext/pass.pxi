@@ -183,7 +183,7 @@ cdef class NeuronJob(Job):
         # Every array begins with a cache line: registers do not straddle two.
         step = CACHE_LINE // REAL_SIZE
         self.memory = <real *>reserve(
-            (fixed + 2 * size + 6 * step) + self.team.n_threads * (own + 6 * step), REAL_SIZE, what
+            fixed + 2 * size + 11 * step + self.team.n_threads * (own + 12 * step), REAL_SIZE, what
         )
         self.partials = <double *>reserve(chunks * (1 + size) + 8, sizeof(double), what)
         p.scratch = <Scratch *>reserve(self.team.n_threads, sizeof(Scratch), "threads", True)

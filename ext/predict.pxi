@@ -1,9 +1,7 @@
 # `predict` of the contract: scores of all rows, through an activation.
 
 cdef enum:
-    PREDICTED_AHEAD = 6144
-    PREDICTED_BYTES = 8192
-    LONGEST_PREFETCHED_ROW = 7168   # bytes; longer ones processors prefetch themselves
+    PREDICTED_BYTES = 8192  # of a block, at most
 
 
 cdef inline vreal activate(int activation, vreal z) noexcept nogil:
@@ -32,12 +30,6 @@ cdef void prediction_block(
     cdef real *z
     cdef vreal b, score, nonfinite = v_set(0)
     cdef Block block
-    if (
-        SCHUSS_PREFETCH_PREDICTED and p.x.layout == ROWS
-        and p.x.row_stride <= LONGEST_PREFETCHED_ROW
-    ):
-        # 16.0 -> 10.2 ms for 1,000,000 x 100 float32, which take 9.7 ms to read (Zen 5).
-        prefetch_rows(&p.x, rows.first, m, PREDICTED_AHEAD)
     block_scores(p, s, rows, &block, False)
     for k in range(K):
         z = s.scores + k * p.scores_step

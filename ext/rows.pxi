@@ -34,7 +34,7 @@ cdef enum:
     COLUMNS_BLOCK_BYTES = 327680
     MIN_COLUMN_BYTES = 512
     MAX_COLUMN_BYTES = 4096
-    FEW_COLUMNS = 32        # which are read at once (columns.h)
+    FEW_COLUMNS = 16        # which are read at once (columns.h)
     FEW_COLUMNS_BLOCK = 1024
     # Registers of rows that a float32 sums up one by one, at most: 2e-6 of a sum of equals is
     # lost then.
@@ -183,9 +183,16 @@ cdef inline Py_ssize_t buffer_reals(const Rows *x) noexcept nogil:
 # --------------------------------------------------------------------- a block of dense rows
 
 cdef extern from "narrow.h" nogil:
-    void narrow_columns(const char *rows, Py_ssize_t stride, Py_ssize_t count,
-                        Py_ssize_t inside, Py_ssize_t d, real *columns, Py_ssize_t step,
-                        real *wide)
+    ctypedef struct NarrowRows:
+        const char *rows
+        Py_ssize_t stride
+        Py_ssize_t count
+        Py_ssize_t inside
+        Py_ssize_t d
+        real *columns
+        Py_ssize_t step
+        real *wide
+    void narrow_columns(const NarrowRows *n)
 
 
 cdef inline void prefetch_rows(
@@ -227,8 +234,10 @@ cdef void take_narrow_columns(
     """The columns of m rows, each with zeros after it up to a whole register."""
     cdef Py_ssize_t j, whole = m - m % LANES
     cdef const char *source = x.base + first * x.row_stride
-    narrow_columns(source, x.row_stride, whole, x.narrow - first, x.d, buffer, padded,
-                   buffer + padded * x.d)
+    cdef NarrowRows n
+    n.rows, n.stride, n.count, n.inside, n.d = source, x.row_stride, whole, x.narrow - first, x.d
+    n.columns, n.step, n.wide = buffer, padded, buffer + padded * x.d
+    narrow_columns(&n)
     if whole < m:
         for j in range(x.d):
             v_store(buffer + j * padded + whole, v_set(0))

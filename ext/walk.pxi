@@ -1,6 +1,6 @@
 # `walk` of the contract: first-order descent of a function of n parameters, in float64 only.
 #
-# The steps are those of descent.pxi, for one neuron whose intercept is the last parameter.
+# The steps are those of steps.pxi, for one neuron whose intercept is the last parameter.
 
 cdef extern from "walk.h" nogil:
     double call_value(const void *function, bint takes_array, bint takes_data, int n, double *x,

@@ -24,9 +24,8 @@ typedef struct {
     const char *next; /* or NULL */
 } Prefetch;
 
-/* Where the registers of row i begin: heads[i % count] reals after the row, at a boundary of the
-   register. An operand (weights, or sums) is laid out once for each phase: a register for the
-   tail, one for the head, and what the other registers meet. */
+/* Row i is read from heads[i % count] reals on. An operand (weights, or sums) is laid out for each
+   phase: a register for the tail, one for the head, then what the other registers meet. */
 typedef struct {
     ptrdiff_t count; /* a power of two */
     ptrdiff_t step;  /* reals from phase to phase of an operand */
@@ -183,11 +182,10 @@ static void phased_axpys(const Block *b, const real *factors, real *sums, Prefet
     }
 }
 
-/* ------------------------------------------------------------------ short rows
- *
- * The number of registers in a row is a constant of each call below: weights and sums stay in
- * registers for all rows of a block. The last register of a ragged row ends with the row.
- */
+/* ------------------------------------------------------------------ short rows */
+
+/* The number of registers in a row is a constant of each call: weights and sums stay in registers
+   for all rows of a block. The last register of a ragged row ends with the row. */
 
 typedef struct {
     ptrdiff_t row, operand; /* where in each the last register lies */
@@ -369,9 +367,8 @@ static void column_axpys(Block b, const real *factors, real *out) {
     AXPYS(COLUMN_AXPYS, b, count)
 }
 
-/* out[i] += column i . vector, four columns at a time, two chains of sums each, from the last
-   column, which is still in L1, to the first. Half of the columns at `next`, if it is not NULL,
-   are prefetched meanwhile. */
+/* out[i] += column i . vector, from the last column, which is still in L1, to the first. Half of
+   the columns at `next`, if it is not NULL, are prefetched meanwhile. */
 static void column_dots(const Block *block, const real *vector, real *out, const char *next) {
     const Block own = *block, *b = &own;
     ptrdiff_t i = b->count;

@@ -18,12 +18,21 @@
 #define ODD_LANES 1, 3, 5, 7
 #endif
 
+/* Rows of d reals, `stride` bytes apart, of which only the first `inside` can be read as if they
+   had the next power of two; columns[j * step + i] becomes the real j of row i. */
+typedef struct {
+    const char *rows;
+    ptrdiff_t stride, count, inside, d; /* count is whole registers */
+    real *columns;
+    ptrdiff_t step;
+    real *wide; /* room for the rows in that power of two */
+} NarrowRows;
+
 #ifdef EVEN_LANES
 /* Every other entry to one half of the registers, the rest to the other, then in each half the
    same: after log2(width) rounds a register holds one column, their numbers in reversed bits. */
-ALWAYS_INLINE void split_rows(const int width, const real *rows, ptrdiff_t count, ptrdiff_t d,
-                              real *columns, ptrdiff_t step) {
-    for (ptrdiff_t i = 0; i < count; i += LANES) {
+ALWAYS_INLINE void split_rows(const int width, const real *rows, const NarrowRows *n) {
+    for (ptrdiff_t i = 0; i < n->count; i += LANES) {
         vreal part[LANES / 2], next[LANES / 2];
         UNROLL
         for (int q = 0; q < width; q++) part[q] = v_load(rows + i * width + q * LANES);
@@ -44,47 +53,38 @@ ALWAYS_INLINE void split_rows(const int width, const real *rows, ptrdiff_t count
             const int column = width == 2 ? q
                              : width == 4 ? (q & 1) << 1 | q >> 1
                                           : (q & 1) << 2 | (q & 2) | q >> 2;
-            if (column < d) v_store(columns + column * step + i, part[q]);
+            if (column < n->d) v_store(n->columns + column * n->step + i, part[q]);
         }
     }
 }
 
-/* columns[j * step + i] = the real j of row i, of rows `stride` bytes apart, which are brought to
-   `width` reals apart first if they are not. Only the first `inside` have that many to be read. */
-ALWAYS_INLINE void narrow_columns_of(const int width, const char *rows, ptrdiff_t stride,
-                                     ptrdiff_t count, ptrdiff_t inside, ptrdiff_t d, real *columns,
-                                     ptrdiff_t step, real *wide) {
-    if (stride == width * (ptrdiff_t)sizeof(real) && (d == width || count <= inside)) {
-        split_rows(width, (const real *)rows, count, d, columns, step);
+/* Rows that are not `width` reals apart are brought there first. */
+ALWAYS_INLINE void narrow_columns_of(const int width, const NarrowRows *rows) {
+    const NarrowRows n = *rows;
+    const ptrdiff_t whole = n.count < n.inside ? n.count : n.inside;
+    if (n.stride == width * (ptrdiff_t)sizeof(real) && (n.d == width || n.count <= n.inside)) {
+        split_rows(width, (const real *)n.rows, &n);
         return;
     }
     ptrdiff_t i = 0;
-    for (; i < count && i < inside; i++)
-        memcpy(wide + i * width, rows + i * stride, width * sizeof(real));
-    for (; i < count; i++) memcpy(wide + i * width, rows + i * stride, d * sizeof(real));
-    split_rows(width, wide, count, d, columns, step);
+    for (; i < whole; i++) memcpy(n.wide + i * width, n.rows + i * n.stride, width * sizeof(real));
+    for (; i < n.count; i++) memcpy(n.wide + i * width, n.rows + i * n.stride, n.d * sizeof(real));
+    split_rows(width, n.wide, &n);
 }
 #endif
 
-/* `narrow_columns_of` the least power of two; d is at most LANES / 2, with LANES 4 or more, and
-   count in whole registers. */
-static inline void narrow_columns(const char *rows, ptrdiff_t stride, ptrdiff_t count,
-                                  ptrdiff_t inside, ptrdiff_t d, real *columns, ptrdiff_t step,
-                                  real *wide) {
+/* d is at most LANES / 2, with LANES 4 or more. */
+static inline void narrow_columns(const NarrowRows *n) {
 #ifdef EVEN_LANES
-#define NARROW(width) \
-    narrow_columns_of(width, rows, stride, count, inside, d, columns, step, wide)
-    if (d <= 2) NARROW(2);
+    if (n->d <= 2) narrow_columns_of(2, n);
 #if LANES >= 8
-    else if (d <= 4) NARROW(4);
+    else if (n->d <= 4) narrow_columns_of(4, n);
 #endif
 #if LANES >= 16
-    else NARROW(8);
+    else narrow_columns_of(8, n);
 #endif
-#undef NARROW
 #else
-    (void)rows, (void)stride, (void)count, (void)inside, (void)d, (void)columns, (void)step;
-    (void)wide;
+    (void)n;
 #endif
 }
 

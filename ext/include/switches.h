@@ -3,16 +3,16 @@
 #ifndef SCHUSS_SWITCHES_H
 #define SCHUSS_SWITCHES_H
 
-#ifndef SCHUSS_ALIGNMENT_PHASES /* long rows and columns are read from cache lines' boundaries on */
+#ifndef SCHUSS_ALIGNMENT_PHASES /* long rows and columns are read from boundaries on */
 #define SCHUSS_ALIGNMENT_PHASES 1
 #endif
 #ifndef SCHUSS_SHORT_ROWS /* weights and sums of up to 16 registers stay in registers */
 #define SCHUSS_SHORT_ROWS 1
 #endif
-#ifndef SCHUSS_NARROW_ROWS /* rows of less than a register are shuffled into columns, or loaded whole */
+#ifndef SCHUSS_NARROW_ROWS /* rows of less than a register are shuffled, or loaded whole */
 #define SCHUSS_NARROW_ROWS 1
 #endif
-#ifndef SCHUSS_FEW_COLUMNS /* scores, losses and sums of up to 32 columns in one loop */
+#ifndef SCHUSS_FEW_COLUMNS /* scores, losses and sums of up to 16 columns in one loop */
 #define SCHUSS_FEW_COLUMNS 1
 #endif
 #ifndef SCHUSS_PACKED /* small X is copied into panels of registers of rows */
@@ -35,9 +35,6 @@
 #endif
 #ifndef SCHUSS_PREFETCH_ENTRIES /* of CSR */
 #define SCHUSS_PREFETCH_ENTRIES 1
-#endif
-#ifndef SCHUSS_PREFETCH_PREDICTED /* rows of predictions */
-#define SCHUSS_PREFETCH_PREDICTED 1
 #endif
 #ifndef SCHUSS_WIDENING /* float16, uint8 and int8 by instructions of their own */
 #define SCHUSS_WIDENING 1

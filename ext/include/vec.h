@@ -292,8 +292,7 @@ ALWAYS_INLINE real v_max_lane(vreal v) {
 }
 
 /* Sums of the lanes of many registers at once: `v_fold4` brings those of four down to one
-   register, `v_join` the LANES / 4 such registers to LANES sums in order. Blocks of 16 bytes
-   are folded by unpacking, which every processor does in one instruction. */
+   register, `v_join` the LANES / 4 such registers to LANES sums in order. */
 #if VECTORISED && REAL_SIZE == 4
 #if LANES == 16
 #define LOW_ONES 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29
