@@ -5,8 +5,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from schuss import (
     LogisticRegression,
+    LogisticRegressionCV,
     MLPClassifier,
     MLPRegressor,
+    Perceptron,
     SGDClassifier,
     SGDRegressor,
     SigmoidClassifier,
@@ -24,6 +26,7 @@ pytestmark = [
 @parametrize_with_checks(
     [
         LogisticRegression(),
+        LogisticRegressionCV(cv=3, Cs=3),
         SigmoidClassifier(),
         SigmoidRegressor(),
         MLPClassifier(max_iter=100),
@@ -45,7 +48,7 @@ _EXPECTED = dict.fromkeys(
 
 
 @parametrize_with_checks(
-    [SGDClassifier(max_iter=5), SGDRegressor(max_iter=5)],
+    [SGDClassifier(max_iter=5), Perceptron(max_iter=5), SGDRegressor(max_iter=5)],
     expected_failed_checks=lambda estimator: _EXPECTED,
 )
 @pytest.mark.filterwarnings("ignore:Maximum number of iteration")

@@ -1,10 +1,11 @@
-"""scikit-learn's tests of LogisticRegression, with ours in its place."""
+"""scikit-learn's tests of the logistic regressions, with ours in their place."""
 
-from schuss import LogisticRegression
+from schuss import LogisticRegression, LogisticRegressionCV
 from tests import sklearn_suite
 
 globals().update(
     sklearn_suite.load(
-        "sklearn.linear_model.tests.test_logistic", "sklearn.linear_model", LogisticRegression
+        "sklearn.linear_model.tests.test_logistic", "sklearn.linear_model",
+        LogisticRegression, LogisticRegressionCV,
     )
-)
+)  # fmt: skip

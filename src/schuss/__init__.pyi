@@ -10,6 +10,8 @@ from .backends import use_backend as use_backend
 from .errors import BackendUnavailableError as BackendUnavailableError
 from .errors import DivergenceError as DivergenceError
 from .linear import LogisticRegression as LogisticRegression
+from .linear import LogisticRegressionCV as LogisticRegressionCV
+from .linear import Perceptron as Perceptron
 from .linear import SGDClassifier as SGDClassifier
 from .linear import SGDRegressor as SGDRegressor
 from .minimizer import MinimizeResult as MinimizeResult

@@ -506,6 +506,7 @@ _SAVED = {
     "SigmoidClassifier": _Saved("schuss.neuron", _check_linear),
     "SigmoidRegressor": _Saved("schuss.neuron", _check_linear),
     "LogisticRegression": _Saved("schuss.linear.logistic", _check_linear),
+    "Perceptron": _Saved("schuss.linear.sgd", _check_linear),
     "SGDClassifier": _Saved("schuss.linear.sgd", _check_linear, _AVERAGES),
     "SGDRegressor": _Saved("schuss.linear.sgd", _check_linear, _AVERAGES),
     "MLPClassifier": _Saved("schuss.network", _check_network, ("_label_binarizer", *_GOES_ON)),

@@ -1,6 +1,13 @@
 """Drop-in linear models: scikit-learn's interface and answers, schuss's kernels."""
 
 from schuss.linear.logistic import LogisticRegression
-from schuss.linear.sgd import SGDClassifier, SGDRegressor
+from schuss.linear.logistic_cv import LogisticRegressionCV
+from schuss.linear.sgd import Perceptron, SGDClassifier, SGDRegressor
 
-__all__ = ["LogisticRegression", "SGDClassifier", "SGDRegressor"]
+__all__ = [
+    "LogisticRegression",
+    "LogisticRegressionCV",
+    "Perceptron",
+    "SGDClassifier",
+    "SGDRegressor",
+]

@@ -1,0 +1,187 @@
+"""Cross-validated logistic regression: scikit-learn's estimator on our fits.
+
+Folds, scores, attributes, warnings and routing are the code of scikit-learn's `fit`. What it
+calls for the weights of a row of penalties is `fit_penalties` here.
+"""
+
+import types
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.base import _fit_context
+from sklearn.linear_model import LogisticRegressionCV as _LogisticRegressionCV
+from sklearn.linear_model import _logistic
+from sklearn.utils.validation import validate_data
+
+from schuss.linear.logistic import LogisticRegression
+from schuss.predictions import LinearClassifierPredictions
+
+_SHARES = {"l1": 1.0, "l2": 0.0, None: 0.0}
+
+
+def fit_penalties(
+    X, y, *, classes, Cs=10, coef=None, penalty="l2", l1_ratio=None, sample_weight=None, **options
+):
+    """Fit one penalty after the other, each from the weights of the one before.
+
+    Parameters
+    ----------
+    X, y, classes, Cs, coef, penalty, l1_ratio, sample_weight, **options
+        As of scikit-learn's ``_logistic_regression_path``.
+
+    Returns
+    -------
+    coefs : ndarray of shape (len(Cs), d + 1) or (len(Cs), n_classes, d + 1)
+        Intercepts last, where there are any.
+    Cs : ndarray
+    n_iter : ndarray of shape (len(Cs),)
+    """
+    if isinstance(Cs, Integral):
+        Cs = np.logspace(-4, 4, Cs)
+    if len(np.unique(y)) < len(classes):
+        # Its weights of a class that no row of this fold has are left to scikit-learn.
+        return _logistic._logistic_regression_path(
+            X, y, classes=classes, Cs=Cs, coef=coef, penalty=penalty, l1_ratio=l1_ratio,
+            sample_weight=sample_weight, **options,
+        )  # fmt: skip
+    known = LogisticRegression._get_param_names()
+    model = LogisticRegression(
+        l1_ratio=_SHARES.get(penalty, l1_ratio), warm_start=True,
+        **{name: value for name, value in options.items() if name in known},
+    )  # fmt: skip
+    d = X.shape[1]
+    if coef is not None:
+        coef = np.atleast_2d(coef).astype(X.dtype)
+        model.classes_, model.coef_ = classes, np.ascontiguousarray(coef[:, :d])
+        model.intercept_ = coef[:, d].copy() if model.fit_intercept else np.zeros(len(coef))
+    coefs, n_iter = [], []
+    for C in Cs:
+        model.set_params(C=np.inf if penalty is None else C).fit(X, y, sample_weight)
+        weights = model.coef_
+        if model.fit_intercept:
+            weights = np.column_stack([weights, model.intercept_])
+        coefs.append(weights[0] if len(weights) == 1 else weights)
+        n_iter.append(model.n_iter_[0])
+    return np.array(coefs), np.asarray(Cs), np.array(n_iter, np.int32)
+
+
+def score_penalties(*arguments: Any, **options: Any) -> tuple[np.ndarray, ...]:
+    """Fit the penalties on the rows of a fold and score them on the others."""
+    return _score_penalties(*arguments, **options)
+
+
+def _validate_data(estimator, X, y, **options):
+    """Float32 stays float32."""
+    return validate_data(estimator, X, y, **{**options, "dtype": [np.float64, np.float32]})
+
+
+def _rebind(function, **own):
+    """The function, with functions of ours under the names of some that it calls."""
+    missing = set(own).difference(function.__code__.co_names)
+    if missing:
+        raise ImportError(
+            f"schuss.LogisticRegressionCV does not know scikit-learn {sklearn.__version__}, whose "
+            f"{function.__qualname__} does not call {', '.join(sorted(missing))}: install a "
+            "newer schuss, or scikit-learn 1.9."
+        )
+    bound = types.FunctionType(
+        function.__code__, {**function.__globals__, **own}, function.__name__,
+        function.__defaults__, function.__closure__,
+    )  # fmt: skip
+    bound.__kwdefaults__ = function.__kwdefaults__
+    bound.__doc__ = function.__doc__
+    return bound
+
+
+_score_penalties = _rebind(
+    _logistic._log_reg_scoring_path, _logistic_regression_path=fit_penalties,
+    LogisticRegression=LogisticRegression,
+)  # fmt: skip
+
+
+class LogisticRegressionCV(LinearClassifierPredictions, _LogisticRegressionCV):
+    """Logistic regression whose penalty is chosen by cross-validation, as scikit-learn's.
+
+    Parameters, attributes, folds, scores and warnings are those of
+    `sklearn.linear_model.LogisticRegressionCV`, whose documentation holds. Each fit reaches the
+    optimum, as `schuss.LogisticRegression` does, with any name of a solver; scikit-learn's may
+    end before it.
+
+    Parameters
+    ----------
+    Cs : int or list of float, default=10
+        Inverse strengths of the penalty; a number stands for that many on a logarithmic scale
+        from 1e-4 to 1e4.
+    l1_ratios : list of float, default="warn"
+        Shares of the L1 penalty, 0 to 1. The default is None, with a warning.
+    fit_intercept : bool, default=True
+    cv : int or splitter, default=None
+        Folds; None for five, stratified.
+    dual : bool, default=False
+        See `LogisticRegression`.
+    penalty : {"l1", "l2", "elasticnet"}, default="deprecated"
+        Deprecated: `l1_ratios` says the same.
+    scoring : str or callable, default="warn"
+        What the penalty is chosen by. The default is accuracy, with a warning.
+    solver : str, default="lbfgs"
+        See `LogisticRegression`.
+    tol : float, default=1e-4
+        See `LogisticRegression`.
+    max_iter : int, default=100
+    class_weight : dict, "balanced" or None, default=None
+        Factors of the sample weights.
+    n_jobs : int or None, default=None
+        Processes that share the folds. None: this one, whose fits use all threads.
+    verbose : int, default=0
+    refit : bool, default=True
+        Fit all rows with the best penalty; otherwise average the folds' best weights.
+    intercept_scaling : float, default=1
+        See `LogisticRegression`.
+    random_state : int, RandomState or None, default=None
+        Ignored.
+    use_legacy_attributes : bool, default="warn"
+        Shapes of `C_`, `coefs_paths_`, `scores_` and `n_iter_`; scikit-learn's documentation
+        has them.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coef_ : ndarray of shape (1, d) or (n_classes, d)
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    Cs_, l1_ratios_ : ndarray
+        What was tried.
+    C_, l1_ratio_ : float, or ndarray
+        What was chosen.
+    coefs_paths_, scores_, n_iter_ : ndarray, or dict
+        For each fold and penalty.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (d,), for data frames
+
+    Examples
+    --------
+    >>> from schuss import LogisticRegressionCV
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = LogisticRegressionCV(
+    ...     Cs=5, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False
+    ... ).fit(X / X.std(axis=0), y)
+    >>> model.C_
+    1.0
+    """
+
+    _drop_in = True
+    _probabilities = LogisticRegression._probabilities
+
+    fit = _fit_context(prefer_skip_nested_validation=True)(
+        _rebind(
+            _LogisticRegressionCV.fit.__wrapped__, _log_reg_scoring_path=score_penalties,
+            _logistic_regression_path=fit_penalties, validate_data=_validate_data,
+        )
+    )  # fmt: skip
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = False
+        return tags

@@ -1,0 +1,88 @@
+"""LogisticRegressionCV beyond what scikit-learn's own tests of it ask."""
+
+import numpy as np
+import pytest
+from sklearn import linear_model
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.model_selection import KFold
+
+from schuss import LogisticRegression, LogisticRegressionCV
+from schuss.linear import logistic_cv
+
+OPTIONS = {
+    "Cs": (0.001, 0.01, 0.1, 1.0),
+    "l1_ratios": (0,),
+    "scoring": "neg_log_loss",
+    "use_legacy_attributes": False,
+}
+
+
+@pytest.fixture(scope="module")
+def cancer():
+    X, y = load_breast_cancer(return_X_y=True)
+    return X / X.std(axis=0), y
+
+
+def form(estimator):
+    """Of all attributes the type, and of arrays the shape."""
+    return {
+        name: (type(value), getattr(value, "shape", None))
+        for name, value in vars(estimator).items()
+    }
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("refit", [False, True])
+@pytest.mark.parametrize("load", [load_breast_cancer, load_iris])
+def test_attributes_are_those_of_scikit_learn(load, refit, legacy):
+    X, y = load(return_X_y=True)
+    X = X / X.std(axis=0)
+    options = {
+        **OPTIONS,
+        "use_legacy_attributes": legacy,
+        "refit": refit,
+        "tol": 1e-6,
+        "max_iter": 1000,
+    }
+    own = LogisticRegressionCV(**options).fit(X, y)
+    theirs = linear_model.LogisticRegressionCV(**options).fit(X, y)
+    assert form(own) == form(theirs)
+    np.testing.assert_array_equal(own.C_, theirs.C_)
+    np.testing.assert_allclose(own.coef_, theirs.coef_, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(own.predict(X), theirs.predict(X))
+
+
+def test_weights_are_those_of_the_best_penalty(cancer):
+    model = LogisticRegressionCV(**OPTIONS, tol=1e-9).fit(*cancer)
+    same = LogisticRegression(C=model.C_, tol=1e-9).fit(*cancer)
+    np.testing.assert_allclose(model.coef_, same.coef_, rtol=1e-6)
+    np.testing.assert_allclose(
+        model.predict_proba(cancer[0]), same.predict_proba(cancer[0]), rtol=1e-5
+    )
+
+
+def test_float32_is_not_copied_to_float64(cancer, monkeypatch):
+    seen = []
+    fit = LogisticRegression.fit
+    monkeypatch.setattr(
+        LogisticRegression, "fit", lambda self, X, *a, **k: seen.append(X.dtype) or fit(self, X, *a)
+    )
+    LogisticRegressionCV(**OPTIONS).fit(cancer[0].astype(np.float32), cancer[1])
+    assert len(seen) == 4 * 5 + 1 and set(seen) == {np.dtype(np.float32)}
+
+
+def test_a_class_that_a_fold_lacks_has_weights():
+    X, y = load_iris(return_X_y=True)
+    options = {**OPTIONS, "cv": KFold(3)}  # sorted by class: each fold lacks one
+    own, theirs = (c(**options).fit(X, y) for c in (
+        LogisticRegressionCV, linear_model.LogisticRegressionCV
+    ))  # fmt: skip
+    np.testing.assert_allclose(own.scores_, theirs.scores_)
+
+
+def test_unknown_scikit_learn_is_refused():
+    def fit(X):
+        return X
+
+    with pytest.raises(ImportError, match="whose .*fit does not call other: install a newer"):
+        logistic_cv._rebind(fit, other=len)
