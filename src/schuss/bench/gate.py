@@ -20,6 +20,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -178,7 +179,7 @@ def renew(file: Path, reason: str) -> None:
     """Record floors measured now, with the reason."""
     if problem := _no_kernels():
         raise RuntimeError(f"nothing recorded: {problem}")
-    content = {"renewed": datetime.now(UTC).date().isoformat(), "reason": reason}
+    content: dict[str, Any] = {"renewed": datetime.now(UTC).date().isoformat(), "reason": reason}
     content |= {"floors": floors.renewed(floors.isas())}
     file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -220,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
     begun = time.monotonic()
     until = {part: begun + PARTS[part] * options.seconds for part in chosen}
     until[chosen[-1]] = begun + options.seconds
-    both = None
+    both: tuple[Build, Build] | None = None
     for part in chosen:
         start = time.monotonic()
         if part != "floors" and both is None:
@@ -233,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
             except builds.NoBase as error:
                 checks.append(Check("compare", "", Verdict.skipped, note=str(error)))
                 break
-        if part == "floors":
+        if both is None:
             checks += check_floors(options.floors, until[part])
         elif part == "counts":
             checks += check_counts(*both, options.workloads, options.only, until[part])

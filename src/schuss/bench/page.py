@@ -117,6 +117,7 @@ def _glance(found):
 
 def _chart(result: Result, of_ratios: bool) -> dict[str, Any]:
     """Bars of ratios to NumPy, or of milliseconds, on a logarithmic axis of their own."""
+    values: dict[str, tuple[float, float, float]]
     if of_ratios:
         values = {r.library: interval(q) for r in result.rows if len(q := result.ratio(r))}
     else:
