@@ -66,11 +66,28 @@ def data():
     }
 
 
+FOLDS = {
+    "Cs": (0.01, 1.0),
+    "l1_ratios": (0,),
+    "cv": 3,
+    "scoring": "neg_log_loss",
+    "use_legacy_attributes": False,
+}
 CASES = [
     ("LogisticRegression", {}, "two three"),
     ("LogisticRegression", {"solver": "liblinear"}, "two"),
     ("LogisticRegression", {"solver": "saga", "l1_ratio": 0.5, "max_iter": 5000}, "two three"),
     ("LogisticRegression", {"fit_intercept": False, "class_weight": "balanced"}, "two three"),
+    ("LogisticRegressionCV", FOLDS, "two three"),
+    ("LogisticRegressionCV", {**FOLDS, "refit": False}, "two three"),
+    (
+        "LogisticRegressionCV",
+        {**FOLDS, "solver": "saga", "l1_ratios": (0.5,), "max_iter": 5000},
+        "three",
+    ),
+    ("LogisticRegressionCV", {**FOLDS, "solver": "newton-cg", "fit_intercept": False}, "two three"),
+    ("LogisticRegressionCV", {**FOLDS, "use_legacy_attributes": True}, "two three"),
+    ("LogisticRegressionCV", {**FOLDS, "solver": "liblinear", "class_weight": "balanced"}, "two"),
     ("SGDClassifier", {"loss": "log_loss", "alpha": 0.1}, "two three"),
     ("SGDClassifier", {"average": True}, "two three"),
     ("SGDClassifier", {"average": 10**6}, "two three"),
@@ -79,6 +96,7 @@ CASES = [
     ("SGDRegressor", {"average": True}, "real"),
     ("SGDRegressor", {"average": 10**6, "early_stopping": True}, "real"),
     ("Perceptron", {}, "two three"),
+    ("Perceptron", {"penalty": "elasticnet", "early_stopping": True}, "two three"),
     ("MLPClassifier", {"max_iter": 6}, "two three several"),
     ("MLPClassifier", {"max_iter": 6, "solver": "sgd", "learning_rate": "invscaling"}, "two three"),
     ("MLPClassifier", {"max_iter": 4, "solver": "lbfgs"}, "two three"),
@@ -144,6 +162,19 @@ def test_types_of_frames(dtype, data):
     assert kind(model) == kind(plain)
 
 
+@pytest.mark.parametrize("name", [name for name in acceleration.MODULES if "Regressor" not in name])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_types_of_text_labels(name, data):
+    X, y = data["three"]
+    y = np.array(["a", "b", "c"], dtype=object)[y]
+    estimator = cls(name)(max_iter=3, **(FOLDS if name == "LogisticRegressionCV" else {}))
+    plain = base.clone(estimator).fit(X, y)
+    with schuss.accelerated(strict=True):
+        served = base.clone(estimator).fit(X, y)
+    assert served.classes_.dtype == plain.classes_.dtype
+    assert served.predict(X).dtype == plain.predict(X).dtype
+
+
 @pytest.mark.parametrize("dtypes", [(np.float32, np.float32), (np.float64, np.float32)])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -164,7 +195,7 @@ def test_answers_are_those_of_scikit_learn(name, options, rows, data):
     needs(name)
     X, y = data[rows]
     estimator = cls(name)(random_state=0, **options)
-    if name == "LogisticRegression":
+    if name.startswith("LogisticRegression"):
         estimator.set_params(tol=1e-8, max_iter=10000)
     plain = base.clone(estimator).fit(X, y)
     with schuss.accelerated(strict=True, verify=True) as report:
@@ -181,7 +212,9 @@ def test_answers_are_those_of_scikit_learn(name, options, rows, data):
 
 
 @pytest.mark.parametrize("kind_of_rows", ["float64", "float32", "csr", "frame", "list", "int64"])
-@pytest.mark.parametrize("name", ["LogisticRegression", "MLPClassifier", "MLPRegressor"])
+@pytest.mark.parametrize(
+    "name", ["LogisticRegression", "LogisticRegressionCV", "MLPClassifier", "MLPRegressor"]
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_predictions_are_those_of_scikit_learn(name, kind_of_rows, data):
     for rows in ("real",) if name == "MLPRegressor" else ("two", "three"):
@@ -193,7 +226,8 @@ def test_predictions_are_those_of_scikit_learn(name, kind_of_rows, data):
             X = sp.csr_array(X)
         else:
             X = X.tolist() if kind_of_rows == "list" else X.astype(kind_of_rows)
-        model = cls(name)(max_iter=5, random_state=0).fit(X, y)
+        options = FOLDS if name == "LogisticRegressionCV" else {}
+        model = cls(name)(max_iter=5, random_state=0, **options).fit(X, y)
         for method in wrappers._SERVED[name].predictions:
             expected = getattr(model, method)(X)
             with schuss.accelerated(strict=True) as report:

@@ -22,11 +22,14 @@ class State:
         Public methods that it calls.
     tells_callbacks : bool
         Whether schuss calls the callbacks of ``set_callbacks``.
+    widened : frozenset of dtype
+        Types of features that train float32 weights in schuss, float64 in scikit-learn.
     """
 
     names: tuple[str, ...]
     calls: frozenset[str] = frozenset()
     tells_callbacks = False
+    widened = frozenset(map(np.dtype, ("float16", "uint8", "int8")))
 
     @staticmethod
     def refusal(estimator: Any) -> str | None:
@@ -71,6 +74,12 @@ class LogisticCV(State):
     names = (
         *_LINEAR, "classes_", "Cs_", "l1_ratios_", "coefs_paths_", "scores_", "C_", "l1_ratio_",
     )  # fmt: skip
+    widened = State.widened | {np.dtype("float32")}
+
+
+def _text(classes):
+    """Classes as `unique_labels` returns them: text in place of objects."""
+    return np.array(classes.tolist()) if classes.dtype == object else classes
 
 
 class _SGD(State):
@@ -97,6 +106,7 @@ class SGDClassifier(_SGD):
 
     @staticmethod
     def finish(work, X, y):
+        work.classes_ = _text(work.classes_)
         work._loss_function_ = work._get_loss_function(work.loss)
         averages = vars(work).get("_average_intercept")
         if len(work.classes_) == 2 and (not work.average or work.intercept_ is not averages):
@@ -135,6 +145,8 @@ class Network(State):
         narrow = all(getattr(a, "dtype", None) == np.float32 for a in (X, y))
         real = np.float32 if narrow and not hasattr(work, "classes_") else np.float64
         work.loss_ = real(work.loss_)
+        if hasattr(work, "classes_"):
+            work.classes_ = work._label_binarizer.classes_ = _text(work.classes_)
         if work.solver == "lbfgs":
             _set_places(work)
             return

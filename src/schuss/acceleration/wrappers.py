@@ -16,9 +16,6 @@ from sklearn.utils import check_random_state
 import schuss
 from schuss.acceleration import FallbackError, objectives, states
 
-# Features of these types train float32 weights in schuss, float64 in scikit-learn.
-_SMALL_TYPES = {np.dtype(name) for name in ("float16", "uint8", "int8")}
-
 # Attributes that a subclass may override without a change of its fit.
 _HARMLESS = {
     "__init__", "__module__", "__doc__", "__dict__", "__weakref__", "__qualname__",
@@ -158,7 +155,7 @@ def _try_fit(estimator, ours, state, arguments):
 
 def _fit_by_ours(estimator, ours, state, arguments):
     work = _copy(estimator, ours)
-    X = _features(arguments["X"])
+    X = _features(arguments["X"], state.widened)
     work.fit(**{**arguments, "X": X})
     if vars(work).get("stop_reason_") == "interrupted" and not state.keeps_interrupted(work):
         raise KeyboardInterrupt
@@ -267,13 +264,13 @@ def _refusal_of_config():
     return "array_api_dispatch" if get_config()["array_api_dispatch"] else None
 
 
-def _features(X):
+def _features(X, widened=states.State.widened):
     """X in a type that trains weights of scikit-learn's type."""
     if isinstance(X, np.ndarray) or sp.issparse(X):
-        small = X.dtype in _SMALL_TYPES
+        small = X.dtype in widened
     else:
         # A frame of pandas.
-        small = hasattr(X, "iloc") and {*X.dtypes} <= _SMALL_TYPES
+        small = hasattr(X, "iloc") and {*X.dtypes} <= widened
     return X.astype(np.float64) if small else X
 
 

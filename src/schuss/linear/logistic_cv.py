@@ -4,6 +4,7 @@ Folds, scores, attributes, warnings and routing are the code of scikit-learn's `
 calls for the weights of a row of penalties is `fit_penalties` here.
 """
 
+import inspect
 import types
 from numbers import Integral
 from typing import Any
@@ -62,9 +63,9 @@ def fit_penalties(
         weights = model.coef_
         if model.fit_intercept:
             weights = np.column_stack([weights, model.intercept_])
-        coefs.append(weights[0] if len(weights) == 1 else weights)
+        coefs.append(weights[0] if len(weights) == 1 else np.asfortranarray(weights))
         n_iter.append(model.n_iter_[0])
-    return np.array(coefs), np.asarray(Cs), np.array(n_iter, np.int32)
+    return np.stack(coefs), np.asarray(Cs), np.array(n_iter, np.int32)
 
 
 def score_penalties(*arguments: Any, **options: Any) -> tuple[np.ndarray, ...]:
@@ -176,7 +177,8 @@ class LogisticRegressionCV(LinearClassifierPredictions, _LogisticRegressionCV):
 
     fit = _fit_context(prefer_skip_nested_validation=True)(
         _rebind(
-            _LogisticRegressionCV.fit.__wrapped__, _log_reg_scoring_path=score_penalties,
+            # `schuss.accelerate` may have wrapped it, too.
+            inspect.unwrap(_LogisticRegressionCV.fit), _log_reg_scoring_path=score_penalties,
             _logistic_regression_path=fit_penalties, validate_data=_validate_data,
         )
     )  # fmt: skip
