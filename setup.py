@@ -70,7 +70,8 @@ def extensions():
     depends = [p.as_posix() for p in sorted(Path("ext").rglob("*.*"))] + ["setup.py"]
     return [
         Extension(f"{PACKAGE}.{isa}.{module}", [f"ext/{module}.pyx"], depends=depends)
-        for isa in ISA_FLAGS
+        # One of them, for measurements and quick builds; by default all.
+        for isa in os.getenv("SCHUSS_BUILD_ISA", " ".join(ISA_FLAGS)).split()
         for module in MODULES
     ]
 

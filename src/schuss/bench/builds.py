@@ -124,8 +124,10 @@ def culprit(base: Build, head: Build, judged: Callable[[Build], Verdict], cache:
     return f"since {_git('log', '-1', '--format=%h %s', commits[bad])}"
 
 
-def install(source: Path, target: Path, timeout: float | None = None) -> None:
+def install(source: Path, target: Path, timeout: float | None = None, **variables: str) -> None:
     """Build the package of a folder with this environment's Cython and compiler.
+
+    `variables` are added to the environment.
 
     Raises
     ------
@@ -134,7 +136,8 @@ def install(source: Path, target: Path, timeout: float | None = None) -> None:
     """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
                "--no-build-isolation", "--target", str(target), str(source)]  # fmt: skip
-    environment = {**os.environ, "SCHUSS_REQUIRE_EXT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    environment = {**os.environ, "SCHUSS_REQUIRE_EXT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                   **variables}  # fmt: skip
     try:
         result = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=timeout
