@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import site
 import subprocess
 import sys
@@ -618,11 +619,11 @@ def test_searches_count_and_route(data):
 # ----- other processes -------------------------------------------------------------------------
 
 
-def run(command, **environment):
+def run(command, cwd=None, **environment):
     """A process away from the checkout."""
     paths = os.pathsep.join([str(SOURCES), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
-        command, capture_output=True, text=True, timeout=300,
+        command, capture_output=True, text=True, timeout=300, cwd=cwd,
         env={**os.environ, "PYTHONPATH": paths, **environment},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -703,6 +704,26 @@ def test_scripts_run_unchanged(how, tmp_path):
     result = run([sys.executable, *options, "a"], **environment)
     assert result.stdout.split() == ["__main__", "['a']", folder, "True", "(1,)"]
     assert "schuss served 1 of 1 calls" in result.stderr
+
+
+def test_a_script_is_main_until_the_end(tmp_path):
+    (tmp_path / "script.py").write_text("""
+import atexit, pickle, sys
+class Own: pass
+@atexit.register
+def dump():
+    print(type(pickle.loads(pickle.dumps(Own()))) is Own)
+print(sys.argv, __file__, __spec__)
+""")
+    told = []
+    for options in ([], ["-m", "schuss"]):
+        command = [sys.executable, *options, "script.py", "a"]
+        told.append(run(command, cwd=tmp_path).stdout)
+    assert told[1] == told[0]
+    missing = subprocess.run([sys.executable, "-m", "schuss", "none.py"], capture_output=True,
+                             text=True, env={**os.environ, "PYTHONPATH": str(SOURCES)})  # fmt: skip
+    assert missing.returncode == 1
+    assert re.fullmatch(r"schuss: .*No such file.*none.py'\n", missing.stderr)
 
 
 def test_commands_are_still_commands():

@@ -9,6 +9,8 @@ Options: --classes=A,B  --verbose  --strict  --verify  --report
 import os
 import runpy
 import sys
+from io import open_code
+from types import ModuleType
 
 FLAGS = {"--verbose", "--strict", "--verify", "--report"}
 
@@ -33,7 +35,20 @@ def main():
     sys.argv = rest
     if not sys.flags.safe_path:
         sys.path[0] = os.path.dirname(os.path.realpath(rest[0]))
-    runpy.run_path(rest[0], run_name="__main__")
+    _run_script(rest[0])
+
+
+def _run_script(name):
+    """Run a file as Python does: runpy changes `sys.argv`, and `__main__` at the end."""
+    path = os.path.abspath(name)
+    try:
+        with open_code(path) as file:
+            code = file.read()
+    except OSError as error:
+        sys.exit(f"schuss: {error}")
+    module = sys.modules["__main__"] = ModuleType("__main__")
+    module.__file__ = path
+    exec(compile(code, path, "exec"), vars(module))
 
 
 def _split(arguments):
