@@ -108,6 +108,9 @@ class BuildKernels(build_ext):
             # Its first use is not safe in the threads of a parallel build.
             if self.compiler.compiler_type == "msvc" and not self.compiler.initialized:
                 self.compiler.initialize(self.plat_name)
+                # For the other systems setuptools heeds CC by itself.
+                if _is_clang_cl(os.getenv("CC", "")):
+                    self.compiler.cc = os.environ["CC"]
             self.check_compiler()
             super().build_extensions()
         except BUILD_ERRORS as error:
@@ -175,24 +178,29 @@ class BuildKernels(build_ext):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
 
+    @property
+    def family(self):
+        if self.compiler.compiler_type != "msvc":
+            return "unix"
+        return "clang-cl" if _is_clang_cl(self.compiler.cc) else "msvc"
+
     def flags(self, isa):
-        family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
-        flags = COMMON_FLAGS[family] + ISA_FLAGS[isa][family]
+        flags = flags_of(self.family, isa)
         # Python's own flags ask for debug information, four fifths of the size of a wheel.
-        if family == "unix" and "-g" not in os.getenv("CFLAGS", "").split():
+        if self.family == "unix" and "-g" not in os.getenv("CFLAGS", "").split():
             flags.append("-g0")
         return flags
 
     def compiler_version(self):
-        if self.compiler.compiler_type != "unix":
-            return self.compiler.compiler_type
+        compiler = self.compiler
         try:
-            result = subprocess.run(
-                [*self.compiler.compiler[:1], "--version"], capture_output=True, text=True
-            )
-        except OSError:
+            cc = compiler.compiler[0] if self.family == "unix" else compiler.cc
+            # cl tells its version when it is asked for nothing, in the stream of errors.
+            command = [cc] if self.family == "msvc" else [cc, "--version"]
+            result = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        except (OSError, AttributeError):  # MSVC's compiler has no `cc` where there is none
             return "none"
-        return result.stdout.partition("\n")[0]
+        return (result.stdout or result.stderr).strip().partition("\n")[0]
 
     def write_build_info(self):
         """Leave what `schuss.show_config` tells of the build next to the kernels."""
@@ -219,6 +227,13 @@ class BuildKernels(build_ext):
                 "",
             ]
         )
+
+
+def flags_of(family, isa):
+    """Flags of gcc and clang ("unix"), "clang-cl" or "msvc"; those of clang-cl are clang's."""
+    own = "unix" if family == "clang-cl" else family
+    flags = COMMON_FLAGS[own] + ISA_FLAGS[isa][own]
+    return [f"/clang:{flag}" for flag in flags] if family == "clang-cl" else flags
 
 
 def _codes():
@@ -265,8 +280,13 @@ def _reader(name, fields):
     ]
 
 
+def _is_clang_cl(path):
+    return Path(path).stem.lower() == "clang-cl"
+
+
 def _isa(ext):
     return ext.name.split(".")[-2]
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "build_py": BuildPackage})
+if __name__ == "__main__":
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildKernels, "build_py": BuildPackage})

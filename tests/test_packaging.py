@@ -185,6 +185,37 @@ def test_kernels_that_build_are_installed_and_used(install):
     )
 
 
+BUILT_ON_WINDOWS = """
+import json, runpy, sys
+from types import SimpleNamespace
+from setuptools import Distribution
+build = runpy.run_path("setup.py")["BuildKernels"](Distribution())
+build.compiler = SimpleNamespace(compiler_type="msvc", cc=sys.argv[1])
+told = [build.compiler_version(), build.flags("x86_64_v3")]
+build.compiler = SimpleNamespace(compiler_type="msvc")
+print(json.dumps([*told, build.compiler_version()]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "stream", "flags"),
+    [
+        ("clang-cl", "--version", 1, {"/clang:-O3", "/clang:-march=x86-64-v3"}),
+        # Without arguments cl tells its version, where errors go.
+        ("cl", "", 2, {"/O2", "/arch:AVX2"}),
+    ],
+)
+def test_a_build_on_windows_tells_its_compiler(tmp_path, name, asked, stream, flags):
+    compiler = tmp_path / f"{name}.exe"
+    compiler.write_text(f'#!/bin/sh\n[ "$*" = "{asked}" ] && echo "{name} 1.2" >&{stream}\n')
+    compiler.chmod(0o755)
+    done = run([sys.executable, "-c", BUILT_ON_WINDOWS, compiler], cwd=ROOT)
+    version, told, without = json.loads(done.stdout)
+    assert version == f"{name} 1.2"
+    assert flags <= set(told)
+    assert without == "none"
+
+
 ACCELERATED = """
 import json, os, site, sys
 site.addsitedir(os.path.dirname(os.path.dirname(__import__("schuss").__file__)))

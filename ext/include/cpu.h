@@ -1,11 +1,12 @@
 /* The x86-64 level of this processor and its operating system: 1, 3 or 4 (2 counts as 1).
  *
- * The features named are those that processors gained last within a level.
+ * The features named are those that processors gained last within a level. clang-cl counts as MSVC,
+ * whose linker lacks the library of clang's builtin.
  */
 #ifndef SCHUSS_CPU_H
 #define SCHUSS_CPU_H
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#if defined(__x86_64__) && !defined(_MSC_VER)
 static int x86_64_level(void) {
     __builtin_cpu_init();
     if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")

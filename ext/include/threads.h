@@ -4,12 +4,19 @@
 
 #include <stdint.h>
 
-#if defined(_MSC_VER) && !defined(__clang__)
-#include <windows.h>
+#if defined(__GNUC__) || defined(__clang__)
+#define atomic_read(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define atomic_write(p, value) __atomic_store_n((p), (value), __ATOMIC_RELEASE)
+#define atomic_add(p, n) __atomic_fetch_add((p), (n), __ATOMIC_ACQ_REL)
+#else
 #include <intrin.h>
 #define atomic_read(p) ((int64_t)_InterlockedOr64((volatile __int64 *)(p), 0))
 #define atomic_write(p, value) ((void)_InterlockedExchange64((volatile __int64 *)(p), (value)))
 #define atomic_add(p, n) ((int64_t)_InterlockedExchangeAdd64((volatile __int64 *)(p), (n)))
+#endif
+
+#if defined(_WIN32)
+#include <windows.h>
 #define cpu_relax() YieldProcessor()
 /* Sleep's shortest is a tick of the clock, up to 15.6 ms. */
 #define short_sleep() SwitchToThread()
@@ -21,9 +28,6 @@ static inline int64_t process_id(void) { return (int64_t)GetCurrentProcessId(); 
 #include <time.h>
 #include <unistd.h>
 static inline int64_t process_id(void) { return (int64_t)getpid(); }
-#define atomic_read(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
-#define atomic_write(p, value) __atomic_store_n((p), (value), __ATOMIC_RELEASE)
-#define atomic_add(p, n) __atomic_fetch_add((p), (n), __ATOMIC_ACQ_REL)
 #if defined(__x86_64__) || defined(__i386__)
 #define cpu_relax() __builtin_ia32_pause()
 #else
