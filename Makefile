@@ -5,9 +5,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# gcc's address sanitizer, in an environment and a build folder of its own.
+# gcc's sanitizers of addresses and of undefined behaviour, in an environment and a build folder of its own.
 ASAN := .venv-asan
-ASAN_FLAGS := -fsanitize=address -fno-omit-frame-pointer -g
+ASAN_FLAGS := -fsanitize=address,undefined -fno-omit-frame-pointer -g
 
 # Tests of what users call, run again under each of the other backends.
 ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_network.py tests/test_estimator_checks.py
@@ -15,7 +15,7 @@ ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_network.p
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
 	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
 
-.PHONY: help demo test bench results docs-tables check-perf renew-floors docs asan lint clean
+.PHONY: help demo test bench results docs-tables check-perf renew-floors docs asan portability lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,7 +27,8 @@ help:
 	@echo 'make docs    build the pages with the gallery of examples into docs/_build/html'
 	@echo 'make check-perf    fail where something has become slower (GATE=... for its options)'
 	@echo 'make renew-floors REASON=...    record floors measured here'
-	@echo 'make asan    run the tests of the compiled kernels under the address sanitizer'
+	@echo 'make asan    run the tests of the compiled kernels under sanitizers of gcc'
+	@echo 'make portability    compile the kernels for other compilers, processors and systems'
 	@echo 'make lint    ruff, mypy, cython-lint, and the workflows against their schema'
 	@echo 'make clean   remove .venv and what builds and tools leave behind'
 	@echo 'PYTHON=...   the Python that makes .venv (now: $(PYTHON); 3.11 or newer)'
@@ -65,8 +66,12 @@ renew-floors: $(VENV)/test.stamp
 # Python's own allocator would hand out memory from pools, where no overrun shows.
 asan: $(ASAN)/test.stamp
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	  PYTHONMALLOC=malloc SCHUSS_REQUIRE_EXT=1 \
 	  $(ASAN)/bin/python -m pytest -q -n 2 --capture=sys -k cython -m 'not slow' tests/conformance
+
+portability: $(VENV)/test.stamp
+	$(PY) tests/portability.py
 
 lint: $(VENV)/dev.stamp
 	$(VENV)/bin/ruff check .
@@ -93,7 +98,7 @@ $(VENV)/%.stamp: $(VENV)/made.stamp $(SOURCES)
 	@touch $@
 
 $(ASAN)/test.stamp: $(ASAN)/made.stamp $(SOURCES)
-	@echo 'Building schuss with the address sanitizer into $(ASAN) (two to five minutes) ...'
+	@echo 'Building schuss with sanitizers into $(ASAN) (two to five minutes) ...'
 	@rm -rf $(ASAN)/build
 	@printf '[build]\nbuild_base = $(ASAN)/build\n' > $(ASAN)/build.cfg
 	@CC=gcc CFLAGS='$(ASAN_FLAGS)' DIST_EXTRA_CONFIG='$(CURDIR)/$(ASAN)/build.cfg' \
