@@ -80,6 +80,16 @@ def test_a_class_that_a_fold_lacks_has_weights():
     np.testing.assert_allclose(own.scores_, theirs.scores_)
 
 
+def test_a_fit_that_fails_changes_nothing(cancer):
+    X, y = cancer
+    model = LogisticRegressionCV(**OPTIONS).fit(X, y)
+    before = vars(model).copy()
+    with pytest.raises(ValueError, match="class"):
+        model.fit(X[:, :3], np.zeros(len(y)))
+    assert all(vars(model)[name] is value for name, value in before.items())
+    assert vars(model).keys() == before.keys()
+
+
 def test_unknown_scikit_learn_is_refused():
     def fit(X):
         return X

@@ -7,7 +7,7 @@ calls for the weights of a row of penalties is `fit_penalties` here.
 import inspect
 import types
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import sklearn
@@ -18,6 +18,7 @@ from sklearn.utils.validation import validate_data
 
 from schuss.linear.logistic import LogisticRegression
 from schuss.predictions import LinearClassifierPredictions
+from schuss.training import atomic_fit
 
 _SHARES = {"l1": 1.0, "l2": 0.0, None: 0.0}
 
@@ -101,6 +102,12 @@ _score_penalties = _rebind(
     LogisticRegression=LogisticRegression,
 )  # fmt: skip
 
+_fit = _rebind(
+    # `schuss.accelerate` may have wrapped it, too.
+    inspect.unwrap(_LogisticRegressionCV.fit), _log_reg_scoring_path=score_penalties,
+    _logistic_regression_path=fit_penalties, validate_data=_validate_data,
+)  # fmt: skip
+
 
 class LogisticRegressionCV(LinearClassifierPredictions, _LogisticRegressionCV):
     """Logistic regression whose penalty is chosen by cross-validation, as scikit-learn's.
@@ -175,13 +182,13 @@ class LogisticRegressionCV(LinearClassifierPredictions, _LogisticRegressionCV):
     _drop_in = True
     _probabilities = LogisticRegression._probabilities
 
-    fit = _fit_context(prefer_skip_nested_validation=True)(
-        _rebind(
-            # `schuss.accelerate` may have wrapped it, too.
-            inspect.unwrap(_LogisticRegressionCV.fit), _log_reg_scoring_path=score_penalties,
-            _logistic_regression_path=fit_penalties, validate_data=_validate_data,
-        )
-    )  # fmt: skip
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, **params: Any) -> Self:
+        with atomic_fit(self) as work:
+            _fit(work, X, y, sample_weight, **params)
+        return self
+
+    fit.__doc__ = _fit.__doc__
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
