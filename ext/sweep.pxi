@@ -639,6 +639,8 @@ cdef class Sweep(NeuronJob):
         self.class_weight, self.held_out, self.seeds = class_weight, held_out, seeds
         self.bind(data.X, self.coef.shape[0], LOSS_QUADRATIC, data.y, data.sample_weight)
         self.set_up(min(n_threads, self.coef.shape[0]), False)
+        # Neurons end after different numbers of epochs.
+        self.team.uneven = True
         self.config = read_SGDConfig(config)
         # For each neuron its averages and L1 penalties, padded; for each thread a row.
         self.n_vectors = (self.average.shape[1] > 0) + (self.l1_applied.shape[1] > 0)

@@ -28,6 +28,7 @@ cdef struct Team:
     int64_t remaining       # chunks that no thread has taken
     int64_t finished
     int64_t ended           # no task will come any more
+    bint uneven             # chunks may take longer than others: to wait says nothing
     int64_t interrupted     # a signal's handler raised; chunk functions may return at once
     PyObject *kind          # of its exception, put aside: nothing runs well while one is set
     PyObject *value
@@ -83,7 +84,7 @@ cdef void run_chunks(
         spins = spin_wait(spins)
         if spins == SPINS:
             check_signals(team, 0, ELEMENTS_PER_SLEEP)
-    if spins == SPINS:
+    if spins == SPINS and not team.uneven:
         waited = clock_ns() - now
         if waited > 2 * (now - begin) // (taken + 1):
             go_alone(waited)
