@@ -158,7 +158,7 @@ cdef class NeuronJob(Job):
         cdef Scratch *s
         cdef bint packed = p.x.layout == PACKED
         cdef Py_ssize_t K = p.w.K, size = K * p.w.length, chunks = 0, step, t
-        cdef Py_ssize_t sums = 0, bias = 0, group = 0, fixed, own
+        cdef Py_ssize_t total = 0, sums = 0, bias = 0, group = 0, fixed, own
         cdef real *free_
         what = f"the weights of {K} x {p.x.d}" + (" and their gradients" if gradients else "")
         # Few rows: one thread takes the panels.
@@ -172,7 +172,7 @@ cdef class NeuronJob(Job):
         if gradients:
             # As many chunks as all rows have.
             chunks = chunks_wanted(p, elements_of(&p.x, NULL, 0, p.x.n))
-            sums, bias = K * p.w.operand_step, K * LANES
+            total, sums, bias = size, K * p.w.operand_step, K * LANES
             group = 0 if packed else p.x.group
         if packed:
             fixed = (K + 1) * p.packed.step + LANES * p.w.length
@@ -183,7 +183,8 @@ cdef class NeuronJob(Job):
         # Every array begins with a cache line: registers do not straddle two.
         step = CACHE_LINE // REAL_SIZE
         self.memory = <real *>reserve(
-            fixed + 2 * size + 11 * step + self.team.n_threads * (own + 12 * step), REAL_SIZE, what
+            fixed + size + total + 11 * step + self.team.n_threads * (own + 12 * step), REAL_SIZE,
+            what,
         )
         self.partials = <double *>reserve(chunks * (1 + size) + 8, sizeof(double), what)
         p.scratch = <Scratch *>reserve(self.team.n_threads, sizeof(Scratch), "threads", True)
@@ -191,7 +192,7 @@ cdef class NeuronJob(Job):
         p.sums.values = p.sums.sums + chunks * size
         free_ = from_cache_line(self.memory)
         p.w.theta = take(&free_, size)
-        p.sums.total = take(&free_, size)
+        p.sums.total = take(&free_, total)
         if packed:
             p.packed.y = take(&free_, K * p.packed.step)
             p.packed.weights = take(&free_, p.packed.step)

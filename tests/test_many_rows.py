@@ -21,7 +21,7 @@ def test_most_rows_pass():
 
 
 def test_first_order_refuses():
-    objective = SimpleNamespace(n_rows=MANY)
+    objective = SimpleNamespace(n_rows=MANY, n_learnt=MANY)
     with pytest.raises(ValueError, match=MATCH):
         FirstOrder("sgd", objective, np.zeros((1, 1)), np.zeros(1), batch_size=32)
 

@@ -40,13 +40,13 @@ def descend(
             history[epoch, 1] = norm
             history[epoch, 2] = counters[Counter.STEP]
             if not (math.isfinite(mean) and (not last or math.isfinite(norm))):
-                return epoch, Status.NONFINITE
+                return epoch, Status.NONFINITE.value
             if full and norm <= config.tol:
-                return epoch, Status.CONVERGED
+                return epoch, Status.CONVERGED.value
             take_step(coef, intercept, slots, counters, config, config.learning_rate, full, grad)
             history[epoch, 2] = counters[Counter.STEP]
         counters[Counter.EPOCHS] = epoch + 1
-    return len(history), Status.RAN
+    return len(history), Status.RAN.value
 
 
 @fused

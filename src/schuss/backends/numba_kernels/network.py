@@ -166,15 +166,15 @@ def network_epochs(
             share = 1 / batch_weight if batch_weight > 0 else 0.0
             total += (value + config.l2 / 2 * squares) * share * (stop - start) / n
             if not math.isfinite(total):
-                return epoch, Status.NONFINITE
+                return epoch, Status.NONFINITE.value
             steps += 1
             norm = _step(theta, slots, config, rates[epoch], share, grad, n_weights, steps)
         if not np.isfinite(theta).all():
-            return epoch, Status.NONFINITE
+            return epoch, Status.NONFINITE.value
         history[epoch, 0], history[epoch, 1], history[epoch, 2] = total, norm, rates[epoch]
         counters[Counter.EPOCHS] = epoch + 1
         counters[Counter.STEPS] = steps
-    return len(rates), Status.RAN
+    return len(rates), Status.RAN.value
 
 
 @fused

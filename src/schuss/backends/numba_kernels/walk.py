@@ -31,9 +31,9 @@ def walk(
         g, value = _horner(slope, x), _horner(polynomial, x)
         path[k, 0], values[k] = x, value
         status = _judge(marks, config, limits, x, value, g, last_x[0], last_gradient[0])
-        if status != Status.NONFINITE:
+        if status != Status.NONFINITE.value:
             last_x[0], last_gradient[0] = x, g
-        if status != Status.RAN:
+        if status != Status.RAN.value:
             return k, status
         rate = rates[k if len(rates) > 1 else 0]
         if limits.automatic and marks[Mark.CURVATURE] > 0:
@@ -41,17 +41,17 @@ def walk(
         grad[0, 0] = g
         take_step(coef, intercept, slots, counters, config, rate, True, grad)
         counters[Counter.EPOCHS] = k + 1
-    return len(path), Status.RAN
+    return len(path), Status.RAN.value
 
 
 @fused
 def _judge(marks, config, limits, x, value, g, last_x, last_g):
-    status = Status.RAN
+    status = Status.RAN.value
     move = x - last_x
     if not math.isfinite(value + abs(g) + 0 * x):
-        return Status.NONFINITE
+        return Status.NONFINITE.value
     if abs(g) <= config.tol:
-        status = Status.CONVERGED
+        status = Status.CONVERGED.value
     elif marks[Mark.POINTS] == 0:
         marks[Mark.FIRST_VALUE], marks[Mark.FIRST_NORM] = value, abs(g)
     else:
@@ -64,11 +64,11 @@ def _judge(marks, config, limits, x, value, g, last_x, last_g):
         if far:
             marks[Mark.CURVATURE] = max(marks[Mark.CURVATURE], abs((g - last_g) / move))
         if marks[Mark.REVERSALS] >= limits.reversals or marks[Mark.ABOVE] >= limits.above:
-            status = Status.OVERSHOT
+            status = Status.OVERSHOT.value
         elif limits.xtol > 0 and abs(move) <= limits.xtol:
-            status = Status.SMALL_STEP
+            status = Status.SMALL_STEP.value
         elif limits.ftol > 0 and abs(value - marks[Mark.VALUE]) <= limits.ftol:
-            status = Status.SMALL_FALL
+            status = Status.SMALL_FALL.value
     marks[Mark.POINTS] += 1
     marks[Mark.VALUE] = value
     return status
