@@ -80,11 +80,11 @@ cdef void transpose_weights(
 
 
 cdef double squares_of(Net *net) noexcept nogil:
-    cdef Py_ssize_t l, s
+    cdef Py_ssize_t depth, s
     cdef double total = 0
-    for l in range(net.n_layers):
-        for s in range(row_blocks(net.layers[l].d_in)):
-            total += net.layers[l].squares[s]
+    for depth in range(net.n_layers):
+        for s in range(row_blocks(net.layers[depth].d_in)):
+            total += net.layers[depth].squares[s]
     return total
 
 

@@ -162,14 +162,14 @@ cdef void tiles_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogi
     """Of the gradient of such a part, or of all sums, some of each layer."""
     cdef Net *net = <Net *>job
     cdef Batch *b = &net.batch
-    cdef Py_ssize_t l, d_in, n_next = min(b.n_rows, b.n - (b.first + b.n_rows))
+    cdef Py_ssize_t depth, d_in, n_next = min(b.n_rows, b.n - (b.first + b.n_rows))
     cdef Tiles t
     t.chunk, t.thread, t.place, t.n_rows, t.begins = 0, thread, 0, b.n_rows, b.first == b.start
     t.next_low = b.first + b.n_rows + chunk_start(n_next, chunk, b.n_chunks)
     t.next_high = b.first + b.n_rows + chunk_start(n_next, chunk + 1, b.n_chunks)
-    for l in range(net.n_layers):
-        d_in = net.layers[l].d_in
-        take_layer(net, &net.layers[l], &t, chunk_start(d_in, chunk, b.n_chunks),
+    for depth in range(net.n_layers):
+        d_in = net.layers[depth].d_in
+        take_layer(net, &net.layers[depth], &t, chunk_start(d_in, chunk, b.n_chunks),
                    chunk_start(d_in, chunk + 1, b.n_chunks))
 
 
@@ -191,8 +191,8 @@ cdef void parts_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogi
             return
         for i in range(row_blocks(t.n_rows)):
             loss += net.losses[t.place // ROW_BLOCK + i]
-        for l in range(net.n_layers if b.with_errors else 0):
-            take_layer(net, &net.layers[l], &t, 0, net.layers[l].d_in)
+        for depth in range(net.n_layers if b.with_errors else 0):
+            take_layer(net, &net.layers[depth], &t, 0, net.layers[depth].d_in)
         t.begins = False
     net.part_losses[chunk] = loss
 
@@ -312,13 +312,15 @@ cdef class NetworkJob(Job):
         # Very wide rows are taken by fewer, a row block at least.
         net.part = clamp(ROW_BLOCK, PART_BYTES // (max(units) * REAL_SIZE), PART_ROWS)
         net.part = round_up(min(most, net.part), ROW_BLOCK)
-        for l in range(net.n_layers):
-            layer = &net.layers[l]
-            layer.d_in, layer.d_out = units[l], units[l + 1]
+        for depth in range(net.n_layers):
+            layer = &net.layers[depth]
+            layer.d_in, layer.d_out = units[depth], units[depth + 1]
             layer.width = round_up(layer.d_out, LANES)
             layer.size = (layer.d_in + 1) * layer.width
             layer.stride = spread_stride(layer.width)
-            layer.input_stride = net.layers[l - 1].stride if l else spread_stride(layer.d_in)
+            layer.input_stride = (
+                net.layers[depth - 1].stride if depth else spread_stride(layer.d_in)
+            )
             net.size += layer.size
             net.products += layer.d_in * layer.d_out
         # By the problem alone, as the order of the sums depends on it.
@@ -329,10 +331,10 @@ cdef class NetworkJob(Job):
         self.reals = <real *>reserve(net.n_reals + 64, REAL_SIZE, what, True)
         self.doubles = <double *>reserve(net.n_doubles, sizeof(double), what, True)
         self.cut(wanted, n_slots, most > net.part)
-        for l in range(net.n_layers):
-            net.layers[l].input = net.layers[l - 1].output if l else net.rows
-        for l in range(units[net.n_layers]):
-            net.is_output[l] = 1
+        for depth in range(net.n_layers):
+            net.layers[depth].input = net.layers[depth - 1].output if depth else net.rows
+        for depth in range(units[net.n_layers]):
+            net.is_output[depth] = 1
         self.copy_weights(theta)
         # Of a large network that alone takes a while.
         if PyErr_CheckSignals() != 0:
@@ -350,14 +352,14 @@ cdef class NetworkJob(Job):
             n_sums = net.most_sums if net.own_parts else 1
         net.n_reals = net.n_doubles = 0
         net.rows = self.reals_of(n_rows * net.layers[0].input_stride)
-        for l in range(net.n_layers):
-            layer = &net.layers[l]
+        for depth in range(net.n_layers):
+            layer = &net.layers[depth]
             layer.weights = self.reals_of(layer.size)
             layer.output = self.reals_of(n_rows * layer.stride)
             layer.squares = self.doubles_of(row_blocks(layer.d_in))
             if wanted != SCORES:
                 layer.delta = self.reals_of(n_rows * layer.stride)
-                if l > 0:
+                if depth > 0:
                     layer.transposed = self.reals_of(layer.d_out * round_up(layer.d_in, LANES))
             # The solvers touch only the arrays that they have.
             if n_slots > 0:
@@ -372,8 +374,8 @@ cdef class NetworkJob(Job):
         net.losses = self.doubles_of(row_blocks(n_rows))
         net.part_losses = self.doubles_of(MAX_SUMS)
         net.norms, net.nonfinite = self.doubles_of(n_threads), self.doubles_of(n_threads)
-        for l in range(net.n_layers if n_sums else 0):
-            net.layers[l].sums = self.doubles_of(net.layers[l].size)
+        for depth in range(net.n_layers if n_sums else 0):
+            net.layers[depth].sums = self.doubles_of(net.layers[depth].size)
         # Those of the other chunks.
         self.doubles_of((n_sums - 1) * net.size)
 
@@ -392,12 +394,12 @@ cdef class NetworkJob(Job):
         """Copy parameters or what is laid out like them: 0 weights, 1 and 2 the optimiser's
         arrays; into the panels or out of them. 3: `scale` times the gradient, out of them."""
         cdef Layer *layer
-        cdef Py_ssize_t l, i, j, count, place, width, column
+        cdef Py_ssize_t depth, i, j, count, place, width, column
         cdef real *array
         cdef bint intercepts
         for intercepts in range(2):
-            for l in range(self.net.n_layers):
-                layer = &self.net.layers[l]
+            for depth in range(self.net.n_layers):
+                layer = &self.net.layers[depth]
                 array = (layer.weights if which == 0 else layer.first if which == 1
                          else layer.second)
                 for i in range(layer.d_in if intercepts else 0,
@@ -420,12 +422,12 @@ cdef class NetworkJob(Job):
     cdef void copy_weights(self, const real[::1] theta) noexcept:
         """Into the panels, with what depends on the weights."""
         cdef Layer *layer
-        cdef Py_ssize_t l, i, m, column, width, r
+        cdef Py_ssize_t depth, i, m, column, width, r
         cdef const real *rows
         cdef vreal squares, other, t
         self.between_flat(<real *>&theta[0], 0, True)
-        for l in range(self.net.n_layers):
-            layer = &self.net.layers[l]
+        for depth in range(self.net.n_layers):
+            layer = &self.net.layers[depth]
             i = 0
             while i < layer.d_in:
                 m = min(<Py_ssize_t>ROW_BLOCK, layer.d_in - i)

@@ -249,7 +249,6 @@ cdef void read_rows(
         read_row(net, row_at(order, first + i), net.rows + i * net.layers[0].input_stride)
 
 
-
 cdef inline Py_ssize_t rows_at_once(Py_ssize_t width, Py_ssize_t rows) noexcept nogil:
     """A panel alone is taken through all rows; several are taken a row block at a time."""
     return rows if width <= TILE_WIDTH else min(<Py_ssize_t>ROW_BLOCK, rows)
@@ -257,11 +256,11 @@ cdef inline Py_ssize_t rows_at_once(Py_ssize_t width, Py_ssize_t rows) noexcept 
 
 cdef void forward(Net *net, Py_ssize_t low, Py_ssize_t high, int64_t thread) noexcept nogil:
     """Rows of the scratch through all layers; what an interrupt leaves undone is to be dropped."""
-    cdef Py_ssize_t l, column, i
+    cdef Py_ssize_t depth, column, i
     cdef Layer *layer
     cdef Product p
-    for l in range(net.n_layers):
-        layer = &net.layers[l]
+    for depth in range(net.n_layers):
+        layer = &net.layers[depth]
         p.K, p.a_stride, p.c_stride = layer.d_in, layer.input_stride, layer.stride
         i = low
         while i < high:
@@ -275,22 +274,23 @@ cdef void forward(Net *net, Py_ssize_t low, Py_ssize_t high, int64_t thread) noe
                 p.C = layer.output + i * layer.stride + column
                 rows_product(<int>(p.b_stride // LANES), &p)
                 column += p.b_stride
-            if l + 1 < net.n_layers:
+            if depth + 1 < net.n_layers:
                 hidden_rows(net.hidden, False, layer, i, i + p.m)
             i += p.m
-            if check_signals(net.team, thread, p.m * layer.d_in * layer.d_out // PRODUCTS_PER_ELEMENT):
+            if check_signals(net.team, thread,
+                             p.m * layer.d_in * layer.d_out // PRODUCTS_PER_ELEMENT):
                 return
 
 
 cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high, int64_t thread) noexcept nogil:
     """Errors of the last layer's scores, back to those of the first; interrupted as `forward`."""
-    cdef Py_ssize_t l, column, i
+    cdef Py_ssize_t depth, column, i
     cdef Layer *layer
     cdef Layer *below
     cdef Product p
     p.start = NULL
-    for l in range(net.n_layers - 1, 0, -1):
-        layer, below = &net.layers[l], &net.layers[l - 1]
+    for depth in range(net.n_layers - 1, 0, -1):
+        layer, below = &net.layers[depth], &net.layers[depth - 1]
         p.K, p.a_stride, p.c_stride = layer.d_out, layer.stride, below.stride
         i = low
         while i < high:
@@ -305,5 +305,6 @@ cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high, int64_t thread) no
                 column += p.b_stride
             hidden_rows(net.hidden, True, below, i, i + p.m)
             i += p.m
-            if check_signals(net.team, thread, p.m * layer.d_in * layer.d_out // PRODUCTS_PER_ELEMENT):
+            if check_signals(net.team, thread,
+                             p.m * layer.d_in * layer.d_out // PRODUCTS_PER_ELEMENT):
                 return

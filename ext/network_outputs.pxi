@@ -80,7 +80,8 @@ cdef double softmax_rows(
             v_store(t, v_load(t) * scale)
         k = 0
         while k < layer.d_out:
-            transpose(classes + k * ROW_BLOCK + i, ROW_BLOCK, min(<Py_ssize_t>LANES, layer.d_out - k),
+            transpose(classes + k * ROW_BLOCK + i, ROW_BLOCK,
+                      min(<Py_ssize_t>LANES, layer.d_out - k),
                       layer.delta + (low + i) * layer.stride + k, layer.stride,
                       min(<Py_ssize_t>LANES, m - i))
             k += LANES

@@ -649,8 +649,9 @@ cdef class Sweep(NeuronJob):
             f"{self.n_vectors} arrays like the weights of {p.w.K} x {p.x.d}", True,
         )
         if seeds is not None and history.shape[0] > 1:
-            self.permutations = <int32_t *>reserve(2 * self.team.n_threads * p.x.n, sizeof(int32_t),
-                                            f"the orders of {p.x.n} rows")
+            self.permutations = <int32_t *>reserve(
+                2 * self.team.n_threads * p.x.n, sizeof(int32_t), f"the orders of {p.x.n} rows"
+            )
 
     def lead(self):
         cdef Py_ssize_t k
