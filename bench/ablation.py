@@ -18,9 +18,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse as sp
 
 import schuss
+from schuss.bench import builds
+from schuss.bench.problems import PROBLEMS
+from schuss.bench.race import Build, race
+from schuss.bench.suite import shaped
 
 SWITCHES = Path("ext", "include", "switches.h")
 PREFIX = "SCHUSS_"
@@ -29,60 +32,36 @@ GAIN = 1.05
 _ELEMENTS = 10_000_000
 
 
-def _task(n, d, dtype="float32", order="C", density=None):
-    """Rows that are not separable, and labels."""
-    rng = np.random.default_rng(0)
-    if density is not None:
-        X = sp.random_array((n, d), density=density, rng=rng, dtype=dtype).tocsr()
-        return X, rng.integers(0, 2, n)
-    X = rng.standard_normal((n, d))
-    y = X[:, 0] + rng.standard_normal(n) > 0
-    if dtype == "uint8":
-        X = np.clip(X * 30 + 120, 0, 255)
-    return np.asarray(X, dtype, order=order), y
-
-
-def _train(*shape, **kind):
-    task = []
+def _train(problem, dtype="float32", order="C"):
+    tasks = []
 
     def call():
-        if not task:
-            task.extend(_task(*shape, **kind))
-        X, y = task
-        elements = X.nnz if sp.issparse(X) else X.size
+        if not tasks:
+            tasks.append(problem.load(dtype, order))
+        (task,) = tasks
+        elements = task.X.nnz if problem.sparse else task.X.size
         result = schuss.train(
-            X, y, loss="log_loss", learning_rate=1e-3, epochs=max(2, _ELEMENTS // elements),
-            tol=0.0, n_jobs=1,
+            task.X, task.codes, loss=task.loss, learning_rate=task.learning_rate,
+            epochs=max(2, _ELEMENTS // elements), tol=0.0, n_jobs=1,
         )  # fmt: skip
         return np.append(result.coef, result.intercept).astype(result.coef.dtype)
 
     return call
 
 
-SHAPES = {
-    "4x2": (4, 2),
-    "100x2": (100, 2),
-    "569x30": (569, 30),
-    "1797x64": (1797, 64),
-    "20000x100": (20_000, 100),
-    "100000x2": (100_000, 2),
-    "500000x12": (500_000, 12),
-    "500000x28": (500_000, 28),
-    "100000x100": (100_000, 100),
-    "20000x784": (20_000, 784),
-}
-for _name, _shape in SHAPES.items():
-    globals()[f"bench_{_name} float32"] = _train(*_shape)
-for _name in ("569x30", "100000x2", "100000x100"):
-    globals()[f"bench_{_name} float64"] = _train(*SHAPES[_name], dtype="float64")
+SHAPES = (
+    *(p for p in PROBLEMS.values() if p.n * p.d < 30_000_000 or p.sparse),
+    *(shaped(n, d) for n, d in ((100_000, 2), (500_000, 12), (500_000, 28), (20_000, 784))),
+)
+BY_NAME = {problem.name: problem for problem in SHAPES}
+for _name, _problem in BY_NAME.items():
+    globals()[f"bench_{_name} float32"] = _train(_problem)
+for _name in ("breast-cancer", "100000x2", "100000x100", "small-sparse"):
+    globals()[f"bench_{_name} float64"] = _train(BY_NAME[_name], "float64")
 for _name in ("20000x100", "500000x12", "20000x784"):
-    globals()[f"bench_{_name} float32, Fortran order"] = _train(*SHAPES[_name], order="F")
+    globals()[f"bench_{_name} float32, Fortran order"] = _train(BY_NAME[_name], order="F")
 for _dtype in ("uint8", "float16"):
-    globals()[f"bench_20000x784 {_dtype}"] = _train(*SHAPES["20000x784"], dtype=_dtype)
-for _dtype in ("float32", "float64"):
-    globals()[f"bench_20000x20000 {_dtype}, 50 a row"] = _train(
-        20_000, 20_000, dtype=_dtype, density=0.0025
-    )
+    globals()[f"bench_20000x784 {_dtype}"] = _train(BY_NAME["20000x784"], _dtype)
 
 
 def switches():
@@ -96,7 +75,6 @@ def switches():
 def build(name, cache):
     """A build without the path of this name; None: with all."""
     from schuss.backends.cython_ import ISA
-    from schuss.bench import builds
 
     sources = sorted(path for path in Path("ext").rglob("*") if path.is_file())
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, Path("setup.py"))))
@@ -118,8 +96,6 @@ def build(name, cache):
 
 
 def main(arguments=None):
-    from schuss.bench.race import Build, race
-
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("paths", nargs="*", help="macros without SCHUSS_; all by default")
     parser.add_argument("--rounds", type=int, default=7, help="pairs of fresh processes")
