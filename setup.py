@@ -23,7 +23,7 @@ MODULES = ("single", "double")
 # Modules whose integer enums the kernels know as <ENUM>_<MEMBER>.
 CODES = ("constants.py", "losses.py", "methods.py")
 # Of these, enums of the places in an array of float64, which is a struct to the kernels.
-SCALARS = ("Mark", "SweepMark")
+SCALARS = ("WalkScalar", "SGDScalar")
 # The module whose named tuples are structs of their numbers to the kernels.
 CONTRACT = "backends/contract.py"
 C_TYPES = {"int": "int64_t", "float": "double", "bool": "bint"}

@@ -141,11 +141,11 @@ cdef inline vreal tanh_of(vreal z) noexcept nogil:
     return v_where_negative(z, v_set(0) - x, x)
 
 
-cdef inline inlined_void loss_by_parts(
+cdef inline inlined_void loss_of_parts(
     int loss, vreal z, vreal y, vreal weight, const ScoreParts *parts, vreal *value,
     vreal *derivative
 ) noexcept nogil:
-    """As `cost`, from the parts of the score."""
+    """As `loss_of`, from the parts of the score."""
     cdef vreal sign, rest, residual, share
     if loss == LOSS_QUADRATIC:
         value[0] = z * z * v_set(<real>0.5) * weight
@@ -167,11 +167,11 @@ cdef inline inlined_void loss_by_parts(
         derivative[0] = residual * weight
 
 
-cdef inline inlined_void cost(
+cdef inline inlined_void loss_of(
     int loss, vreal z, vreal y, vreal weight, vreal *value, vreal *derivative
 ) noexcept nogil:
     """A loss c(z, y) and dc/dz, both weighted; `loss` is a constant at every call."""
     cdef ScoreParts parts
     exp_parts(z, &parts.power, &parts.r)
     parts.small = logistic_of_parts(parts.power, parts.r)
-    loss_by_parts(loss, z, y, weight, &parts, value, derivative)
+    loss_of_parts(loss, z, y, weight, &parts, value, derivative)

@@ -15,25 +15,25 @@ cdef inline inlined_void loss_loop(
 
     The registers at `value` and `bias` take up the sums of the losses and of the derivatives.
     """
-    cdef vreal total = v_load(value), slope = v_load(bias), b = v_set(intercept)
+    cdef vreal total = v_load(value), total_bias = v_load(bias), b = v_set(intercept)
     cdef vreal c, g
     cdef Py_ssize_t i = 0
     if s == NULL:
         while i < count:
-            cost(loss, v_load(z + i) + b, v_load(y + i), v_set(1), &c, &g)
+            loss_of(loss, v_load(z + i) + b, v_load(y + i), v_set(1), &c, &g)
             v_store(z + i, g)
             total = total + c
-            slope = slope + g
+            total_bias = total_bias + g
             i += LANES
     else:
         while i < count:
-            cost(loss, v_load(z + i) + b, v_load(y + i), v_load(s + i), &c, &g)
+            loss_of(loss, v_load(z + i) + b, v_load(y + i), v_load(s + i), &c, &g)
             v_store(z + i, g)
             total = total + c
-            slope = slope + g
+            total_bias = total_bias + g
             i += LANES
     v_store(value, total)
-    v_store(bias, slope)
+    v_store(bias, total_bias)
 
 
 cdef inline void loss_block(
@@ -114,11 +114,11 @@ cdef inline inlined_void few_columns_rows(
         if f.weights != NULL:
             weight = v_load(f.weights + row + r * LANES)
         if loss == LOSS_SQUARED_ERROR:
-            cost(LOSS_SQUARED_ERROR, z[r], v_load(y + r * LANES), weight, &c, &g)
+            loss_of(LOSS_SQUARED_ERROR, z[r], v_load(y + r * LANES), weight, &c, &g)
         elif loss == LOSS_LOG_LOSS:
-            cost(LOSS_LOG_LOSS, z[r], v_load(y + r * LANES), weight, &c, &g)
+            loss_of(LOSS_LOG_LOSS, z[r], v_load(y + r * LANES), weight, &c, &g)
         else:
-            cost(LOSS_QUADRATIC, z[r], v_load(y + r * LANES), weight, &c, &g)
+            loss_of(LOSS_QUADRATIC, z[r], v_load(y + r * LANES), weight, &c, &g)
         f.value = f.value + c
         f.bias = f.bias + g
         z[r] = g

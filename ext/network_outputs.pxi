@@ -24,7 +24,7 @@ cdef inline double single_output_rows(
         z[i] = y[i] = s[i] = 0
     i = 0
     while i < m:
-        cost(loss, v_load(z + i), v_load(y + i), v_set(1), &c, &d)
+        loss_of(loss, v_load(z + i), v_load(y + i), v_set(1), &c, &d)
         if loss == LOSS_LOG_LOSS:
             c = v_max(floor, v_min(ceiling, c))
         total = total + c * v_load(s + i)
@@ -106,7 +106,7 @@ cdef inline double logistic_row(
     low, high = v_set(<real>bounded(0)), v_set(<real>bounded(100))
     while j < layer.width:
         s = v_load(net.is_output + j) * v_set(weight)
-        cost(loss, v_load(z + j), v_load(y + j), v_set(1), &c, &d)
+        loss_of(loss, v_load(z + j), v_load(y + j), v_set(1), &c, &d)
         if loss == LOSS_LOG_LOSS:
             c = v_max(low, v_min(high, c))
         v_store(g + j, d * s)

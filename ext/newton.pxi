@@ -30,16 +30,16 @@ cdef inline inlined_void curvature_roots(
 ) noexcept nogil:
     """Scores, with their intercept, become roots of the second derivatives.
 
-    Those of the squared cost are its Gauss-Newton part, sigma'^2.
+    Those of the squared error are its Gauss-Newton part, sigma'^2.
     """
-    cdef vreal power, r, slope
+    cdef vreal power, r, curvature
     cdef Py_ssize_t i = 0
     while i < count:
         exp_parts(v_load(z + i), &power, &r)
-        slope = logistic_derivative(logistic_of_parts(power, r))
+        curvature = logistic_derivative(logistic_of_parts(power, r))
         if loss == LOSS_SQUARED_ERROR:
-            slope = slope * slope
-        v_store(z + i, v_sqrt(slope * v_load(weight + i)))
+            curvature = curvature * curvature
+        v_store(z + i, v_sqrt(curvature * v_load(weight + i)))
         i += LANES
 
 
@@ -419,7 +419,7 @@ cdef class Newton(NeuronJob):
         cdef double *trial_grad = self.last + r
         cdef double *trial = trial_grad + r
         cdef double *step = trial + r
-        cdef double new, slope, flat, trial_norm, expected = INFINITY
+        cdef double new, directional, flat, trial_norm, expected = INFINITY
         cdef bint moved, known = self.known
         # Unless this call comes to its end.
         self.known = False
@@ -446,17 +446,17 @@ cdef class Newton(NeuronJob):
                         break
                     self.serves = self.here = True
                 self.direct(factor, grad, step)
-                slope, moved = dot(grad, step, r), False
+                directional, moved = dot(grad, step, r), False
                 for j in range(r):
                     # As the kernels hold it.
                     trial[j] = <real>(theta[j] + step[j])
                     moved = moved or trial[j] != theta[j]
-                if not (slope < 0 and isfinite(slope) and moved):
+                if not (directional < 0 and isfinite(directional) and moved):
                     if self.here:
                         break
                     self.serves = False
                     continue
-                expected = -slope / 2
+                expected = -directional / 2
                 new = self.evaluate(trial, trial_grad)
                 if self.p.team.interrupted:
                     break
@@ -464,7 +464,7 @@ cdef class Newton(NeuronJob):
                 trial_norm = largest_entry(trial_grad, r)
                 flat = self.noise * fabs(self.value)
                 if not isfinite(new + trial_norm) or new > self.value + flat + (
-                    self.armijo * slope if expected > flat else 0
+                    self.armijo * directional if expected > flat else 0
                 ) or (expected <= flat and trial_norm >= self.norm):
                     if self.here:
                         break

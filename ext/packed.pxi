@@ -54,7 +54,7 @@ cdef inline inlined_void weighted_losses(
     for i in range(registers):
         parts[i].small = logistic_of_parts(parts[i].power, parts[i].r)
     for i in range(registers):
-        loss_by_parts(loss, z[i], v_load(y + i * LANES), v_load(s + i * LANES), &parts[i], &c,
+        loss_of_parts(loss, z[i], v_load(y + i * LANES), v_load(s + i * LANES), &parts[i], &c,
                       &z[i])
         value[0] = value[0] + c
         bias[0] = bias[0] + z[i]
@@ -89,7 +89,7 @@ cdef inline inlined_void panels(
     cdef const real *x = rows.x
     cdef const real *column = rows.x
     cdef bint more
-    cdef vreal value, slope, bias = v_set(0), b = v_set(theta[d])
+    cdef vreal value, panel_bias, bias = v_set(0), b = v_set(theta[d])
     cdef vreal[PANEL] z, g
     # By registers, as they will be loaded.
     for j in range(round_up(d + 1, LANES)):
@@ -100,13 +100,13 @@ cdef inline inlined_void panels(
             add_scores(v_set(theta[j]), column, z)
             column += PANEL * LANES
     while PANEL <= rows.registers:
-        value = slope = v_set(0)
+        value = panel_bias = v_set(0)
         for j in range(PANEL):
             g[j] = z[j]
             z[j] = b
-        weighted_losses(loss, PANEL, g, rows.y, rows.weights, &value, &slope)
+        weighted_losses(loss, PANEL, g, rows.y, rows.weights, &value, &panel_bias)
         total += v_sum(value)
-        bias = bias + v_rounded(slope)
+        bias = bias + v_rounded(panel_bias)
         skip_registers(&rows, d, PANEL)
         more = PANEL <= rows.registers
         # The scores of the next panel come from L2, the sums of this from L1: in one loop neither

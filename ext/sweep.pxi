@@ -26,7 +26,7 @@ cdef struct Sweeper:
     # One neuron, while it is trained.
     Pass *p
     SGDConfig config
-    SweepMarks *state
+    SGDScalars *state
     Py_ssize_t neuron
     int64_t thread
     real *w
@@ -130,7 +130,7 @@ cdef double sum_logarithms(real *e, Py_ssize_t count) noexcept nogil:
     return v_sum(total)
 
 
-cdef inline double learning_rate(const SGDConfig *config, const SweepMarks *state) noexcept nogil:
+cdef inline double learning_rate(const SGDConfig *config, const SGDScalars *state) noexcept nogil:
     if config.schedule == SCHEDULE_OPTIMAL:
         return 1 / (config.alpha * (config.shift + state.t - 1))
     if config.schedule == SCHEDULE_INVSCALING:
@@ -393,7 +393,7 @@ cdef void fold_scale(Sweeper *s, double scale, double share, double whole) noexc
         s.w[j] *= <real>scale
 
 
-cdef inline bint shrink_weights(Sweeper *s, SweepMarks *state) noexcept nogil:
+cdef inline bint shrink_weights(Sweeper *s, SGDScalars *state) noexcept nogil:
     """Multiply the weights by 1 - learning rate * l2; returns whether they were rewritten."""
     cdef double factor = <real>max(0., 1 - rounded(state.step * s.config.l2))
     state.scale *= factor
@@ -407,7 +407,7 @@ cdef inline bint shrink_weights(Sweeper *s, SweepMarks *state) noexcept nogil:
 
 
 cdef inline inlined_void move(
-    const Sweeper *s, const Row *row, double update, SweepMarks *state
+    const Sweeper *s, const Row *row, double update, SGDScalars *state
 ) noexcept nogil:
     """Add the row to the weights, the averages too, and apply the L1 penalty."""
     cdef const SGDConfig *config = &s.config
@@ -439,7 +439,7 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     """All rows once. Returns whether a signal's handler has raised on the way."""
     cdef Pass *p = s.p
     cdef const SGDConfig *config = &s.config
-    cdef SweepMarks state = s.state[0]  # whose fields so may stay in registers
+    cdef SGDScalars state = s.state[0]  # whose fields so may stay in registers
     cdef Py_ssize_t n = p.x.n, i, at, pending = 0, learnt = 0, budget = ELEMENTS_PER_CHECK
     cdef bint passive = config.schedule >= SCHEDULE_PA1, interrupted = False
     cdef double low = 0 if config.loss == ROWLOSS_LOG_LOSS else -1
@@ -557,7 +557,7 @@ cdef bint is_finite(const Sweeper *s) noexcept nogil:
 
 cdef int judge_epoch(const Sweeper *s, double objective) noexcept nogil:
     """Status after an epoch; an adaptive schedule may lower the learning rate instead."""
-    cdef SweepMarks *state = s.state
+    cdef SGDScalars *state = s.state
     cdef const SGDConfig *config = &s.config
     if not is_finite(s):
         return STATUS_NONFINITE
@@ -615,7 +615,7 @@ cdef class Sweep(NeuronJob):
     cdef real[:, ::1] average
     cdef real[:, ::1] l1_applied
     cdef int32_t[:, ::1] order
-    cdef double[:, ::1] marks
+    cdef double[:, ::1] scalars
     cdef double[:, :, ::1] history
     cdef const double[:, ::1] class_weight
     cdef const uint8_t[::1] held_out
@@ -635,7 +635,7 @@ cdef class Sweep(NeuronJob):
     def __init__(self, data, state, config, class_weight, held_out, seeds, history, n_threads):
         cdef Pass *p = &self.p
         self.coef, self.average, self.l1_applied = state.coef, state.average, state.l1_applied
-        self.order, self.marks, self.history = state.order, state.marks, history
+        self.order, self.scalars, self.history = state.order, state.scalars, history
         self.class_weight, self.held_out, self.seeds = class_weight, held_out, seeds
         self.bind(data.X, self.coef.shape[0], LOSS_QUADRATIC, data.y, data.sample_weight)
         self.set_up(min(n_threads, self.coef.shape[0]), False)
@@ -658,12 +658,12 @@ cdef class Sweep(NeuronJob):
         with nogil:
             run_chunks(&self.team, sweep_chunk, <void *>self, self.p.w.K)
         raise_if_interrupted(&self.team)
-        return max(int(self.marks[k, SWEEPMARK_EPOCHS]) for k in range(self.p.w.K))
+        return max(int(self.scalars[k, SGDSCALAR_EPOCHS]) for k in range(self.p.w.K))
 
     cdef void sweep_one(self, Py_ssize_t k, int64_t thread) noexcept nogil:
         cdef Sweeper s
-        self.marks[k, SWEEPMARK_EPOCHS] = 0
-        if self.marks[k, SWEEPMARK_STATUS] != STATUS_RAN:
+        self.scalars[k, SGDSCALAR_EPOCHS] = 0
+        if self.scalars[k, SGDSCALAR_STATUS] != STATUS_RAN:
             return
         self.set_up_neuron(&s, k, thread)
         sweep_epochs(
@@ -679,7 +679,7 @@ cdef class Sweep(NeuronJob):
         cdef real[MAX_LANES] tail
         memset(s, 0, sizeof(Sweeper))
         s.p, s.config, s.neuron, s.thread = p, self.config, k, thread
-        s.order, s.state = &self.order[k, 0], <SweepMarks *>&self.marks[k, 0]
+        s.order, s.state = &self.order[k, 0], <SGDScalars *>&self.scalars[k, 0]
         s.positive_weight, s.other_weight = self.class_weight[k, 0], self.class_weight[k, 1]
         s.penalised = (s.config.l2 > 0 or s.config.l1 > 0) and s.config.schedule < SCHEDULE_PA1
         if self.held_out is not None:

@@ -89,7 +89,7 @@ cdef double evaluate(const Objective *f, double *x, double *gradient) noexcept n
 
 
 cdef inline int judge(
-    Marks *state, const Limits *limits, double tol, bint fixed, const Iterate *at
+    WalkScalars *state, const Limits *limits, double tol, bint fixed, const Iterate *at
 ) noexcept nogil:
     """Whether to go on from an iterate; `fixed` learning rates may oscillate for ever."""
     cdef int status = STATUS_RAN
@@ -126,14 +126,15 @@ cdef inline int judge(
 
 
 cdef int walk_polynomial(
-    const Objective *f, Path *path, Marks *state_, const Limits *limits_, double tol, double *x_
+    const Objective *f, Path *path, WalkScalars *state_, const Limits *limits_, double tol,
+    double *x_
 ) noexcept nogil:
     """Plain gradient descent of a polynomial with given rates, in registers.
 
     `walk_any`, which goes through the optimiser's memory, takes three times as long.
     """
     # Copies, which the stores to the path cannot change behind the compiler's back.
-    cdef Marks state = state_[0]
+    cdef WalkScalars state = state_[0]
     cdef Limits limits = limits_[0]
     cdef Path way = path[0]
     cdef Iterate at
@@ -205,7 +206,7 @@ cdef inline inlined_void measure(const Path *path, const Optimizer *o, Iterate *
 
 
 cdef int walk_any(
-    const Objective *f, Path *path, Marks *state, const Limits *limits, Optimizer *o,
+    const Objective *f, Path *path, WalkScalars *state, const Limits *limits, Optimizer *o,
     UpdateConfig *config,
 ) noexcept nogil:
     cdef Py_ssize_t k, size = f.n * sizeof(double)
@@ -242,13 +243,13 @@ def walk(function, state, config, limits, previous, const double[::1] rates, dou
     cdef double[::1] counters = state.counters
     cdef double[::1] last_x = previous.x
     cdef double[::1] last_gradient = previous.gradient
-    cdef double[::1] marks = previous.marks
+    cdef double[::1] scalars = previous.scalars
     cdef const double[::1] polynomial = function.coef
-    cdef const double[::1] derivative = function.slope
+    cdef const double[::1] derivative = function.derivative
     cdef Py_ssize_t n = path.shape[1], s, S = slots.shape[0], j
     cdef int status = STATUS_RAN
     cdef Limits limits_ = read_Limits(limits)
-    cdef Marks *marks_ = <Marks *>&marks[0]
+    cdef WalkScalars *scalars_ = <WalkScalars *>&scalars[0]
     cdef UpdateConfig update = read_UpdateConfig(config)
     cdef Objective f
     cdef Path way
@@ -276,10 +277,10 @@ def walk(function, state, config, limits, previous, const double[::1] rates, dou
             slot(&o, s, 0)[j] = slots[s, 0, j]
     with nogil:
         if not f.in_c.value and update.solver == SOLVER_GD and not limits_.automatic:
-            status = walk_polynomial(&f, &way, marks_, &limits_, update.tol, o.theta)
+            status = walk_polynomial(&f, &way, scalars_, &limits_, update.tol, o.theta)
             counters[COUNTER_STEPS] += way.taken
         else:
-            status = walk_any(&f, &way, marks_, &limits_, &o, &update)
+            status = walk_any(&f, &way, scalars_, &limits_, &o, &update)
     for j in range(n):
         if j < n - 1:
             coef[0, j] = o.theta[j]

@@ -436,7 +436,7 @@ def test_strange_checkpoints_are_refused(path, rows, change, message):
         ("network adam", _array("state.run.order", np.zeros(160, np.int32)), "order of the rows"),
         ("network adam", _state("state.run.generator.2", 625), "at 625 of 624 numbers"),
         ("network adam", _state("state.run.generator.2", -1), "at -1 of 624 numbers"),
-        ("sgd", _array("state.run.trail.order", np.full((3, 160), -1, np.int32)), "order of the"),
+        ("sgd", _array("state.run.sweep.order", np.full((3, 160), -1, np.int32)), "order of the"),
     ],
 )
 def test_numbers_that_the_kernels_trust_are_checked(tmp_path, name, change, message):

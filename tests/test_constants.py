@@ -42,7 +42,7 @@ def test_setup_writes_codes_and_structs():
     assert len(found) == len(expected), "a code is written twice"
     assert "cdef struct SGDConfig:\n    int64_t loss\n    double parameter\n" in text
     assert "cdef struct NewtonConfig:\n    int64_t loss\n    double tol\n" in text, "arrays are not"
-    assert "cdef struct Marks:\n    double points\n    double value\n" in text
+    assert "cdef struct WalkScalars:\n    double points\n    double value\n" in text
 
 
 @pytest.mark.parametrize("enum", ENUMS, ids=lambda e: e.__name__)
@@ -58,8 +58,8 @@ def test_each_solver_and_loss_is_complete():
     assert {loss.code for loss in losses.ROW_LOSSES.values()} == set(losses.RowLoss)
     assert set(losses.NETWORK_OUTPUTS.values()) == set(losses.Output)
     assert len(constants.Counter) == constants.N_COUNTERS
-    assert len(constants.Mark) == constants.N_MARKS
-    assert len(constants.SweepMark) == constants.N_SWEEP_MARKS
+    assert len(constants.WalkScalar) == constants.N_WALK_SCALARS
+    assert len(constants.SGDScalar) == constants.N_SGD_SCALARS
 
 
 def test_curvature_bounds_are_the_maxima():

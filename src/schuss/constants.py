@@ -46,8 +46,8 @@ class Counter(IntEnum):
     EPOCHS = 3  # epochs finished in the current call
 
 
-class Mark(IntEnum):
-    """Indices into ``MinimizeState.marks``: the state of `walk` from earlier iterates."""
+class WalkScalar(IntEnum):
+    """Indices into ``MinimizeState.scalars``: the state of `walk` from earlier iterates."""
 
     POINTS = 0  # number of iterates evaluated
     VALUE = 1  # at the last of them
@@ -59,7 +59,7 @@ class Mark(IntEnum):
 
 
 N_COUNTERS = len(Counter)
-N_MARKS = len(Mark)
+N_WALK_SCALARS = len(WalkScalar)
 
 
 class Schedule(IntEnum):
@@ -73,8 +73,8 @@ class Schedule(IntEnum):
     PA2 = 5
 
 
-class SweepMark(IntEnum):
-    """Indices into a row of ``SweepState.marks``, the state of one neuron."""
+class SGDScalar(IntEnum):
+    """Indices into a row of ``SweepState.scalars``, the state of one neuron."""
 
     INTERCEPT = 0
     AVERAGE_INTERCEPT = 1
@@ -95,7 +95,7 @@ class SweepMark(IntEnum):
     NONFINITE_SCORE = 14  # 1 once the score of a row was not finite
 
 
-N_SWEEP_MARKS = len(SweepMark)
+N_SGD_SCALARS = len(SGDScalar)
 
 MOMENTUM = 0.9
 # Kingma & Ba, arXiv 1412.6980, section 2.
@@ -117,7 +117,7 @@ DIFFERENCE_STEP = float(np.cbrt(np.finfo(np.float64).eps))
 ADAPTIVE_DIVISOR = 5.0
 ADAPTIVE_LEAST = 1e-6
 # `sweep` clips derivatives here, as scikit-learn does, to avoid overflow.
-LARGEST_SLOPE = 1e12
+LARGEST_DERIVATIVE = 1e12
 # Smaller scales of the weights are multiplied into the weights.
 LEAST_SCALE = {np.dtype(np.float64): 1e-9, np.dtype(np.float32): 1e-6}
 

@@ -11,10 +11,10 @@ from schuss.backends.contract import Data, SGDConfig, SweepState
 from schuss.constants import (
     ADAPTIVE_DIVISOR,
     LEAST_SCALE,
-    N_SWEEP_MARKS,
+    N_SGD_SCALARS,
     Schedule,
+    SGDScalar,
     Status,
-    SweepMark,
 )
 from schuss.losses import Loss, RowLoss
 
@@ -35,19 +35,19 @@ def sgd_config(real, **changes):
 
 def sweep_state(p, config):
     k, d = p.coef.shape
-    real, marks = p.coef.dtype, np.zeros((k, N_SWEEP_MARKS))
-    marks[:, [SweepMark.SCALE, SweepMark.WHOLE, SweepMark.T]] = 1
-    marks[:, SweepMark.INTERCEPT] = p.intercept
-    marks[:, SweepMark.STEP], marks[:, SweepMark.BEST] = config.eta0, np.inf
+    real, scalars = p.coef.dtype, np.zeros((k, N_SGD_SCALARS))
+    scalars[:, [SGDScalar.SCALE, SGDScalar.WHOLE, SGDScalar.T]] = 1
+    scalars[:, SGDScalar.INTERCEPT] = p.intercept
+    scalars[:, SGDScalar.STEP], scalars[:, SGDScalar.BEST] = config.eta0, np.inf
     wide = p.coef.astype(np.float64)
-    marks[:, SweepMark.SQUARES] = (wide * wide).sum(axis=1)
-    marks[:, SweepMark.ABSOLUTES] = np.abs(wide).sum(axis=1)
+    scalars[:, SGDScalar.SQUARES] = (wide * wide).sum(axis=1)
+    scalars[:, SGDScalar.ABSOLUTES] = np.abs(wide).sum(axis=1)
     return SweepState(
         p.coef.copy(),
         np.zeros((k, d if config.average_from else 0), real),
         np.zeros((k, d if config.l1 else 0), real),
         np.tile(np.arange(p.X.shape[0], dtype=np.int32), (k, 1)),
-        marks,
+        scalars,
     )
 
 
@@ -77,13 +77,13 @@ def compare(backend, reference, p, config, what, rtol=None, **options):
                                    err_msg=f"{what} {name}")  # fmt: skip
     np.testing.assert_array_equal(actual.order, expected.order, err_msg=what)
     unused = [
-        *(() if config.l1 else [SweepMark.ABSOLUTES]),
-        *(() if config.l1 or config.l2 else [SweepMark.SQUARES]),
+        *(() if config.l1 else [SGDScalar.ABSOLUTES]),
+        *(() if config.l1 or config.l2 else [SGDScalar.SQUARES]),
     ]
     if config.schedule >= Schedule.PA1:
-        unused = [SweepMark.ABSOLUTES, SweepMark.SQUARES]
-    a, e = np.delete(actual.marks, unused, 1), np.delete(expected.marks, unused, 1)
-    np.testing.assert_allclose(a, e, close, close, err_msg=f"{what} marks")
+        unused = [SGDScalar.ABSOLUTES, SGDScalar.SQUARES]
+    a, e = np.delete(actual.scalars, unused, 1), np.delete(expected.scalars, unused, 1)
+    np.testing.assert_allclose(a, e, close, close, err_msg=f"{what} scalars")
     np.testing.assert_allclose(history, expected_history, close, close, err_msg=f"{what} history")
 
 
@@ -154,7 +154,7 @@ def test_rows_held_out(kernels, reference):
     p.X[held_out == 1] = np.nan
     t, _ = sweep(kernels, p, sgd_config("float64"), held_out=held_out)
     assert np.isfinite(t.coef).all()
-    assert t.marks[0, SweepMark.T] == 1 + 3 * (held_out == 0).sum()
+    assert t.scalars[0, SGDScalar.T] == 1 + 3 * (held_out == 0).sum()
 
 
 def test_scale_is_folded_before_it_underflows(kernels, reference):
@@ -163,7 +163,7 @@ def test_scale_is_folded_before_it_underflows(kernels, reference):
     compare(kernels, reference, small(), config, "", epochs=2, rtol=1e-6)
     none = sgd_config("float64", schedule=Schedule.CONSTANT, l2=1 / 0.05)
     t, _ = sweep(kernels, small(), none, epochs=1)
-    assert np.isfinite(t.coef).all() and t.marks[0, SweepMark.SCALE] == 1
+    assert np.isfinite(t.coef).all() and t.scalars[0, SGDScalar.SCALE] == 1
 
 
 @pytest.mark.parametrize("n_threads", (1, 3))
@@ -173,8 +173,8 @@ def test_chunks_and_threads_change_no_bit(kernels, n_threads):
     whole, history = sweep(kernels, p, config, epochs=6)
     parts, other = sweep(kernels, p, config, epochs=6, chunk=1, n_threads=n_threads)
     for name, a, b in zip(whole._fields, whole, parts, strict=True):
-        if name == "marks":
-            a, b = np.delete(a, SweepMark.EPOCHS, 1), np.delete(b, SweepMark.EPOCHS, 1)
+        if name == "scalars":
+            a, b = np.delete(a, SGDScalar.EPOCHS, 1), np.delete(b, SGDScalar.EPOCHS, 1)
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(history, other)
 
@@ -183,18 +183,18 @@ def test_a_sweep_ends_where_the_objective_stays(kernels):
     config = sgd_config("float64", tol=10.0, patience=3)
     t, history = sweep(kernels, small(), config, epochs=9)
     # The first epoch is an improvement on nothing at all.
-    assert t.marks[0, SweepMark.EPOCHS] == 4 == np.isfinite(history[:, 0, 0]).sum()
-    assert t.marks[0, SweepMark.STATUS] == Status.CONVERGED
+    assert t.scalars[0, SGDScalar.EPOCHS] == 4 == np.isfinite(history[:, 0, 0]).sum()
+    assert t.scalars[0, SGDScalar.STATUS] == Status.CONVERGED
     config = config._replace(schedule=Schedule.ADAPTIVE)
     t, history = sweep(kernels, small(), config, epochs=9)
-    assert t.marks[0, SweepMark.STATUS] == Status.RAN
+    assert t.scalars[0, SGDScalar.STATUS] == Status.RAN
     np.testing.assert_allclose(history[4, 0, 1], config.eta0 / ADAPTIVE_DIVISOR)
 
 
 def test_a_neuron_that_has_stopped_stays(kernels):
     p = small(setting=(3, False, "uint8", Loss.LOG_LOSS))
     t = sweep_state(p, sgd_config("float64"))
-    t.marks[1, SweepMark.STATUS] = Status.CONVERGED
+    t.scalars[1, SGDScalar.STATUS] = Status.CONVERGED
     history = np.full((2, 3, 2), np.nan)
     rows = Data(kernels.prepare(p.X), p.y, None, 1.0)
     assert (
@@ -210,7 +210,7 @@ def test_weights_that_are_not_finite_are_told(kernels):
         "float64", loss=RowLoss.HINGE, parameter=1.0, schedule=Schedule.CONSTANT, eta0=1e308
     )
     t, _ = sweep(kernels, small(), config)
-    assert t.marks[0, SweepMark.STATUS] == Status.NONFINITE
+    assert t.scalars[0, SGDScalar.STATUS] == Status.NONFINITE
 
 
 @pytest.mark.parametrize("bad", (np.nan, np.inf, -np.inf))
@@ -225,7 +225,7 @@ def test_a_score_that_is_not_finite_is_told(kernels, loss, sparse, bad):
         if sparse:
             p.X = sp.csr_array(p.X)
         t, _ = sweep(kernels, p, config, epochs=1)
-        assert t.marks[0, SweepMark.NONFINITE_SCORE] == 1
+        assert t.scalars[0, SGDScalar.NONFINITE_SCORE] == 1
         held_out = (np.arange(60) == row).astype(np.uint8)
         t, _ = sweep(kernels, p, config, epochs=1, held_out=held_out)
-        assert t.marks[0, SweepMark.NONFINITE_SCORE] == 0
+        assert t.scalars[0, SGDScalar.NONFINITE_SCORE] == 0

@@ -8,7 +8,7 @@ from numpy.polynomial import Polynomial
 
 from schuss import constants
 from schuss.backends.contract import Function, Limits, MinimizeState, State, UpdateConfig
-from schuss.constants import N_COUNTERS, N_MARKS, Counter, Mark, Status
+from schuss.constants import N_COUNTERS, N_WALK_SCALARS, Counter, Status, WalkScalar
 from schuss.methods import N_SLOTS, Solver
 
 QUADRATIC = Polynomial([6.0, -4.0, 1.0])
@@ -26,7 +26,7 @@ def walk(
         np.empty((1, 0)), np.array([float(x0)]), np.zeros((N_SLOTS[solver], 1, 1)),
         np.zeros(N_COUNTERS),
     )  # fmt: skip
-    previous = MinimizeState(np.zeros(1), np.zeros(1), np.zeros(N_MARKS))
+    previous = MinimizeState(np.zeros(1), np.zeros(1), np.zeros(N_WALK_SCALARS))
     config = UpdateConfig(
         2, solver, 0.0, constants.MOMENTUM, constants.ADAM_BETA_1, constants.ADAM_BETA_2,
         constants.ADAM_EPSILON, 0.0, 0.0, tol, True, 1,
@@ -67,7 +67,7 @@ def test_path_is_that_of_the_reference(backend, reference, solver, polynomial):
     # adaptive divides differences, whose digits vanish towards the end
     rows = 15 if solver == Solver.ADAPTIVE else min(len(mine[0]), len(theirs[0]))
     np.testing.assert_allclose(mine[0][:rows], theirs[0][:rows], rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(mine[4].marks[1:4], theirs[4].marks[1:4], rtol=1e-6)
+    np.testing.assert_allclose(mine[4].scalars[1:4], theirs[4].scalars[1:4], rtol=1e-6)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -75,7 +75,7 @@ def test_chunks_leave_no_trace(backend, solver):
     whole = walk(backend, QUARTIC, 1.7, solver, rates=(0.03,), n=60)
     cut = walk(backend, QUARTIC, 1.7, solver, rates=(0.03,), n=60, chunk=7)
     np.testing.assert_array_equal(whole[0], cut[0])
-    np.testing.assert_array_equal(whole[4].marks, cut[4].marks)
+    np.testing.assert_array_equal(whole[4].scalars, cut[4].scalars)
 
 
 def test_schedule(backend):
@@ -91,7 +91,7 @@ def test_automatic_steps_come_from_the_curvature_met(backend):
     path, _, status, _, previous = walk(
         backend, QUADRATIC, 8.0, Solver.MOMENTUM, rates=(1e-3,), n=400, automatic=True, tol=1e-6
     )
-    assert status == Status.CONVERGED and previous.marks[Mark.CURVATURE] == pytest.approx(
+    assert status == Status.CONVERGED and previous.scalars[WalkScalar.CURVATURE] == pytest.approx(
         2, rel=1e-3
     )
     # momentum 0.9, after a first step of 1e-3

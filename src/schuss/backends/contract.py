@@ -39,7 +39,7 @@ from schuss.constants import (
     ADAPTIVE_LEAST,
     ARMIJO,
     FACTOR_STEPS,
-    LARGEST_SLOPE,
+    LARGEST_DERIVATIVE,
     SINGULAR,
 )
 
@@ -102,14 +102,14 @@ class NewtonConfig(NamedTuple):
 class Function(NamedTuple):
     """A function of float64 arguments that compiled code can call.
 
-    A polynomial has `coef` and `slope`, the rest is 0. A C function is one of
+    A polynomial has `coef` and `derivative`, the rest is 0. A C function is one of
     ``double f(double)`` (n = 1) and ``double f(int n, double *x)``, its gradient of
     ``double g(double)`` and ``void g(int n, double *x, double *out)``; each may take a last
     argument ``void *data``. Addresses are integers.
     """
 
     coef: np.ndarray  # (m,) float64, of the polynomial, constant first
-    slope: np.ndarray  # (m - 1 or 1,) float64, of its derivative
+    derivative: np.ndarray  # (m - 1 or 1,) float64, of the polynomial that is its derivative
     value: int = 0
     gradient: int = 0  # 0: central differences
     takes_array: bool = False
@@ -136,7 +136,7 @@ class MinimizeState(NamedTuple):
 
     x: np.ndarray  # (n,)
     gradient: np.ndarray  # (n,)
-    marks: np.ndarray  # (constants.N_MARKS,)
+    scalars: np.ndarray  # (constants.N_WALK_SCALARS,)
 
 
 class Network(NamedTuple):
@@ -202,11 +202,11 @@ class NetworkConfig(NamedTuple):
 class SweepState(NamedTuple):
     """State of a sweep from row to row. With the seeds it is a checkpoint."""
 
-    coef: np.ndarray  # (K, d) real, to be multiplied by marks[:, SweepMark.SCALE]
-    average: np.ndarray  # (K, d) real; see constants.SweepMark. (K, 0) without averages
+    coef: np.ndarray  # (K, d) real, to be multiplied by scalars[:, SGDScalar.SCALE]
+    average: np.ndarray  # (K, d) real; see constants.SGDScalar. (K, 0) without averages
     l1_applied: np.ndarray  # (K, d) real, L1 penalty applied to each weight. (K, 0) without
     order: np.ndarray  # (K, n) int32, order of the rows in the last epoch
-    marks: np.ndarray  # (K, constants.N_SWEEP_MARKS) float64
+    scalars: np.ndarray  # (K, constants.N_SGD_SCALARS) float64
 
 
 class SGDConfig(NamedTuple):
@@ -227,7 +227,7 @@ class SGDConfig(NamedTuple):
     tol: float  # an epoch that improves the objective by less counts; -inf: none does
     patience: int  # so many of them in a row end the sweep
     least_scale: float  # constants.LEAST_SCALE of the weights' type
-    largest_derivative: float = LARGEST_SLOPE
+    largest_derivative: float = LARGEST_DERIVATIVE
     divisor: float = ADAPTIVE_DIVISOR
     least_step: float = ADAPTIVE_LEAST
 
@@ -404,8 +404,8 @@ def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads
     data : Data
         `scale` is not used.
     state : SweepState, IN and OUT
-        A neuron whose SweepMark.STATUS is not RAN stays where it is. Where its
-        SweepMark.NONFINITE_SCORE stays 0, each row that it has learnt from is finite.
+        A neuron whose SGDScalar.STATUS is not RAN stays where it is. Where its
+        SGDScalar.NONFINITE_SCORE stays 0, each row that it has learnt from is finite.
     config : SGDConfig
     class_weight : ndarray of shape (K, 2), float64
         Weights of rows whose target is positive, and of the others.
@@ -420,7 +420,7 @@ def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads
     Returns
     -------
     int
-        Largest number of epochs that a neuron finished. That of each neuron is in SweepMark.EPOCHS,
+        Largest number of epochs that a neuron finished. Each has its own in SGDScalar.EPOCHS,
         also if an exception ends the call.
     """
 

@@ -91,7 +91,7 @@ def walk(function, state, config, limits, previous, rates, path, values):
         # Calls through an address need a compilation for each; Python makes them as well.
         return numpy_.walk(function, state, config, limits, previous, rates, path, values)
     return run_walk(
-        read_only(function.coef), read_only(function.slope), *state, as_annotated(config),
+        read_only(function.coef), read_only(function.derivative), *state, as_annotated(config),
         as_annotated(limits), *previous, read_only(rates), path, values,
     )  # fmt: skip
 

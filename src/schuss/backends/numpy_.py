@@ -16,10 +16,10 @@ from schuss.constants import (
     Activation,
     Counter,
     Hidden,
-    Mark,
     Schedule,
+    SGDScalar,
     Status,
-    SweepMark,
+    WalkScalar,
 )
 from schuss.losses import Loss, Output, RowLoss
 from schuss.methods import Solver
@@ -204,20 +204,20 @@ def descend(data, state, config, order, history, n_threads):
 def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads):
     _CODES.check_sgd_config(config)
     n = data.X.shape[0]
-    state.marks[:, SweepMark.EPOCHS] = 0
+    state.scalars[:, SGDScalar.EPOCHS] = 0
     with np.errstate(all="ignore"):
         for k in range(len(state.coef)):
-            if state.marks[k, SweepMark.STATUS] != Status.RAN:
+            if state.scalars[k, SGDScalar.STATUS] != Status.RAN:
                 continue
             for epoch in range(len(history)):
                 if seeds is not None:
                     _shuffle(state.order[k], n, int(seeds[k]))
                 value = _sweep_epoch(data, state, config, class_weight[k], held_out, k)
-                history[epoch, k] = value, state.marks[k, SweepMark.STEP]
-                state.marks[k, SweepMark.EPOCHS] = epoch + 1
-                if _has_ended(state.coef[k], state.marks[k], config, value):
+                history[epoch, k] = value, state.scalars[k, SGDScalar.STEP]
+                state.scalars[k, SGDScalar.EPOCHS] = epoch + 1
+                if _has_ended(state.coef[k], state.scalars[k], config, value):
                     break
-    return int(state.marks[:, SweepMark.EPOCHS].max())
+    return int(state.scalars[:, SGDScalar.EPOCHS].max())
 
 
 def predict(X, coef, intercept, activation, out, n_threads):
@@ -249,8 +249,8 @@ def walk(function, state, config, limits, previous, rates, path, values):
         if status != Status.RAN:
             return k, status
         rate = rates[k if len(rates) > 1 else 0]
-        if limits.automatic and previous.marks[Mark.CURVATURE] > 0:
-            rate = 1 / previous.marks[Mark.CURVATURE]
+        if limits.automatic and previous.scalars[WalkScalar.CURVATURE] > 0:
+            rate = 1 / previous.scalars[WalkScalar.CURVATURE]
         with np.errstate(over="ignore", invalid="ignore"):
             _step(
                 state, config._replace(learning_rate=float(rate)), True,
@@ -262,17 +262,17 @@ def walk(function, state, config, limits, previous, rates, path, values):
 
 def _judge(previous, config, limits, x, value, gradient):
     """Status at an iterate, which is then stored in `previous`."""
-    marks = previous.marks
+    scalars = previous.scalars
     norm = np.abs(gradient).max()
     step, change = x - previous.x, gradient - previous.gradient
-    first = marks[Mark.POINTS] == 0
+    first = scalars[WalkScalar.POINTS] == 0
     if not math.isfinite(value + norm + np.sum(0 * x)):
         return Status.NONFINITE
     status = Status.RAN
     if norm <= config.tol:
         status = Status.CONVERGED
     elif first:
-        marks[Mark.FIRST_VALUE], marks[Mark.FIRST_NORM] = value, norm
+        scalars[WalkScalar.FIRST_VALUE], scalars[WalkScalar.FIRST_NORM] = value, norm
     else:
         step_squared = step @ step
         squared_norm = gradient @ gradient
@@ -280,21 +280,26 @@ def _judge(previous, config, limits, x, value, gradient):
         reversed_ = gradient @ previous.gradient < 0
         reversed_ = reversed_ and squared_norm >= (1 - 1e-12) * last_squared_norm
         moved = step_squared > limits.rounding**2 * (x @ x)
-        marks[Mark.REVERSALS] = marks[Mark.REVERSALS] + 1 if reversed_ and moved else 0
-        above = value > marks[Mark.FIRST_VALUE] and norm > marks[Mark.FIRST_NORM]
+        scalars[WalkScalar.REVERSALS] = (
+            scalars[WalkScalar.REVERSALS] + 1 if reversed_ and moved else 0
+        )
+        above = value > scalars[WalkScalar.FIRST_VALUE] and norm > scalars[WalkScalar.FIRST_NORM]
         fixed = config.solver in (Solver.GD, Solver.MOMENTUM, Solver.NESTEROV)
-        marks[Mark.ABOVE] = marks[Mark.ABOVE] + 1 if above and fixed else 0
+        scalars[WalkScalar.ABOVE] = scalars[WalkScalar.ABOVE] + 1 if above and fixed else 0
         if moved:
             curvature = math.sqrt(change @ change) / math.sqrt(step_squared)
-            marks[Mark.CURVATURE] = max(marks[Mark.CURVATURE], curvature)
-        if marks[Mark.REVERSALS] >= limits.reversals or marks[Mark.ABOVE] >= limits.above:
+            scalars[WalkScalar.CURVATURE] = max(scalars[WalkScalar.CURVATURE], curvature)
+        if (
+            scalars[WalkScalar.REVERSALS] >= limits.reversals
+            or scalars[WalkScalar.ABOVE] >= limits.above
+        ):
             status = Status.OVERSHOT
         elif limits.xtol > 0 and np.abs(step).max() <= limits.xtol:
             status = Status.SMALL_STEP
-        elif limits.ftol > 0 and abs(value - marks[Mark.VALUE]) <= limits.ftol:
+        elif limits.ftol > 0 and abs(value - scalars[WalkScalar.VALUE]) <= limits.ftol:
             status = Status.SMALL_FALL
-    marks[Mark.POINTS] += 1
-    marks[Mark.VALUE] = value
+    scalars[WalkScalar.POINTS] += 1
+    scalars[WalkScalar.VALUE] = value
     previous.x[...], previous.gradient[...] = x, gradient
     return status
 
@@ -304,7 +309,7 @@ def _evaluation(function, difference):
     if not function.value:
         return lambda x: (
             float(np.polynomial.polynomial.polyval(x[0], function.coef)),
-            np.polynomial.polynomial.polyval(x, function.slope),
+            np.polynomial.polynomial.polyval(x, function.derivative),
         )
     value = c_function(function, "value")
     if function.gradient:
@@ -828,20 +833,20 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
     passive = config.schedule >= Schedule.PA1
     total, learnt = 0.0, 0
     # Arrays' entries, not Python's numbers: those would raise where these are infinite.
-    m = state.marks[k]
+    m = state.scalars[k]
     for row in state.order[k]:
         if held_out is not None and held_out[row]:
             continue
         at, x = _sweep_row(data.X, row, real)
-        p = float(real(np.dot(w[at], x) * m[SweepMark.SCALE])) + m[SweepMark.INTERCEPT]
+        p = float(real(np.dot(w[at], x) * m[SGDScalar.SCALE])) + m[SGDScalar.INTERCEPT]
         if not math.isfinite(p):
-            m[SweepMark.NONFINITE_SCORE] = 1
+            m[SGDScalar.NONFINITE_SCORE] = 1
         y = float(targets[row]) if data.y.ndim == 2 else (1.0 if targets[row] else low)
         if config.schedule == Schedule.OPTIMAL:
-            m[SweepMark.STEP] = 1 / (config.alpha * (config.shift + m[SweepMark.T] - 1))
+            m[SGDScalar.STEP] = 1 / (config.alpha * (config.shift + m[SGDScalar.T] - 1))
         elif config.schedule == Schedule.INVSCALING:
-            m[SweepMark.STEP] = config.eta0 / m[SweepMark.T] ** config.power_t
-        eta = m[SweepMark.STEP]
+            m[SGDScalar.STEP] = config.eta0 / m[SGDScalar.T] ** config.power_t
+        eta = m[SGDScalar.STEP]
         value, derivative = _row_loss(config.loss, config.parameter, p, y)
         total += value
         learnt += 1
@@ -855,7 +860,7 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
                 update = value / (size + 0.5 / config.eta0)
             update *= y if config.loss == RowLoss.HINGE else math.copysign(1.0, y - p)
         else:
-            total += config.l2 / 2 * m[SweepMark.SQUARES] + config.l1 * m[SweepMark.ABSOLUTES]
+            total += config.l2 / 2 * m[SGDScalar.SQUARES] + config.l1 * m[SGDScalar.ABSOLUTES]
             update = -eta * min(
                 max(derivative, -config.largest_derivative), config.largest_derivative
             )
@@ -864,56 +869,56 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
             update *= data.sample_weight[row]
         if config.l2 > 0:
             factor = float(real(max(0.0, 1 - eta * config.l2)))
-            m[SweepMark.SCALE] *= factor
-            m[SweepMark.SQUARES] *= factor * factor
-            m[SweepMark.ABSOLUTES] *= factor
-            if m[SweepMark.SCALE] < config.least_scale:
-                average[:] = (average + m[SweepMark.SHARE] * w[: len(average)]) / m[SweepMark.WHOLE]
-                w *= real(m[SweepMark.SCALE])
-                m[SweepMark.SCALE], m[SweepMark.SHARE], m[SweepMark.WHOLE] = 1, 0, 1
-        scale = m[SweepMark.SCALE]
+            m[SGDScalar.SCALE] *= factor
+            m[SGDScalar.SQUARES] *= factor * factor
+            m[SGDScalar.ABSOLUTES] *= factor
+            if m[SGDScalar.SCALE] < config.least_scale:
+                average[:] = (average + m[SGDScalar.SHARE] * w[: len(average)]) / m[SGDScalar.WHOLE]
+                w *= real(m[SGDScalar.SCALE])
+                m[SGDScalar.SCALE], m[SGDScalar.SHARE], m[SGDScalar.WHOLE] = 1, 0, 1
+        scale = m[SGDScalar.SCALE]
         if update != 0:
             factor = real(real(update) / scale)
             np.add.at(w, at, factor * x)
             wide = w[at].astype(np.float64) * scale
-            m[SweepMark.SQUARES], m[SweepMark.ABSOLUTES] = np.sum(wide * wide), np.sum(np.abs(wide))
+            m[SGDScalar.SQUARES], m[SGDScalar.ABSOLUTES] = np.sum(wide * wide), np.sum(np.abs(wide))
             if config.fit_intercept:
-                m[SweepMark.INTERCEPT] += update * config.decay
-        if 0 < config.average_from <= m[SweepMark.T]:
-            seen = m[SweepMark.T] - config.average_from + 1
+                m[SGDScalar.INTERCEPT] += update * config.decay
+        if 0 < config.average_from <= m[SGDScalar.T]:
+            seen = m[SGDScalar.T] - config.average_from + 1
             if update != 0:
-                np.add.at(average, at, real(-m[SweepMark.SHARE] * (real(update) / scale)) * x)
+                np.add.at(average, at, real(-m[SGDScalar.SHARE] * (real(update) / scale)) * x)
             if seen > 1:
-                m[SweepMark.WHOLE] /= 1 - 1 / seen
-            m[SweepMark.SHARE] += m[SweepMark.WHOLE] * scale / seen
-            m[SweepMark.AVERAGE_INTERCEPT] += (
-                m[SweepMark.INTERCEPT] - m[SweepMark.AVERAGE_INTERCEPT]
+                m[SGDScalar.WHOLE] /= 1 - 1 / seen
+            m[SGDScalar.SHARE] += m[SGDScalar.WHOLE] * scale / seen
+            m[SGDScalar.AVERAGE_INTERCEPT] += (
+                m[SGDScalar.INTERCEPT] - m[SGDScalar.AVERAGE_INTERCEPT]
             ) / seen
         if config.l1 > 0:
-            m[SweepMark.L1_TOTAL] += eta * config.l1
-            z, q, total_l1 = w[at].copy(), applied[at].copy(), m[SweepMark.L1_TOTAL]
+            m[SGDScalar.L1_TOTAL] += eta * config.l1
+            z, q, total_l1 = w[at].copy(), applied[at].copy(), m[SGDScalar.L1_TOTAL]
             positive = np.maximum(0, z - (total_l1 + q) / scale)
             negative = np.minimum(0, z + (total_l1 - q) / scale)
             moved = np.where(z > 0, positive, np.where(z < 0, negative, z)).astype(real)
             w[at] = moved
             applied[at] = q + scale * (moved - z)
-        m[SweepMark.T] += 1
+        m[SGDScalar.T] += 1
     return total / max(learnt, 1)
 
 
-def _has_ended(w, marks, config, value):
+def _has_ended(w, scalars, config, value):
     """Whether a neuron stops after an epoch; its status says why."""
-    if not (np.isfinite(w).all() and math.isfinite(marks[SweepMark.INTERCEPT])):
-        marks[SweepMark.STATUS] = Status.NONFINITE
+    if not (np.isfinite(w).all() and math.isfinite(scalars[SGDScalar.INTERCEPT])):
+        scalars[SGDScalar.STATUS] = Status.NONFINITE
         return True
-    better = config.tol == -math.inf or not value > marks[SweepMark.BEST] - config.tol
-    marks[SweepMark.WAITED] = 0 if better else marks[SweepMark.WAITED] + 1
-    marks[SweepMark.BEST] = min(value, marks[SweepMark.BEST])
-    if marks[SweepMark.WAITED] < config.patience:
+    better = config.tol == -math.inf or not value > scalars[SGDScalar.BEST] - config.tol
+    scalars[SGDScalar.WAITED] = 0 if better else scalars[SGDScalar.WAITED] + 1
+    scalars[SGDScalar.BEST] = min(value, scalars[SGDScalar.BEST])
+    if scalars[SGDScalar.WAITED] < config.patience:
         return False
-    if config.schedule == Schedule.ADAPTIVE and marks[SweepMark.STEP] > config.least_step:
-        marks[SweepMark.STEP] /= config.divisor
-        marks[SweepMark.WAITED] = 0
+    if config.schedule == Schedule.ADAPTIVE and scalars[SGDScalar.STEP] > config.least_step:
+        scalars[SGDScalar.STEP] /= config.divisor
+        scalars[SGDScalar.WAITED] = 0
         return False
-    marks[SweepMark.STATUS] = Status.CONVERGED
+    scalars[SGDScalar.STATUS] = Status.CONVERGED
     return True

@@ -11,13 +11,13 @@ from schuss.backends import numpy_
 from schuss.backends.contract import Limits, MinimizeState
 from schuss.constants import (
     DIFFERENCE_STEP,
-    N_MARKS,
+    N_WALK_SCALARS,
     WALK_ABOVE,
     WALK_REVERSALS,
     WALK_ROUNDING,
     Counter,
-    Mark,
     Status,
+    WalkScalar,
 )
 from schuss.driver import next_chunk
 from schuss.losses import Loss
@@ -63,7 +63,9 @@ class FirstOrder(Run):
         x0 = problem.x0
         self.state = new_state(self.solver, x0[None, :-1].copy(), x0[-1:].copy())
         # The last point that was evaluated and is finite.
-        self.last = MinimizeState(np.zeros(problem.n), np.zeros(problem.n), np.zeros(N_MARKS))
+        self.last = MinimizeState(
+            np.zeros(problem.n), np.zeros(problem.n), np.zeros(N_WALK_SCALARS)
+        )
 
     @cached_property
     def curvature(self):
@@ -106,7 +108,7 @@ class FirstOrder(Run):
                 status, reason = self._evaluate_last(nit)
         except KeyboardInterrupt:
             # The last point that was evaluated is the result.
-            nit = int(self.last.marks[Mark.POINTS]) - 1
+            nit = int(self.last.scalars[WalkScalar.POINTS]) - 1
             if nit < 0:
                 raise
             status, reason = Status.RAN, "interrupted"
@@ -143,9 +145,9 @@ class FirstOrder(Run):
         return Status.RAN, "callback" if stops else None
 
     def _finish(self, nit, status, reason):
-        problem, (x, gradient, marks) = self.problem, self.last
+        problem, (x, gradient, scalars) = self.problem, self.last
         if problem.compiled is not None:
-            evaluations = int(marks[Mark.POINTS])
+            evaluations = int(scalars[WalkScalar.POINTS])
             numerical = problem.derivatives == "numerical"
             problem.nfev += evaluations * (1 + 2 * problem.n * numerical)
             problem.njev += evaluations
@@ -154,7 +156,9 @@ class FirstOrder(Run):
             if nit == 0:
                 raise ValueError(f"fun(x0) is {bad_value} now, and was finite before.")
             nit -= 1
-            grew = bad_value == math.inf or marks[Mark.VALUE] > marks[Mark.FIRST_VALUE]
+            grew = (
+                bad_value == math.inf or scalars[WalkScalar.VALUE] > scalars[WalkScalar.FIRST_VALUE]
+            )
             if self.fixed and grew:
                 message = self._oscillates(nit + 1)
             else:
@@ -170,7 +174,7 @@ class FirstOrder(Run):
         else:
             message = self.converged(status, gradient)
         return self.result(
-            reason or _STOP_REASONS[status], message, nit, x, marks[Mark.VALUE], gradient,
+            reason or _STOP_REASONS[status], message, nit, x, scalars[WalkScalar.VALUE], gradient,
             learning_rate=self._rate_of(nit),
         )  # fmt: skip
 

@@ -11,11 +11,11 @@ from schuss.backends.contract import SGDConfig, SweepState
 from schuss.constants import (
     HISTORY_COLUMNS,
     LEAST_SCALE,
-    N_SWEEP_MARKS,
+    N_SGD_SCALARS,
     SWEEP_COLUMNS,
     Schedule,
+    SGDScalar,
     Status,
-    SweepMark,
 )
 from schuss.errors import DivergenceError
 from schuss.losses import ROW_LOSSES
@@ -33,7 +33,7 @@ class Start(NamedTuple):
 
 
 class _Snapshot(NamedTuple):
-    trail: SweepState
+    sweep: SweepState
     seeds: np.ndarray | None
     last: np.ndarray  # (K, len(SWEEP_COLUMNS)), of the last epoch of each neuron
     n_iter: np.ndarray  # (K,)
@@ -110,7 +110,7 @@ class SGD(Run):
             self._plateaus = [Plateau(tol, n_iter_no_change) for _ in starts]
         self._n_threads = max(1, min(k, threads.useful(n_threads, size * k)))
         self._work = size * k
-        self._pace = SGDConfig(
+        self._config = SGDConfig(
             loss_.code, threshold,
             Schedule[learning_rate.upper()], float(eta0), float(power_t), float(alpha), 0.0,
             strength * (1 - l1_ratio), strength * l1_ratio, bool(fit_intercept), float(decay),
@@ -118,27 +118,27 @@ class SGD(Run):
             int(n_iter_no_change), LEAST_SCALE[coef.dtype],
         )  # fmt: skip
         self._averaged = average > 0
-        marks = np.zeros((k, N_SWEEP_MARKS))
-        marks[:, SweepMark.INTERCEPT] = [start.intercept for start in starts]
-        marks[:, SweepMark.AVERAGE_INTERCEPT] = [start.average_intercept for start in starts]
-        marks[:, [SweepMark.SCALE, SweepMark.WHOLE]] = 1
+        scalars = np.zeros((k, N_SGD_SCALARS))
+        scalars[:, SGDScalar.INTERCEPT] = [start.intercept for start in starts]
+        scalars[:, SGDScalar.AVERAGE_INTERCEPT] = [start.average_intercept for start in starts]
+        scalars[:, [SGDScalar.SCALE, SGDScalar.WHOLE]] = 1
         wide = coef.astype(np.float64)
         with np.errstate(over="ignore"):
-            marks[:, SweepMark.SQUARES] = (wide * wide).sum(axis=1)
-        marks[:, SweepMark.ABSOLUTES] = np.abs(wide).sum(axis=1)
-        marks[:, SweepMark.T] = t
-        marks[:, SweepMark.BEST] = math.inf
+            scalars[:, SGDScalar.SQUARES] = (wide * wide).sum(axis=1)
+        scalars[:, SGDScalar.ABSOLUTES] = np.abs(wide).sum(axis=1)
+        scalars[:, SGDScalar.T] = t
+        scalars[:, SGDScalar.BEST] = math.inf
         averages = [start.average_coef for start in starts]
-        self._trail = SweepState(
+        self._sweep = SweepState(
             coef,
             np.array(averages, coef.dtype) if self._averaged else np.zeros((k, 0), coef.dtype),
-            np.zeros((k, d if self._pace.l1 > 0 else 0), coef.dtype),
+            np.zeros((k, d if self._config.l1 > 0 else 0), coef.dtype),
             np.tile(np.arange(n, dtype=ORDER_TYPE), (k, 1)),
-            marks,
+            scalars,
         )
-        if self._pace.schedule == Schedule.OPTIMAL:
-            self._pace = self._pace._replace(shift=self._shift())
-        marks[:, SweepMark.STEP] = self._first_step()
+        if self._config.schedule == Schedule.OPTIMAL:
+            self._config = self._config._replace(shift=self._shift())
+        scalars[:, SGDScalar.STEP] = self._first_step()
         self._last = np.full((k, len(SWEEP_COLUMNS)), math.nan)
         self.n_iter = np.zeros(k, int)
 
@@ -155,7 +155,7 @@ class SGD(Run):
     @property
     def seconds_estimate(self):
         """Rough duration of an epoch, to choose the length of the first chunk."""
-        return 1e-9 * self._work + 5e-8 * self._trail.order.size
+        return 1e-9 * self._work + 5e-8 * self._sweep.order.size
 
     @property
     def state(self):
@@ -164,25 +164,25 @@ class SGD(Run):
 
     @property
     def coef(self):
-        scale = self._trail.marks[:, [SweepMark.SCALE]]
-        return (self._trail.coef * scale).astype(self._trail.coef.dtype, copy=False)
+        scale = self._sweep.scalars[:, [SGDScalar.SCALE]]
+        return (self._sweep.coef * scale).astype(self._sweep.coef.dtype, copy=False)
 
     @property
     def intercept(self):
-        return self._trail.marks[:, SweepMark.INTERCEPT].astype(self._trail.coef.dtype)
+        return self._sweep.scalars[:, SGDScalar.INTERCEPT].astype(self._sweep.coef.dtype)
 
     @property
     def average_coef(self):
         share, whole = (
-            self._trail.marks[:, [SweepMark.SHARE]],
-            self._trail.marks[:, [SweepMark.WHOLE]],
+            self._sweep.scalars[:, [SGDScalar.SHARE]],
+            self._sweep.scalars[:, [SGDScalar.WHOLE]],
         )
-        average = (self._trail.average + share * self._trail.coef) / whole
-        return average.astype(self._trail.coef.dtype, copy=False)
+        average = (self._sweep.average + share * self._sweep.coef) / whole
+        return average.astype(self._sweep.coef.dtype, copy=False)
 
     @property
     def average_intercept(self):
-        return self._trail.marks[:, SweepMark.AVERAGE_INTERCEPT].astype(self._trail.coef.dtype)
+        return self._sweep.scalars[:, SGDScalar.AVERAGE_INTERCEPT].astype(self._sweep.coef.dtype)
 
     def advance(self, epochs):
         """Go on for some epochs, with early stopping one.
@@ -193,22 +193,22 @@ class SGD(Run):
             Rows of the sum of the neurons' objectives, NaN (no gradient of all rows is at
             hand) and the step; a neuron that has stopped counts with its last values.
         """
-        marks = self._trail.marks
-        marks[:, SweepMark.EPOCHS] = 0
+        scalars = self._sweep.scalars
+        scalars[:, SGDScalar.EPOCHS] = 0
         history = np.full((epochs, *self._last.shape), math.nan)
         reason = None
         try:
             with np.errstate(all="ignore"):
                 done = self._backend.sweep(
-                    self._data, self._trail, self._pace, self._class_weight, self._held_out,
+                    self._data, self._sweep, self._config, self._class_weight, self._held_out,
                     self._seeds, history, self._n_threads,
                 )  # fmt: skip
         except KeyboardInterrupt:
             # Of neurons that were interrupted in different epochs, those that all did.
             reason = "interrupted"
-            running = marks[:, SweepMark.STATUS] == Status.RAN
-            done = int(marks[running if running.any() else slice(None), SweepMark.EPOCHS].min())
-        swept = marks[:, SweepMark.EPOCHS].astype(int)
+            running = scalars[:, SGDScalar.STATUS] == Status.RAN
+            done = int(scalars[running if running.any() else slice(None), SGDScalar.EPOCHS].min())
+        swept = scalars[:, SGDScalar.EPOCHS].astype(int)
         self.n_iter += np.minimum(swept, done) if reason else swept
         rows = np.full((done, len(HISTORY_COLUMNS)), math.nan)
         for epoch in range(done):
@@ -216,14 +216,14 @@ class SGD(Run):
             self._last[went] = history[epoch, went]
             rows[epoch, 0] = self._last[:, SWEEP_COLUMNS.index("loss")].sum()
             rows[epoch, 2] = self._last[:, SWEEP_COLUMNS.index("step")].max()
-        if self._check_rows is not None and marks[:, SweepMark.NONFINITE_SCORE].any():
+        if self._check_rows is not None and scalars[:, SGDScalar.NONFINITE_SCORE].any():
             self._check_rows()
             self._check_rows = None
-        if (marks[:, SweepMark.STATUS] == Status.NONFINITE).any():
+        if (scalars[:, SGDScalar.STATUS] == Status.NONFINITE).any():
             return Progress(rows, "diverged")
         if self._scores is not None and reason is None:
             self._judge()
-        if reason is None and (marks[:, SweepMark.STATUS] == Status.CONVERGED).all():
+        if reason is None and (scalars[:, SGDScalar.STATUS] == Status.CONVERGED).all():
             reason = "early_stopping" if self._early_stopping else "converged"
         return Progress(rows, reason)
 
@@ -239,7 +239,7 @@ class SGD(Run):
         return float(np.nan_to_num(self._last[:, 0].sum()))
 
     def is_finite(self):
-        return bool((self._trail.marks[:, SweepMark.STATUS] != Status.NONFINITE).all())
+        return bool((self._sweep.scalars[:, SGDScalar.STATUS] != Status.NONFINITE).all())
 
     def constant(self):
         return math.inf
@@ -249,12 +249,12 @@ class SGD(Run):
         if self._plateaus is not None:
             plateaus = np.array([(plateau.best, plateau.waited) for plateau in self._plateaus])
         return _Snapshot(
-            SweepState(*(array.copy() for array in self._trail)), self._seeds,
+            SweepState(*(array.copy() for array in self._sweep)), self._seeds,
             self._last.copy(), self.n_iter.copy(), plateaus, self.validation_loss,
         )  # fmt: skip
 
     def restore(self, snapshot):
-        for mine, theirs in zip(self._trail, snapshot.trail, strict=True):
+        for mine, theirs in zip(self._sweep, snapshot.sweep, strict=True):
             mine[...] = theirs
         self._last[...], self.n_iter[...] = snapshot.last, snapshot.n_iter
         self._seeds, self.validation_loss = snapshot.seeds, snapshot.validation_loss
@@ -263,66 +263,66 @@ class SGD(Run):
                 plateau.best, plateau.waited = float(best), int(waited)
 
     def resume(self, snapshot):
-        check_order(snapshot.trail.order, self._trail.order.shape[1])
+        check_order(snapshot.sweep.order, self._sweep.order.shape[1])
         self.restore(snapshot)
 
     def divergence_error(self):
         """The error to raise for weights that are not finite."""
-        bad = self._trail.marks[:, SweepMark.STATUS] == Status.NONFINITE
-        step = float(self._trail.marks[bad, SweepMark.STEP].max())
+        bad = self._sweep.scalars[:, SGDScalar.STATUS] == Status.NONFINITE
+        step = float(self._sweep.scalars[bad, SGDScalar.STEP].max())
         text = (
             f"Floating-point under-/overflow occurred at epoch #{self.n_iter[bad].min()}. Scaling "
             "input data with StandardScaler or MinMaxScaler might help. The step there was "
-            f"{step:.6g} (learning_rate={self._name!r}, eta0={self._pace.eta0:.6g}, "
-            f"alpha={self._pace.alpha:.6g}); a smaller one may help as well."
+            f"{step:.6g} (learning_rate={self._name!r}, eta0={self._config.eta0:.6g}, "
+            f"alpha={self._config.alpha:.6g}); a smaller one may help as well."
         )
         return DivergenceError(text, step, None)
 
     def _judge(self):
         """scikit-learn's rule for early stopping, which looks at unscaled weights."""
-        marks = self._trail.marks
+        scalars = self._sweep.scalars
         scores = [
             score(coef, intercept)
             for score, coef, intercept in zip(
-                self._scores, self._trail.coef, marks[:, SweepMark.INTERCEPT], strict=True
+                self._scores, self._sweep.coef, scalars[:, SGDScalar.INTERCEPT], strict=True
             )
         ]
         self.validation_loss = 1 - float(np.mean(scores))
         for k, plateau in enumerate(self._plateaus or ()):
             if (
-                marks[k, SweepMark.STATUS] != Status.RAN
+                scalars[k, SGDScalar.STATUS] != Status.RAN
                 or plateau.find(-np.array([scores[k]])) is None
             ):
                 continue
             if (
-                self._pace.schedule == Schedule.ADAPTIVE
-                and marks[k, SweepMark.STEP] > self._pace.least_step
+                self._config.schedule == Schedule.ADAPTIVE
+                and scalars[k, SGDScalar.STEP] > self._config.least_step
             ):
-                marks[k, SweepMark.STEP] /= self._pace.divisor
+                scalars[k, SGDScalar.STEP] /= self._config.divisor
             else:
-                marks[k, SweepMark.STATUS] = Status.CONVERGED
+                scalars[k, SGDScalar.STATUS] = Status.CONVERGED
 
     def _shift(self):
         """Rows that "optimal" pretends to have seen, so that its first step is the typical
         size of a weight (Bottou 2012, as scikit-learn takes it)."""
-        return 1 / (math.sqrt(1 / math.sqrt(self._pace.alpha)) * self._pace.alpha)
+        return 1 / (math.sqrt(1 / math.sqrt(self._config.alpha)) * self._config.alpha)
 
     def _first_step(self):
         # A Python number raises where NumPy's would warn.
-        pace, t = self._pace, float(self._trail.marks[0, SweepMark.T])
+        config, t = self._config, float(self._sweep.scalars[0, SGDScalar.T])
         try:
-            if pace.schedule == Schedule.OPTIMAL:
-                step = 1 / (pace.alpha * (pace.shift + t - 1))
-            elif pace.schedule == Schedule.INVSCALING:
-                step = pace.eta0 / t**pace.power_t
+            if config.schedule == Schedule.OPTIMAL:
+                step = 1 / (config.alpha * (config.shift + t - 1))
+            elif config.schedule == Schedule.INVSCALING:
+                step = config.eta0 / t**config.power_t
             else:
-                step = pace.eta0
+                step = config.eta0
         except (OverflowError, ZeroDivisionError):
             step = math.inf
         if not 0 < step < math.inf:
             raise ValueError(
-                f"learning_rate={self._name!r}, eta0={pace.eta0:.6g}, power_t={pace.power_t:.6g}, "
-                f"alpha={pace.alpha:.6g}: the first step comes out as {step:.6g}, expected a "
-                "positive, finite number. Use numbers nearer to 1."
+                f"learning_rate={self._name!r}, eta0={config.eta0:.6g}, "
+                f"power_t={config.power_t:.6g}, alpha={config.alpha:.6g}: the first step comes "
+                f"out as {step:.6g}, expected a positive, finite number. Use numbers nearer to 1."
             )
         return step

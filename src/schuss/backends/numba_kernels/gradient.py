@@ -14,26 +14,26 @@ from schuss.losses import Loss
 @reordered
 def _loss_sums(loss, z, intercept, y, weight):
     """Weighted sums of losses and derivatives; these take the place of the scores."""
-    value = slope = 0.0
+    value = total_derivative = 0.0
     if loss == Loss.SQUARED_ERROR:
         for r in range(len(z)):
             c, g = squared_error(z[r] + intercept, y[r])
             value += weight[r] * c
-            slope += weight[r] * g
+            total_derivative += weight[r] * g
             z[r] = weight[r] * g
     elif loss == Loss.LOG_LOSS:
         for r in range(len(z)):
             c, g = log_loss(z[r] + intercept, y[r])
             value += weight[r] * c
-            slope += weight[r] * g
+            total_derivative += weight[r] * g
             z[r] = weight[r] * g
     elif loss == Loss.QUADRATIC:
         for r in range(len(z)):
             score = z[r] + intercept
             value += weight[r] * (score * score * 0.5)
-            slope += weight[r] * score
+            total_derivative += weight[r] * score
             z[r] = weight[r] * score
-    return value, slope
+    return value, total_derivative
 
 
 @fused

@@ -8,7 +8,7 @@ from schuss.backends.numba_kernels.compiling import compiled, fused, strict
 from schuss.backends.numba_kernels.formulas import log_loss
 from schuss.backends.numba_kernels.rows import take_dense
 from schuss.backends.numba_kernels.targets import target, weight_of
-from schuss.constants import Schedule, Status, SweepMark
+from schuss.constants import Schedule, SGDScalar, Status
 from schuss.losses import RowLoss
 
 
@@ -55,34 +55,36 @@ def _row_loss(loss, parameter, p, y):
 
 @compiled
 def sweep(
-    n, X, targets, scale, coef, averages, debts, orders, all_marks, config, class_weight, held_out,
-    seeds, history,
+    n, X, targets, scale, coef, averages, l1_applied, orders, all_scalars, config, class_weight,
+    held_out, seeds, history,
 ):  # fmt: skip
     n_outputs = len(coef)
     low = 0.0 if config.loss == RowLoss.LOG_LOSS else -1.0
     for k in range(n_outputs):
-        w, average, debt, marks, order = coef[k], averages[k], debts[k], all_marks[k], orders[k]
-        marks[SweepMark.EPOCHS] = 0.0
-        if marks[SweepMark.STATUS] != Status.RAN.value:
+        w, average, applied, order = coef[k], averages[k], l1_applied[k], orders[k]
+        scalars = all_scalars[k]
+        scalars[SGDScalar.EPOCHS] = 0.0
+        if scalars[SGDScalar.STATUS] != Status.RAN.value:
             continue
         for epoch in range(len(history)):
             if len(seeds):
                 _shuffle(order, n, np.int64(seeds[k]))
             value = _sweep_epoch(
-                n, X, targets, k, n_outputs, low, w, average, debt, order, marks, config,
+                n, X, targets, k, n_outputs, low, w, average, applied, order, scalars, config,
                 class_weight[k], held_out,
             )  # fmt: skip
-            history[epoch, k, 0], history[epoch, k, 1] = value, marks[SweepMark.STEP]
-            marks[SweepMark.EPOCHS] = epoch + 1
-            if _has_ended(w, marks, config, value):
+            history[epoch, k, 0], history[epoch, k, 1] = value, scalars[SGDScalar.STEP]
+            scalars[SGDScalar.EPOCHS] = epoch + 1
+            if _has_ended(w, scalars, config, value):
                 break
-    return int(all_marks[:, SweepMark.EPOCHS].max())
+    return int(all_scalars[:, SGDScalar.EPOCHS].max())
 
 
 @strict
 def _sweep_epoch(
-    n, X, targets, k, n_outputs, low, w, average, debt, order, marks, config, class_weight, held_out
-):
+    n, X, targets, k, n_outputs, low, w, average, applied, order, scalars, config, class_weight,
+    held_out,
+):  # fmt: skip
     """All rows once; returns the objective."""
     d, sparse = len(w), len(X.indptr) > 0
     all_columns = np.arange(d).astype(X.indices.dtype)
@@ -104,48 +106,48 @@ def _sweep_epoch(
         if len(targets.real) == 0 and y == 0.0:
             y = low
         s = class_weight[0 if y > 0.0 else 1] * weight_of(targets, row)
-        total += _sweep_row(at, x, y, s, w, average, debt, marks, config)
+        total += _sweep_row(at, x, y, s, w, average, applied, scalars, config)
         learnt += 1
     return total / max(learnt, 1)
 
 
 @strict
-def _has_ended(w, marks, config, value):
+def _has_ended(w, scalars, config, value):
     """Whether a neuron stops after an epoch; its status says why."""
-    if not (math.isfinite(marks[SweepMark.INTERCEPT]) and np.isfinite(w).all()):
-        marks[SweepMark.STATUS] = Status.NONFINITE.value
+    if not (math.isfinite(scalars[SGDScalar.INTERCEPT]) and np.isfinite(w).all()):
+        scalars[SGDScalar.STATUS] = Status.NONFINITE.value
         return True
-    better = config.tol == -math.inf or not value > marks[SweepMark.BEST] - config.tol
-    marks[SweepMark.WAITED] = 0.0 if better else marks[SweepMark.WAITED] + 1
-    if value < marks[SweepMark.BEST]:
-        marks[SweepMark.BEST] = value
-    if marks[SweepMark.WAITED] < config.patience:
+    better = config.tol == -math.inf or not value > scalars[SGDScalar.BEST] - config.tol
+    scalars[SGDScalar.WAITED] = 0.0 if better else scalars[SGDScalar.WAITED] + 1
+    if value < scalars[SGDScalar.BEST]:
+        scalars[SGDScalar.BEST] = value
+    if scalars[SGDScalar.WAITED] < config.patience:
         return False
-    lower = config.schedule == Schedule.ADAPTIVE and marks[SweepMark.STEP] > config.least_step
+    lower = config.schedule == Schedule.ADAPTIVE and scalars[SGDScalar.STEP] > config.least_step
     if lower:
-        marks[SweepMark.STEP] /= config.divisor
-        marks[SweepMark.WAITED] = 0.0
+        scalars[SGDScalar.STEP] /= config.divisor
+        scalars[SGDScalar.WAITED] = 0.0
     else:
-        marks[SweepMark.STATUS] = Status.CONVERGED.value
+        scalars[SGDScalar.STATUS] = Status.CONVERGED.value
     return not lower
 
 
 @strict
-def _sweep_row(at, x, y, s, w, average, debt, m, config):
+def _sweep_row(at, x, y, s, w, average, applied, m, config):
     """One step, for a row that weighs s; returns its share of the objective."""
     count = len(x)
     p = 0.0
     for j in range(count):
         p += w[at[j]] * x[j]
-    p = p * m[SweepMark.SCALE] + m[SweepMark.INTERCEPT]
+    p = p * m[SGDScalar.SCALE] + m[SGDScalar.INTERCEPT]
     if not math.isfinite(p):
-        m[SweepMark.NONFINITE_SCORE] = 1.0
+        m[SGDScalar.NONFINITE_SCORE] = 1.0
     if config.schedule == Schedule.OPTIMAL:
-        m[SweepMark.STEP] = 1.0 / (config.alpha * (config.shift + m[SweepMark.T] - 1.0))
+        m[SGDScalar.STEP] = 1.0 / (config.alpha * (config.shift + m[SGDScalar.T] - 1.0))
     elif config.schedule == Schedule.INVSCALING:
-        m[SweepMark.STEP] = config.eta0 / m[SweepMark.T] ** config.power_t
-    eta = m[SweepMark.STEP]
-    value, slope = _row_loss(config.loss, config.parameter, p, y)
+        m[SGDScalar.STEP] = config.eta0 / m[SGDScalar.T] ** config.power_t
+    eta = m[SGDScalar.STEP]
+    value, derivative = _row_loss(config.loss, config.parameter, p, y)
     if config.schedule >= Schedule.PA1:
         size = 0.0
         for j in range(count):
@@ -158,20 +160,20 @@ def _sweep_row(at, x, y, s, w, average, debt, m, config):
             update = value / (size + 0.5 / config.eta0)
         update *= y if config.loss == RowLoss.HINGE else math.copysign(1.0, y - p)
     else:
-        value += config.l2 / 2.0 * m[SweepMark.SQUARES] + config.l1 * m[SweepMark.ABSOLUTES]
-        update = -eta * min(max(slope, -config.largest_derivative), config.largest_derivative)
+        value += config.l2 / 2.0 * m[SGDScalar.SQUARES] + config.l1 * m[SGDScalar.ABSOLUTES]
+        update = -eta * min(max(derivative, -config.largest_derivative), config.largest_derivative)
     update *= s
     if config.l2 > 0.0:
         factor = max(0.0, 1.0 - eta * config.l2)
-        m[SweepMark.SCALE] *= factor
-        m[SweepMark.SQUARES] *= factor * factor
-        m[SweepMark.ABSOLUTES] *= factor
-        if m[SweepMark.SCALE] < config.least_scale:
-            average += m[SweepMark.SHARE] * w[: len(average)]
-            average /= m[SweepMark.WHOLE]
-            w *= m[SweepMark.SCALE]
-            m[SweepMark.SCALE], m[SweepMark.SHARE], m[SweepMark.WHOLE] = 1.0, 0.0, 1.0
-    scale = m[SweepMark.SCALE]
+        m[SGDScalar.SCALE] *= factor
+        m[SGDScalar.SQUARES] *= factor * factor
+        m[SGDScalar.ABSOLUTES] *= factor
+        if m[SGDScalar.SCALE] < config.least_scale:
+            average += m[SGDScalar.SHARE] * w[: len(average)]
+            average /= m[SGDScalar.WHOLE]
+            w *= m[SGDScalar.SCALE]
+            m[SGDScalar.SCALE], m[SGDScalar.SHARE], m[SGDScalar.WHOLE] = 1.0, 0.0, 1.0
+    scale = m[SGDScalar.SCALE]
     if update != 0.0:
         factor = update / scale
         squares = absolutes = 0.0
@@ -179,31 +181,31 @@ def _sweep_row(at, x, y, s, w, average, debt, m, config):
             w[at[j]] += x[j] * factor
             squares += w[at[j]] * w[at[j]]
             absolutes += abs(w[at[j]])
-        m[SweepMark.SQUARES], m[SweepMark.ABSOLUTES] = squares * scale * scale, absolutes * scale
+        m[SGDScalar.SQUARES], m[SGDScalar.ABSOLUTES] = squares * scale * scale, absolutes * scale
         if config.fit_intercept:
-            m[SweepMark.INTERCEPT] += update * config.decay
-    if 0 < config.average_from <= m[SweepMark.T]:
-        seen = m[SweepMark.T] - config.average_from + 1.0
+            m[SGDScalar.INTERCEPT] += update * config.decay
+    if 0 < config.average_from <= m[SGDScalar.T]:
+        seen = m[SGDScalar.T] - config.average_from + 1.0
         if update != 0.0:
-            factor = m[SweepMark.SHARE] * update / scale
+            factor = m[SGDScalar.SHARE] * update / scale
             for j in range(count):
                 average[at[j]] -= x[j] * factor
         if seen > 1.0:
-            m[SweepMark.WHOLE] /= 1.0 - 1.0 / seen
-        m[SweepMark.SHARE] += m[SweepMark.WHOLE] * scale / seen
-        m[SweepMark.AVERAGE_INTERCEPT] += (
-            m[SweepMark.INTERCEPT] - m[SweepMark.AVERAGE_INTERCEPT]
+            m[SGDScalar.WHOLE] /= 1.0 - 1.0 / seen
+        m[SGDScalar.SHARE] += m[SGDScalar.WHOLE] * scale / seen
+        m[SGDScalar.AVERAGE_INTERCEPT] += (
+            m[SGDScalar.INTERCEPT] - m[SGDScalar.AVERAGE_INTERCEPT]
         ) / seen
     if config.l1 > 0.0:
-        m[SweepMark.L1_TOTAL] += eta * config.l1
+        m[SGDScalar.L1_TOTAL] += eta * config.l1
         for j in range(count):
-            z, q = np.float64(w[at[j]]), np.float64(debt[at[j]])
+            z, q = np.float64(w[at[j]]), np.float64(applied[at[j]])
             v = z
             if z > 0.0:
-                v = max(0.0, z - (m[SweepMark.L1_TOTAL] + q) / scale)
+                v = max(0.0, z - (m[SGDScalar.L1_TOTAL] + q) / scale)
             elif z < 0.0:
-                v = min(0.0, z + (m[SweepMark.L1_TOTAL] - q) / scale)
+                v = min(0.0, z + (m[SGDScalar.L1_TOTAL] - q) / scale)
             w[at[j]] = v
-            debt[at[j]] = q + scale * (w[at[j]] - z)
-    m[SweepMark.T] += 1.0
+            applied[at[j]] = q + scale * (w[at[j]] - z)
+    m[SGDScalar.T] += 1.0
     return value
