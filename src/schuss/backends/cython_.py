@@ -28,10 +28,20 @@ _FOLDERS = {
 }
 
 
+def _processor_level():
+    """The x86-64 level here, from the module that needs the least; a build may have one alone."""
+    for folder, _ in reversed(_FOLDERS.values()):
+        try:
+            return import_module(f"schuss._ext.{folder}.single").processor_level()
+        except ImportError as error:
+            last = error
+    raise last
+
+
 def _load():
     """Import the modules for the best or the forced instruction set."""
     forced = environment_choice("SCHUSS_ISA", ("auto", *_FOLDERS))
-    level = import_module("schuss._ext.baseline.single").processor_level()
+    level = _processor_level()
     for isa, (folder, needed) in _FOLDERS.items():
         if forced not in ("auto", isa):
             continue
