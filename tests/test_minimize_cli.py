@@ -138,3 +138,27 @@ def test_refusals(minimize, arguments, words):
     assert result.exit_code == 2 and result.stdout == "", result.output
     assert words in " ".join(result.stderr.replace("│", " ").split()), result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_page_of_a_run(minimize, tmp_path):
+    pytest.importorskip("jinja2")
+    file = tmp_path / "walk.html"
+
+    result = minimize("t**2 - 4*t + 6", "--x0", "8", "--html", str(file))
+
+    assert result.exit_code == 0, result.output
+    assert "<title>t² − 4t + 6</title>" in file.read_text(encoding="utf-8")
+    refused = minimize(*TEXTBOOK, "--html", str(tmp_path / "walk.pdf"))
+    assert refused.exit_code == 2 and "--html" in refused.output
+
+
+def test_the_guided_page(run, tmp_path, monkeypatch):
+    pytest.importorskip("jinja2")
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    file = tmp_path / "learn.html"
+
+    assert run("learn", str(file), "--language", "pl").exit_code == 0
+    assert opened == [file.as_uri()] and '<html lang="pl">' in file.read_text(encoding="utf-8")
+    assert run("learn", str(file), "--no-open").exit_code == 0 and len(opened) == 1
+    assert "language='de' is unknown" in run("learn", str(file), "--language", "de").output

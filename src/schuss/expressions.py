@@ -72,6 +72,12 @@ _OPERATORS: dict[type, Any] = {
     ast.USub: operator.neg,
 }
 
+# Of a unary operator: that of the binary one with 0 on its left.
+_SYMBOLS: dict[type, str] = {
+    **dict.fromkeys((ast.Add, ast.UAdd), "+"), **dict.fromkeys((ast.Sub, ast.USub), "-"),
+    ast.Mult: "*", ast.Div: "/", ast.Pow: "**",
+}  # fmt: skip
+
 
 class ExpressionError(ValueError):
     """A formula that is not valid; the message says where."""
@@ -141,6 +147,33 @@ class Expression:
     def hess(self, x: ArrayLike) -> np.ndarray:
         """Hessian at x, of shape (n, n)."""
         return self._jet(x, order=2).hessian
+
+    def tree(self) -> Any:
+        """Return the expression as nested lists for other programs.
+
+        Returns
+        -------
+        float, str or list
+            A number, the name of a variable, or an operator or function before its operands.
+
+        Examples
+        --------
+        >>> from schuss.expressions import Expression
+        >>> Expression("x**2 - sin(y)").tree()
+        ['-', ['**', 'x', 2.0], ['sin', 'y']]
+        """
+        return self._nested(self._tree)
+
+    def _nested(self, node: Any) -> Any:
+        if isinstance(node, ast.Constant):
+            return float(cast(float, node.value))
+        if isinstance(node, ast.Name):
+            return float(_CONSTANTS[node.id]) if node.id in _CONSTANTS else node.id
+        if isinstance(node, ast.Call):
+            return [cast(ast.Name, node.func).id, self._nested(node.args[0])]
+        if isinstance(node, ast.UnaryOp):
+            return [_SYMBOLS[type(node.op)], 0.0, self._nested(node.operand)]
+        return [_SYMBOLS[type(node.op)], *map(self._nested, (node.left, node.right))]
 
     def _jet(self, x, order):
         x = np.atleast_1d(np.asarray(x, dtype=np.float64))

@@ -10,6 +10,8 @@ dashes or markers, so that they can be told apart in print.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +19,8 @@ from numpy.typing import ArrayLike
 from sklearn.calibration import CalibrationDisplay
 from sklearn.inspection import DecisionBoundaryDisplay as _Boundary
 from sklearn.metrics import RocCurveDisplay
+
+from schuss.files import check_writable, write_whole
 
 __all__ = [
     "CalibrationDisplay",
@@ -38,6 +42,8 @@ _STOP_REASONS = {"max_iter": "not converged", "diverged": "diverged", "saddle": 
 _CURVE_POINTS = 400
 _CONTOUR_POINTS = 81
 _CONTOURS = 12
+# Frames of an animation.
+_FRAMES = 200
 # Number of rows drawn with full-size markers, the smallest scale of the markers of more, and the
 # number from which on SVG and PDF files hold pixels: a million markers took 138 MB.
 _FULL_MARKERS = 1000
@@ -93,7 +99,7 @@ def _last_step(estimator):
     return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
 
 
-def _limits(points, margin=0.08):
+def limits(points, margin=0.08):
     """Lower and upper limits, of shape (n, 2), around points of shape (m, n)."""
     low, high = points.min(0), points.max(0)
     room = margin * (high - low)
@@ -179,10 +185,10 @@ class DescentDisplay:
             variables = ("x", "y") if n <= 2 else tuple(f"x{j}" for j in range(n))
         background: tuple[np.ndarray, ...] = ()
         if n <= 2:
-            region = _limits(np.vstack(paths)) if bounds is None else np.reshape(bounds, (n, 2))
+            region = limits(np.vstack(paths)) if bounds is None else np.reshape(bounds, (n, 2))
             count = _CURVE_POINTS if n == 1 else _CONTOUR_POINTS
             grid = [np.linspace(low, high, count) for low, high in region.astype(float).tolist()]
-            background = *grid, _values(fun, np.stack(np.meshgrid(*grid), axis=-1))
+            background = *grid, values_on(fun, np.stack(np.meshgrid(*grid), axis=-1))
         return cls(results, background, tuple(variables)).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
@@ -211,6 +217,43 @@ class DescentDisplay:
         self.ax_ = several[0] if n == 1 else several
         return self
 
+    @classmethod
+    def animate(
+        cls, result: Any, fun: Any, path: Any, *, variables: Sequence[str] | None = None,
+        fps: int = 10, dpi: int = 100,
+    ) -> None:  # fmt: skip
+        """Write a run as an animation; see `MinimizeResult.animate`."""
+        pyplot = _pyplot()
+        from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
+
+        suffix = Path(path).suffix
+        if suffix not in (".gif", ".mp4"):
+            raise ValueError(f"path={str(path)!r}: expected a name that ends in .gif or .mp4.")
+        if suffix == ".mp4" and not FFMpegWriter.isAvailable():
+            raise ValueError(f"path={str(path)!r}: .mp4 needs ffmpeg, which is not installed.")
+        check_writable(path)
+        display = cls.from_result(result, fun, variables=variables)
+        line = next(line for line in display.ax_.lines if len(line.get_xdata()) == len(result.path))
+        x, y = line.get_data()
+        frames = np.unique(np.linspace(0, len(x) - 1, min(len(x), _FRAMES)).round().astype(int))
+
+        def show(k):
+            line.set_data(x[: k + 1], y[: k + 1])
+            display.ax_.set_title(f"step {k * result.get('path_step', 1):,}", fontsize="medium")
+            return (line,)
+
+        writer = (PillowWriter if suffix == ".gif" else FFMpegWriter)(fps=fps)
+        try:
+            movie = FuncAnimation(display.figure_, show, frames=frames, blit=False)
+            # Beside the file, as its writers choose the format by the name.
+            with TemporaryDirectory() as folder:
+                written = Path(folder, f"movie{suffix}")
+                movie.save(written, writer=writer, dpi=dpi)
+                with write_whole(path) as file:
+                    file.write(written.read_bytes())
+        finally:
+            pyplot.close(display.figure_)
+
     def _plot_on_curve(self, axes, result, colour):
         x, values = self.background
         axes.plot(x, values, color=_GREY, linewidth=1)
@@ -224,7 +267,7 @@ class DescentDisplay:
         axes.set_xlim(x[0], x[-1])
         finite = values[np.isfinite(values)]
         if len(finite):
-            axes.set_ylim(*_limits(finite[:, None], 0.04)[0])
+            axes.set_ylim(*limits(finite[:, None], 0.04)[0])
 
     def _plot_on_contours(self, axes, result, colour):
         x, y, values = self.background
@@ -263,7 +306,7 @@ def _iterations(result):
     return np.minimum(np.arange(len(result.path_fun)) * step, result.nit)
 
 
-def _values(fun, points):
+def values_on(fun, points):
     """Values of `fun`, which takes arrays or, for one variable, numbers, at (..., n) points."""
     as_number = points.shape[-1] == 1
 
@@ -485,7 +528,7 @@ class DecisionBoundaryDisplay:
         classes = estimator.classes_
         figure, (axes,) = _axes(ax)
         # scikit-learn's margin is the same number for both features; this one is relative.
-        corners = _limits(rows).T
+        corners = limits(rows).T
         # A data frame for estimators that check the names of the columns.
         corners = type(X)(corners, columns=columns) if hasattr(X, "iloc") else corners
         settings: dict[str, Any] = {

@@ -47,6 +47,9 @@ def minimize(
     plot: Annotated[Path | None, option(
         OUTPUT, "Plot of the path to write, .png, .svg or .pdf.", "FILE",
     )] = None,
+    html: Annotated[Path | None, option(
+        OUTPUT, "Page to write, on which the run can be played and changed.", "FILE",
+    )] = None,
     rows: Annotated[int, option(
         OUTPUT, "Number of iterations to print, first and last; 0: all.", "N", min=0,
     )] = 50,
@@ -61,7 +64,7 @@ def minimize(
 
     schuss minimize "x**2 - 4*x + 6" --x0 8 --learning-rate 0.1
 
-    schuss minimize "(1-x)**2 + 100*(y-x**2)**2" --x0 -1,2 --method newton
+    schuss minimize "(1-x)**2 + 100*(y-x**2)**2" --x0 -1,2 --method newton --html walk.html
     """
     import schuss
     from schuss.expressions import Expression, ExpressionError
@@ -79,6 +82,9 @@ def minimize(
     region = [parse_numbers(pair, "--bounds", ("low", "high")) for pair in bounds or ()]
     if plot is not None:
         _check_plot(plot)
+    if html is not None:
+        check_suffix("--html", html, (".html", ".htm"))
+        check_writable(html)
     exact: dict[str, Any] = (
         {} if function.polynomial is not None else {"jac": function.jac, "hess": function.hess}
     )
@@ -96,6 +102,8 @@ def minimize(
         )
     if plot is not None:
         _plot(result, function, plot)
+    if html is not None:
+        result.to_html(html, fun=function)
     report = MinimizeReport(expression, function.variables, result, rows)
     if as_json:
         print_json(report.to_dict())

@@ -14,6 +14,7 @@ from schuss.backends.calls import c_function
 from schuss.backends.contract import Function
 from schuss.constants import DIFFERENCE_STEP
 from schuss.driver import noted_interrupts
+from schuss.expressions import Expression
 from schuss.minimizer.compiled import compiled_function, low_level
 from schuss.minimizer.inputs import as_array, as_number, check_x0
 from schuss.minimizer.polynomials import as_polynomial, curvature_bound
@@ -38,6 +39,7 @@ class Problem:
     fault : str or None
         Their message at the last point that was evaluated.
     polynomial : Polynomial or None
+    formula : Expression or Polynomial or None
     compiled : Function or None
         The function as a kernel can call it.
     in_c : bool
@@ -58,6 +60,8 @@ class Problem:
         self.nfev = self.njev = self.nhev = 0
         self.derivatives = "numerical"
         self.polynomial = as_polynomial(fun)
+        # For those who draw it.
+        self.formula = fun if isinstance(fun, Expression) else self.polynomial
         self._hess = hess
         self._both: Callable | None = None
         self._scheme: str | None = None

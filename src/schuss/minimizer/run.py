@@ -71,6 +71,102 @@ class MinimizeResult(OptimizeResult):
     method: str
     learning_rate: float | None
 
+    # The function, for the page and the animation; no item, and not in pickles and copies.
+    _fun: Any = None
+
+    def __reduce__(self):
+        return type(self), (dict(self),)
+
+    def _function(self, fun: Any) -> Any:
+        fun = self._fun if fun is None else fun
+        if fun is None:
+            raise ValueError("fun is None, but this result is a copy: expected the function.")
+        return fun
+
+    def to_html(
+        self, path: Any = None, *, fun: Any = None, title: str | None = None, language: str = "en"
+    ) -> str | None:
+        """Write one page on which the run can be played, dragged and changed.
+
+        It needs no network. Formulas (of the command line, or `schuss.expressions.Expression`)
+        and polynomials are computed by the page, other functions of one or two variables are
+        interpolated between the points of a grid. It needs jinja2, of the extra ``plot``.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            File to write; by default the text is returned.
+        fun : callable, polynomial or Expression, optional
+            The function that was minimised; needed only for pickled and copied results.
+        title : str, optional
+            By default the formula.
+        language : {"en", "pl"}, default="en"
+            Language that is shown first.
+
+        Returns
+        -------
+        str or None
+            The text, if `path` is None.
+
+        Raises
+        ------
+        ValueError
+            For functions of more than two variables that are no formula.
+
+        Examples
+        --------
+        >>> import schuss
+        >>> from numpy.polynomial import Polynomial
+        >>> result = schuss.minimize(Polynomial([6, -4, 1]), 8.0, learning_rate=0.1)
+        >>> result.to_html("walk.html")  # doctest: +SKIP
+        """
+        from schuss.files import write_whole
+        from schuss.pages import walk_page
+
+        text = walk_page(self, self._function(fun), title=title, language=language)
+        if path is None:
+            return text
+        with write_whole(path) as file:
+            file.write(text.encode())
+        return None
+
+    def widget(self, *, fun: Any = None, language: str = "en") -> Any:
+        """Return the page of `to_html` as a widget for notebooks.
+
+        It needs anywidget, of the extra ``plot``.
+
+        Parameters
+        ----------
+        fun : callable, polynomial or Expression, optional
+            As for `to_html`.
+        language : {"en", "pl"}, default="en"
+
+        Returns
+        -------
+        anywidget.AnyWidget
+        """
+        from schuss.pages.notebook import walk_widget
+
+        return walk_widget(self, self._function(fun), language)
+
+    def animate(self, path: Any, *, fun: Any = None, fps: int = 10, dpi: int = 100) -> None:
+        """Write the run as an animation, by matplotlib.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write; ".gif" needs Pillow, which matplotlib brings, ".mp4" needs ffmpeg.
+        fun : callable, polynomial or Expression, optional
+            As for `to_html`.
+        fps : int, default=10
+            Frames per second. Of more than 200 iterates, only some are frames.
+        dpi : int, default=100
+            Resolution in pixels per inch, of 4.8 by 3.6 inches.
+        """
+        from schuss.plot import DescentDisplay
+
+        DescentDisplay.animate(self, self._function(fun), path, fps=fps, dpi=dpi)
+
 
 class Settings(NamedTuple):
     """Arguments of `minimize` that a run needs."""
@@ -163,7 +259,7 @@ def make_result(
     """Result of a method, with what the problem counted."""
     if problem.derivatives == "numerical" and method != "grid":
         message += " The derivatives are numerical, by finite differences of fun."
-    return MinimizeResult(
+    result = MinimizeResult(
         success=reason == "converged",
         status=_CODES[reason],
         message=message,
@@ -174,6 +270,8 @@ def make_result(
         method=method,
         **fields,
     )
+    object.__setattr__(result, "_fun", problem.formula or problem.value)
+    return result
 
 
 def warn_of_interrupt(done: str, returned: str) -> None:
