@@ -211,11 +211,11 @@ def sweep(data, state, config, class_weight, held_out, seeds, history, n_threads
                 continue
             for epoch in range(len(history)):
                 if seeds is not None:
-                    _shuffle(state.order[k], n, int(seeds[k]))
+                    shuffle_rows(state.order[k], n, int(seeds[k]))
                 value = _sweep_epoch(data, state, config, class_weight[k], held_out, k)
                 history[epoch, k] = value, state.scalars[k, SGDScalar.STEP]
                 state.scalars[k, SGDScalar.EPOCHS] = epoch + 1
-                if _has_ended(state.coef[k], state.scalars[k], config, value):
+                if has_ended(state.coef[k], state.scalars[k], config, value):
                     break
     return int(state.scalars[:, SGDScalar.EPOCHS].max())
 
@@ -775,7 +775,10 @@ def _network_step(state, config, rate, grad, steps):
     state.theta[...] += velocity
 
 
-def _shuffle(order, n, state):
+# These four functions are compiled by the Numba backend, too.
+
+
+def shuffle_rows(order, n, state):
     """The same swaps for the same state; a state of 0 would stay there."""
     state = state or 1
     for i in range(n - 1):
@@ -786,8 +789,8 @@ def _shuffle(order, n, state):
         order[i], order[j] = order[j], order[i]
 
 
-def _row_loss(loss, parameter, p, y):
-    """Loss of a row, and its derivative with respect to the score."""
+def row_loss(loss, parameter, p, y):
+    """Loss of a row but log-loss, and its derivative with respect to the score."""
     z = p * y
     if loss == RowLoss.HINGE:
         return (parameter - z, -y) if z <= parameter else (0.0, 0.0)
@@ -798,8 +801,6 @@ def _row_loss(loss, parameter, p, y):
         if z >= 1:
             return 0.0, 0.0
         return ((1 - z) ** 2, -2 * (1 - z) * y) if z >= -1 else (-4 * z, -4 * y)
-    if loss == RowLoss.LOG_LOSS:
-        return _loss(np.float64(p), y, Loss.LOG_LOSS)
     z = p - y
     if loss == RowLoss.SQUARED_ERROR or (loss == RowLoss.HUBER and abs(z) <= parameter):
         return z * z / 2, z
@@ -811,9 +812,35 @@ def _row_loss(loss, parameter, p, y):
         return 0.0, 0.0
     if loss == RowLoss.EPSILON_INSENSITIVE:
         return beyond, sign
-    if loss == RowLoss.SQUARED_EPSILON_INSENSITIVE:
-        return beyond * beyond, sign * 2 * beyond
-    raise unknown_code("config.loss", loss, RowLoss)
+    return beyond * beyond, sign * 2 * beyond
+
+
+def learning_rate(config, scalars):
+    """Of the row that comes next."""
+    if config.schedule == Schedule.OPTIMAL:
+        return 1.0 / (config.alpha * (config.shift + scalars[SGDScalar.T] - 1.0))
+    if config.schedule == Schedule.INVSCALING:
+        return config.eta0 / scalars[SGDScalar.T] ** config.power_t
+    return scalars[SGDScalar.STEP]
+
+
+def has_ended(w, scalars, config, value):
+    """Whether a neuron stops after an epoch; its status says why."""
+    if not (np.isfinite(w).all() and math.isfinite(scalars[SGDScalar.INTERCEPT])):
+        scalars[SGDScalar.STATUS] = Status.NONFINITE.value
+        return True
+    better = config.tol == -math.inf or not value > scalars[SGDScalar.BEST] - config.tol
+    scalars[SGDScalar.WAITED] = 0.0 if better else scalars[SGDScalar.WAITED] + 1.0
+    if value < scalars[SGDScalar.BEST]:
+        scalars[SGDScalar.BEST] = value
+    if scalars[SGDScalar.WAITED] < config.patience:
+        return False
+    if config.schedule == Schedule.ADAPTIVE and scalars[SGDScalar.STEP] > config.least_step:
+        scalars[SGDScalar.STEP] /= config.divisor
+        scalars[SGDScalar.WAITED] = 0
+        return False
+    scalars[SGDScalar.STATUS] = Status.CONVERGED.value
+    return True
 
 
 def _sweep_row(X, row, real):
@@ -842,12 +869,11 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
         if not math.isfinite(p):
             m[SGDScalar.NONFINITE_SCORE] = 1
         y = float(targets[row]) if data.y.ndim == 2 else (1.0 if targets[row] else low)
-        if config.schedule == Schedule.OPTIMAL:
-            m[SGDScalar.STEP] = 1 / (config.alpha * (config.shift + m[SGDScalar.T] - 1))
-        elif config.schedule == Schedule.INVSCALING:
-            m[SGDScalar.STEP] = config.eta0 / m[SGDScalar.T] ** config.power_t
-        eta = m[SGDScalar.STEP]
-        value, derivative = _row_loss(config.loss, config.parameter, p, y)
+        eta = m[SGDScalar.STEP] = learning_rate(config, m)
+        if config.loss == RowLoss.LOG_LOSS:
+            value, derivative = _loss(np.float64(p), y, Loss.LOG_LOSS)
+        else:
+            value, derivative = row_loss(config.loss, config.parameter, p, y)
         total += value
         learnt += 1
         if passive:
@@ -904,21 +930,3 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
             applied[at] = q + scale * (moved - z)
         m[SGDScalar.T] += 1
     return total / max(learnt, 1)
-
-
-def _has_ended(w, scalars, config, value):
-    """Whether a neuron stops after an epoch; its status says why."""
-    if not (np.isfinite(w).all() and math.isfinite(scalars[SGDScalar.INTERCEPT])):
-        scalars[SGDScalar.STATUS] = Status.NONFINITE
-        return True
-    better = config.tol == -math.inf or not value > scalars[SGDScalar.BEST] - config.tol
-    scalars[SGDScalar.WAITED] = 0 if better else scalars[SGDScalar.WAITED] + 1
-    scalars[SGDScalar.BEST] = min(value, scalars[SGDScalar.BEST])
-    if scalars[SGDScalar.WAITED] < config.patience:
-        return False
-    if config.schedule == Schedule.ADAPTIVE and scalars[SGDScalar.STEP] > config.least_step:
-        scalars[SGDScalar.STEP] /= config.divisor
-        scalars[SGDScalar.WAITED] = 0
-        return False
-    scalars[SGDScalar.STATUS] = Status.CONVERGED
-    return True

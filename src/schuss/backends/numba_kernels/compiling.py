@@ -36,7 +36,7 @@ _MODULES = sorted(module.name for module in pkgutil.iter_modules(package.__path_
 def _digest():
     """Of all that compiled code is made of; Numba looks at a function's own file only."""
     modules = [f"{__package__}.{name}" for name in _MODULES]
-    others = "backends.contract", "constants", "losses", "methods"
+    others = "backends.contract", "backends.numpy_", "constants", "losses", "methods"
     content = hashlib.sha256()
     for name in (*modules, *(f"schuss.{other}" for other in others)):
         spec = find_spec(name)

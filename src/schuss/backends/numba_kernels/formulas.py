@@ -90,3 +90,8 @@ def log_loss(z, y):
     share = y if z < 0.0 else 1.0 - y
     value = log1p(t) + (share if share == 0.0 else share * abs(z))
     return value, p * (1.0 - y) - q * y
+
+
+@fused
+def quadratic(z, y):
+    return z * z * 0.5, z

@@ -6,34 +6,45 @@ import numpy as np
 
 from schuss.backends.numba_kernels import rows
 from schuss.backends.numba_kernels.compiling import compiled, fused, reordered
-from schuss.backends.numba_kernels.formulas import exp_negative, log_loss, squared_error
+from schuss.backends.numba_kernels.formulas import (
+    exp_negative,
+    log_loss,
+    quadratic,
+    squared_error,
+)
 from schuss.backends.numba_kernels.targets import read_targets, read_weights
 from schuss.losses import Loss
 
 
-@reordered
+def _summed(formula):
+    """Of each loss a loop of its own, without a branch on the loss."""
+
+    @reordered
+    def loss_sums(z, intercept, y, weight):
+        value = total_derivative = 0.0
+        for r in range(len(z)):
+            c, g = formula(z[r] + intercept, y[r])
+            value += weight[r] * c
+            total_derivative += weight[r] * g
+            z[r] = weight[r] * g
+        return value, total_derivative
+
+    return loss_sums
+
+
+_squared_error_sums, _log_loss_sums, _quadratic_sums = map(
+    _summed, (squared_error, log_loss, quadratic)
+)
+
+
+@fused
 def _loss_sums(loss, z, intercept, y, weight):
     """Weighted sums of losses and derivatives; these take the place of the scores."""
-    value = total_derivative = 0.0
     if loss == Loss.SQUARED_ERROR:
-        for r in range(len(z)):
-            c, g = squared_error(z[r] + intercept, y[r])
-            value += weight[r] * c
-            total_derivative += weight[r] * g
-            z[r] = weight[r] * g
-    elif loss == Loss.LOG_LOSS:
-        for r in range(len(z)):
-            c, g = log_loss(z[r] + intercept, y[r])
-            value += weight[r] * c
-            total_derivative += weight[r] * g
-            z[r] = weight[r] * g
-    elif loss == Loss.QUADRATIC:
-        for r in range(len(z)):
-            score = z[r] + intercept
-            value += weight[r] * (score * score * 0.5)
-            total_derivative += weight[r] * score
-            z[r] = weight[r] * score
-    return value, total_derivative
+        return _squared_error_sums(z, intercept, y, weight)
+    if loss == Loss.LOG_LOSS:
+        return _log_loss_sums(z, intercept, y, weight)
+    return _quadratic_sums(z, intercept, y, weight)
 
 
 @fused

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from schuss.backends import numpy_
 from schuss.backends.numba_kernels.compiling import compiled, fused, strict
 from schuss.backends.numba_kernels.formulas import log_loss
 from schuss.backends.numba_kernels.rows import take_dense
@@ -11,46 +12,11 @@ from schuss.backends.numba_kernels.targets import target, weight_of
 from schuss.constants import Schedule, SGDScalar, Status
 from schuss.losses import RowLoss
 
-
-@fused
-def _shuffle(order, n, state):
-    """The same swaps for the same state; a state of 0 would stay there."""
-    state = np.uint32(max(state, 1))
-    for i in range(n - 1):
-        state = np.uint32(state ^ np.uint32(state << np.uint32(13)))
-        state = np.uint32(state ^ np.uint32(state >> np.uint32(17)))
-        state = np.uint32(state ^ np.uint32(state << np.uint32(5)))
-        j = i + np.int64(state & np.uint32(0x7FFFFFFF)) % (n - i)
-        order[i], order[j] = order[j], order[i]
-
-
-@fused
-def _row_loss(loss, parameter, p, y):
-    """Loss of a row, and its derivative with respect to the score."""
-    z = p * y
-    if loss == RowLoss.HINGE:
-        return (parameter - z, -y) if z <= parameter else (0.0, 0.0)
-    if loss == RowLoss.SQUARED_HINGE:
-        z = max(parameter - z, 0.0)
-        return z * z, -2.0 * y * z
-    if loss == RowLoss.MODIFIED_HUBER:
-        if z >= 1.0:
-            return 0.0, 0.0
-        return ((1.0 - z) ** 2, -2.0 * (1.0 - z) * y) if z >= -1.0 else (-4.0 * z, -4.0 * y)
-    if loss == RowLoss.LOG_LOSS:
-        return log_loss(p, y)
-    z = p - y
-    if loss == RowLoss.SQUARED_ERROR or (loss == RowLoss.HUBER and abs(z) <= parameter):
-        return z * z / 2.0, z
-    sign = math.copysign(1.0, z)
-    beyond = abs(z) - parameter
-    if loss == RowLoss.HUBER:
-        return parameter * (abs(z) - parameter / 2.0), sign * parameter
-    if not beyond > 0.0:
-        return 0.0, 0.0
-    if loss == RowLoss.EPSILON_INSENSITIVE:
-        return beyond, sign
-    return beyond * beyond, sign * 2.0 * beyond
+# The reference's own.
+_shuffle_rows = fused(numpy_.shuffle_rows)
+_row_loss = fused(numpy_.row_loss)
+_learning_rate = strict(numpy_.learning_rate)
+_has_ended = strict(numpy_.has_ended)
 
 
 @compiled
@@ -68,7 +34,7 @@ def sweep(
             continue
         for epoch in range(len(history)):
             if len(seeds):
-                _shuffle(order, n, np.int64(seeds[k]))
+                _shuffle_rows(order, n, np.int64(seeds[k]))
             value = _sweep_epoch(
                 n, X, targets, k, n_outputs, low, w, average, applied, order, scalars, config,
                 class_weight[k], held_out,
@@ -112,27 +78,6 @@ def _sweep_epoch(
 
 
 @strict
-def _has_ended(w, scalars, config, value):
-    """Whether a neuron stops after an epoch; its status says why."""
-    if not (math.isfinite(scalars[SGDScalar.INTERCEPT]) and np.isfinite(w).all()):
-        scalars[SGDScalar.STATUS] = Status.NONFINITE.value
-        return True
-    better = config.tol == -math.inf or not value > scalars[SGDScalar.BEST] - config.tol
-    scalars[SGDScalar.WAITED] = 0.0 if better else scalars[SGDScalar.WAITED] + 1
-    if value < scalars[SGDScalar.BEST]:
-        scalars[SGDScalar.BEST] = value
-    if scalars[SGDScalar.WAITED] < config.patience:
-        return False
-    lower = config.schedule == Schedule.ADAPTIVE and scalars[SGDScalar.STEP] > config.least_step
-    if lower:
-        scalars[SGDScalar.STEP] /= config.divisor
-        scalars[SGDScalar.WAITED] = 0.0
-    else:
-        scalars[SGDScalar.STATUS] = Status.CONVERGED.value
-    return not lower
-
-
-@strict
 def _sweep_row(at, x, y, s, w, average, applied, m, config):
     """One step, for a row that weighs s; returns its share of the objective."""
     count = len(x)
@@ -142,12 +87,11 @@ def _sweep_row(at, x, y, s, w, average, applied, m, config):
     p = p * m[SGDScalar.SCALE] + m[SGDScalar.INTERCEPT]
     if not math.isfinite(p):
         m[SGDScalar.NONFINITE_SCORE] = 1.0
-    if config.schedule == Schedule.OPTIMAL:
-        m[SGDScalar.STEP] = 1.0 / (config.alpha * (config.shift + m[SGDScalar.T] - 1.0))
-    elif config.schedule == Schedule.INVSCALING:
-        m[SGDScalar.STEP] = config.eta0 / m[SGDScalar.T] ** config.power_t
-    eta = m[SGDScalar.STEP]
-    value, derivative = _row_loss(config.loss, config.parameter, p, y)
+    eta = m[SGDScalar.STEP] = _learning_rate(config, m)
+    if config.loss == RowLoss.LOG_LOSS:
+        value, derivative = log_loss(p, y)
+    else:
+        value, derivative = _row_loss(config.loss, config.parameter, p, y)
     if config.schedule >= Schedule.PA1:
         size = 0.0
         for j in range(count):
