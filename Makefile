@@ -5,9 +5,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# gcc's sanitizers of addresses and of undefined behaviour, in an environment and a build folder of its own.
-ASAN := .venv-asan
-ASAN_FLAGS := -fsanitize=address,undefined -fno-omit-frame-pointer -g
+# gcc's sanitizers, each in an environment and a build folder of its own.
+SANITIZE_asan := address,undefined
+SANITIZE_tsan := thread
+SANITIZED := .venv-asan .venv-tsan
 
 # Tests of what users call, run again under each of the other backends.
 ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_network.py tests/test_estimator_checks.py
@@ -15,7 +16,7 @@ ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_network.p
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
 	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
 
-.PHONY: help demo test bench results docs-tables check-perf renew-floors docs asan portability lint clean
+.PHONY: help demo test bench results docs-tables check-perf renew-floors docs asan tsan portability lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +29,7 @@ help:
 	@echo 'make check-perf    fail where something has become slower (GATE=... for its options)'
 	@echo 'make renew-floors REASON=...    record floors measured here'
 	@echo 'make asan    run the tests of the compiled kernels under sanitizers of gcc'
+	@echo 'make tsan    run jobs of several threads under gcc'"'"'s sanitizer of threads'
 	@echo 'make portability    compile the kernels for other compilers, processors and systems'
 	@echo 'make lint    ruff, mypy, cython-lint, and the workflows against their schema'
 	@echo 'make clean   remove .venv and what builds and tools leave behind'
@@ -64,11 +66,18 @@ renew-floors: $(VENV)/test.stamp
 	$(PY) -m schuss.bench.gate floors --renew "$(REASON)"
 
 # Python's own allocator would hand out memory from pools, where no overrun shows.
-asan: $(ASAN)/test.stamp
+asan: .venv-asan/sanitized.stamp
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	  PYTHONMALLOC=malloc SCHUSS_REQUIRE_EXT=1 \
-	  $(ASAN)/bin/python -m pytest -q -n 2 --capture=sys -k cython -m 'not slow' tests/conformance
+	  $(<D)/bin/python -m pytest -q -n 2 --capture=sys -k cython -m 'not slow' tests/conformance
+
+# Other packages' threads are not compiled with the sanitizer: there shall be none.
+tsan: .venv-tsan/sanitized.stamp
+	LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 \
+	  OPENBLAS_NUM_THREADS=1 SCHUSS_REQUIRE_EXT=1 \
+	  $(<D)/bin/python -m pytest -q --capture=sys -k 'thread and not fork' \
+	  tests/conformance tests/test_threads.py
 
 portability: $(VENV)/test.stamp
 	$(PY) tests/portability.py
@@ -82,7 +91,7 @@ lint: $(VENV)/dev.stamp
 
 clean:
 	rm -rf docs/_build docs/gallery docs/sg_execution_times.rst
-	rm -rf $(VENV) $(ASAN) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) $(SANITIZED) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/schuss/_ext/build_info.py src/schuss/_ext/*/*.so ext/*.c ext/*.html
 
@@ -97,15 +106,16 @@ $(VENV)/%.stamp: $(VENV)/made.stamp $(SOURCES)
 	@$(PY) -m pip install --quiet '.[$*]'
 	@touch $@
 
-$(ASAN)/test.stamp: $(ASAN)/made.stamp $(SOURCES)
-	@echo 'Building schuss with sanitizers into $(ASAN) (two to five minutes) ...'
-	@rm -rf $(ASAN)/build
-	@printf '[build]\nbuild_base = $(ASAN)/build\n' > $(ASAN)/build.cfg
-	@CC=gcc CFLAGS='$(ASAN_FLAGS)' DIST_EXTRA_CONFIG='$(CURDIR)/$(ASAN)/build.cfg' \
-	  SCHUSS_REQUIRE_EXT=1 $(ASAN)/bin/python -m pip install --quiet '.[test]'
+.venv-%/sanitized.stamp: .venv-%/made.stamp $(SOURCES)
+	@echo 'Building schuss with -fsanitize=$(SANITIZE_$*) into $(@D) (two to five minutes) ...'
+	@rm -rf $(@D)/build
+	@printf '[build]\nbuild_base = $(@D)/build\n' > $(@D)/build.cfg
+	@CC=gcc CFLAGS='-fsanitize=$(SANITIZE_$*) -fno-omit-frame-pointer -g' \
+	  DIST_EXTRA_CONFIG='$(CURDIR)/$(@D)/build.cfg' \
+	  SCHUSS_REQUIRE_EXT=1 $(@D)/bin/python -m pip install --quiet '.[test]'
 	@touch $@
 
-$(VENV)/made.stamp $(ASAN)/made.stamp:
+$(VENV)/made.stamp $(SANITIZED:=/made.stamp):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo 'schuss needs Python 3.11 or newer, but "$(PYTHON)" is' \
 	    "$$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version || echo missing)." \

@@ -14,17 +14,24 @@ import pytest
 import scipy.sparse as sp
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
+from sklearn.base import clone, is_classifier
 from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
 from threadpoolctl import threadpool_limits
 
 from schuss import backends, threads, train
 from schuss.backends.contract import Data, State, UpdateConfig
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter
-from schuss.linear import SGDClassifier
+from schuss.linear import (
+    LogisticRegression,
+    LogisticRegressionCV,
+    Perceptron,
+    SGDClassifier,
+    SGDRegressor,
+)
 from schuss.losses import Loss
 from schuss.methods import Solver
-from schuss.network import MLPClassifier
-from schuss.neuron import SigmoidClassifier
+from schuss.network import MLPClassifier, MLPRegressor
+from schuss.neuron import SigmoidClassifier, SigmoidRegressor
 
 
 @pytest.fixture(autouse=True)
@@ -219,6 +226,40 @@ def test_networks_that_diverge_do_not_hang():
         capture_output=True, text=True,
     )  # fmt: skip
     assert int(done.stdout) > 100
+
+
+ESTIMATORS = {
+    **{
+        f"neuron by {solver}": SigmoidClassifier(solver=solver, max_iter=4, random_state=0)
+        for solver in ("gd", "nesterov", "adam", "sgd", "lbfgs", "newton")
+    },
+    "regressor": SigmoidRegressor(max_iter=4),
+    "logistic": LogisticRegression(max_iter=4),
+    "logistic, L1": LogisticRegression(l1_ratio=1.0, solver="saga", C=0.1, max_iter=4),
+    "cross-validation": LogisticRegressionCV(Cs=2, cv=2, max_iter=4, scoring="accuracy",
+                                             use_legacy_attributes=True, l1_ratios=(0,)),
+    "SGD": SGDClassifier(max_iter=4, tol=None, random_state=0),
+    "SGD of a regressor": SGDRegressor(max_iter=4, tol=None, random_state=0),
+    "perceptron": Perceptron(max_iter=4, tol=None, random_state=0),
+    "network": MLPClassifier((5,), max_iter=3, random_state=0),
+    "network, full batch": MLPClassifier((5,), max_iter=3, batch_size=6000, random_state=0),
+    "network of a regressor": MLPRegressor(hidden_layer_sizes=5, max_iter=3, random_state=0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_each_estimator_has_the_same_bits_on_any_number_of_threads(monkeypatch, name):
+    X = np.random.default_rng(0).standard_normal((6000, 40), np.float32)
+    y = X[:, :3].argmax(axis=1) if is_classifier(ESTIMATORS[name]) else (X[:, 0] > 0) * 1.0
+    found = []
+    for n_threads in (1, 2, 3, 8):
+        monkeypatch.setattr(threads, "useful", lambda *_, n=n_threads, **__: n)
+        model = clone(ESTIMATORS[name]).fit(X, y)
+        found.append(model.coefs_ if hasattr(model, "coefs_") else [model.coef_])
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)
 
 
 FITTED = {
