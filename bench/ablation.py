@@ -4,16 +4,14 @@
     python -m bench.ablation PACKED PREFETCH_ROWS    # these
     python -m bench.ablation --rounds 15
 
-Each is a build of its own, of the sources in this folder for this machine's instruction set
+Each is a build of its own, of the commit that is checked out, for this machine's instruction set
 (kept in build/ablation). Builds alternate in fresh processes on one thread, and have to return
 the same numbers. A path that gains less than 5 % on every shape is to be deleted.
 """
 
 import argparse
-import hashlib
 import re
-import shutil
-import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +20,7 @@ import numpy as np
 import schuss
 from schuss.bench import builds
 from schuss.bench.problems import PROBLEMS
-from schuss.bench.race import Build, race
+from schuss.bench.race import race
 from schuss.bench.suite import shaped
 
 SWITCHES = Path("ext", "include", "switches.h")
@@ -73,26 +71,13 @@ def switches():
 
 
 def build(name, cache):
-    """A build without the path of this name; None: with all."""
+    """The commit that is checked out, built without the path of this name; None: with all."""
     from schuss.backends.cython_ import ISA
 
-    sources = sorted(path for path in Path("ext").rglob("*") if path.is_file())
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, Path("setup.py"))))
-    folder = (cache / digest.hexdigest()[:16] / (name or "all")).resolve()
-    if not folder.exists():
-        print(f"building {f'without {name}' if name else 'with all'} …", flush=True)
-        with tempfile.TemporaryDirectory() as source:
-            # Not in this folder, whose build/ holds what was compiled with other flags.
-            for part in ("src", "ext"):
-                ignored = shutil.ignore_patterns("*.so", "*.egg-info", "__pycache__")
-                shutil.copytree(part, Path(source, part), ignore=ignored)
-            for part in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-                shutil.copy(part, source)
-            builds.install(
-                Path(source), folder, CFLAGS=f"-D{PREFIX}{name}=0" if name else "",
-                SCHUSS_BUILD_ISA=ISA.replace("-", "_"),
-            )  # fmt: skip
-    return folder
+    flags = f"-D{PREFIX}{name}=0" if name else ""
+    print(f"building {flags or 'with all'} …", flush=True)
+    commit, isa = builds.revision(), ISA.replace("-", "_")
+    return builds.of_revision(commit, cache, CFLAGS=flags, SCHUSS_BUILD_ISA=isa)
 
 
 def main(arguments=None):
@@ -105,10 +90,10 @@ def main(arguments=None):
     if unknown := set(options.paths) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     without_all = {name: build(name, options.cache) for name in (None, *(options.paths or known))}
-    base = Build("all", folder=without_all.pop(None))
-    for name, folder in without_all.items():
+    base = replace(without_all.pop(None), name="all")
+    for name, head in without_all.items():
         result = race(
-            base, Build(f"without {name}", folder=folder), workloads=Path(__file__),
+            base, replace(head, name=f"without {name}"), workloads=Path(__file__),
             max_pairs=options.rounds, decided=partial(_decided, options.rounds),
         )  # fmt: skip
         ratios = {shape: pairs.ratio.median for shape, pairs in result.pairs.items()}

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from scipy.special import expit
 
 from bench import tasks
-from bench.networks import ESTIMATORS, Network
+from bench.networks import ESTIMATORS, SIMPLE_CHAINS, Network
 from bench.networks import LIBRARIES as NETWORKS
 from schuss import threads
 from schuss.bench.libraries import L1_SOLVERS, LIBRARIES, SOLVERS, with_threads
@@ -77,8 +77,7 @@ NETWORK = {
     "784-100-10": Network((784, 100, 10), 60_000, 128, 2),
     "784-256-128-10": Network((784, 256, 128, 10), 60_000, 256, 2),
 }
-# Those that only scikit-learn trains by the same rules. The first is SimpleChains.jl's, which
-# publishes 41 µs an epoch on 18 cores: https://github.com/PumasAI/SimpleChains.jl
+# Those that only scikit-learn trains by the same rules.
 SETTINGS = (
     Network(
         (4, 32, 16, 4), 10_000, 10_000, 50, {"activation": "tanh", "solver": "adam"},
@@ -190,12 +189,23 @@ STUDIES: dict[str, dict[str, Item]] = {
     },
     "spare-threads": {
         f"{name}{', all processors busy' * busy}": Item(
-            partial(_few, name), tuple(with_threads(TRAIN, n) for n in (1, 2, 8)), 2, busy=busy
+            partial(_few, name), tuple(with_threads(TRAIN, n) for n in (1, 2, 8)), 2,
+            busy=BOTH * busy,
         )
         for name, busy in (
             *((name, False) for name in ("4x2", "100x2", "breast-cancer", "digits")),
             *((name, True) for name in ("20000x100", "100000x100")),
         )
+    },
+    "busy": {
+        f"{name}, {n} busy": Item(load, (with_threads(it, 1), with_threads(it, 2)), 2, 15, n)
+        for name, load, it in (
+            ("20000x100", PROBLEMS["20000x100"].load, TRAIN),
+            ("4-32-16-4, full batch", partial(lambda it: it, SETTINGS[0]), ESTIMATORS[1]),
+            ("fit of 100000x100", partial(PROBLEMS["100000x100"].load_fit, "float32"),
+             SOLVERS["schuss"]),
+        )
+        for n in range(3)
     },
     "scaling": {
         f"{n}x{d}": Item(shaped(n, d).load, BASE)
@@ -204,7 +214,9 @@ STUDIES: dict[str, dict[str, Item]] = {
             *((4_000_000 // d, d) for d in (2, 8, 32, 128, 512, 2048)),
         )
     },
-    "networks": _by_threads(NETWORK.values(), NETWORKS) | _by_threads(SETTINGS, ESTIMATORS),
+    "networks": _by_threads(NETWORK.values(), NETWORKS)
+    | _by_threads(SETTINGS[:1], (*ESTIMATORS, SIMPLE_CHAINS))
+    | _by_threads(SETTINGS[1:], ESTIMATORS),
     "sgd": {
         f"{n}x{d} {dtype}": Item(partial(tasks.sgd, n, d, dtype), tasks.SGD)
         for dtype in ("float64", "float32")

@@ -13,10 +13,11 @@ from sklearn.metrics import log_loss
 
 from schuss.backends import numpy_
 from schuss.bench import floors, libraries, memory, report, runner
-from schuss.bench.problems import DENSE, PROBLEMS, Problem, _sparse, gaussian
+from schuss.bench.problems import PROBLEMS, Problem, _sparse, gaussian
 from schuss.bench.race import Build
 from schuss.constants import REAL_TYPE
 from schuss.losses import LOSSES
+from schuss.threads import available
 
 SMALL = Problem("small", 37, 5, 20, gaussian)
 
@@ -30,7 +31,7 @@ def test_the_table_holds_the_shapes_it_names():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in DENSE if PROBLEMS[name].n <= 20_000])
+@pytest.mark.parametrize("name", [k for k, p in PROBLEMS.items() if not p.sparse and p.n <= 20_000])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_dense_problems(name, dtype):
     problem = PROBLEMS[name]
@@ -508,14 +509,13 @@ def test_worker_processes_let_blas_choose_its_kernels(monkeypatch):
     assert os.environ["OPENBLAS_CORETYPE"] == "Haswell"
 
 
-def test_a_library_with_a_number_of_threads_of_its_own():
-    told = []
-    library = libraries.Library("one", lambda task, n_threads: told.append(n_threads))
+def test_a_library_with_a_number_of_threads_of_its_own(monkeypatch):
+    monkeypatch.setenv("SCHUSS_NUM_THREADS", "1")
+    library = libraries.Library("one", lambda task, n_threads: lambda n: (n_threads, available()))
 
     two = libraries.with_threads(library, 2)
-    two.prepare(None, 1)
 
-    assert two.name == "one, 2 threads" and told == [2]
+    assert two.name == "one, 2 threads" and two.prepare(None, 1)(5) == (2, 2)
 
 
 def test_tables_in_markdown():

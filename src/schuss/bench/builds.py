@@ -72,10 +72,13 @@ def _before_last_change():
     return _git("rev-parse", "--verify", "--quiet", f"{last}^1", check=False)
 
 
-def of_revision(commit: str, cache: Path, timeout: float | None = None) -> Build:
-    """Build a revision with this Python's compiler settings, or take it from the cache."""
-    tag = f"{sys.implementation.cache_tag}-{sys.platform}"
-    folder = (cache / f"{commit[:16]}-{tag}").resolve()
+def of_revision(commit: str, cache: Path, timeout: float | None = None, **variables: str) -> Build:
+    """Build a revision with this Python's compiler settings, or take it from the cache.
+
+    `variables` are added to the environment.
+    """
+    parts = commit[:16], sys.implementation.cache_tag, sys.platform, *variables.values()
+    folder = (cache / "-".join(filter(None, parts))).resolve()
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as name:
@@ -84,7 +87,7 @@ def of_revision(commit: str, cache: Path, timeout: float | None = None) -> Build
             _git("archive", "--output", str(archive), commit)
             with tarfile.open(archive) as files:
                 files.extractall(source, filter="data")
-            install(source, target, timeout)
+            install(source, target, timeout, **variables)
             target.rename(folder)
     return Build(f"base {commit[:10]}", folder=folder, commit=commit)
 
@@ -127,12 +130,7 @@ def culprit(base: Build, head: Build, judged: Callable[[Build], Verdict], cache:
 def install(source: Path, target: Path, timeout: float | None = None, **variables: str) -> None:
     """Build the package of a folder with this environment's Cython and compiler.
 
-    `variables` are added to the environment.
-
-    Raises
-    ------
-    NoBase
-        Where that fails, or takes longer than `timeout` seconds.
+    Raises `NoBase` where that fails, or takes longer than `timeout` seconds.
     """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
                "--no-build-isolation", "--target", str(target), str(source)]  # fmt: skip

@@ -7,6 +7,7 @@ the runner times it apart.
 """
 
 import importlib
+import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from schuss.bench.problems import Task
 from schuss.constants import ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON, MOMENTUM, N_COUNTERS
 from schuss.losses import LOSSES
 from schuss.methods import N_SLOTS, Solver
+from schuss.threads import VARIABLE
 
 BACKENDS = ("cython", "numba", "numpy")
 
@@ -66,27 +68,14 @@ def kernel_run(backend, task: Task, real, n_threads: int) -> Run:
     n, d = task.X.shape
     data = Data(backend.prepare(task.X), task.codes, None, 1.0 / n)
     config = UpdateConfig(
-        loss=LOSSES[task.loss].code,
-        solver=Solver.GD,
-        learning_rate=task.learning_rate,
-        momentum=MOMENTUM,
-        beta_1=ADAM_BETA_1,
-        beta_2=ADAM_BETA_2,
-        epsilon=ADAM_EPSILON,
-        l2=0.0,
-        l1=0.0,
+        LOSSES[task.loss].code, Solver.GD, task.learning_rate, MOMENTUM, ADAM_BETA_1, ADAM_BETA_2,
+        ADAM_EPSILON, l2=0.0, l1=0.0, fit_intercept=True, batch_size=n,
         tol=-1.0,  # a gradient of exactly 0 is no reason to do fewer epochs
-        fit_intercept=True,
-        batch_size=n,
-    )
+    )  # fmt: skip
 
     def run(epochs):
-        state = State(
-            np.zeros((1, d), real),
-            np.zeros(1, real),
-            np.zeros((N_SLOTS[Solver.GD], 1, d + 1), real),
-            np.zeros(N_COUNTERS),
-        )
+        slots = np.zeros((N_SLOTS[Solver.GD], 1, d + 1), real)
+        state = State(np.zeros((1, d), real), np.zeros(1, real), slots, np.zeros(N_COUNTERS))
         history = np.empty((epochs, 3))
         finished, _ = backend.descend(data, state, config, None, history, n_threads)
         return Outcome(state.coef[0], float(state.intercept[0]), history[:finished, 0])
@@ -129,14 +118,9 @@ def _train_library(name):
         def run(epochs):
             with schuss.use_backend(name):
                 result = schuss.train(
-                    task.X,
-                    task.codes,
-                    loss=task.loss,
-                    learning_rate=task.learning_rate,
-                    epochs=epochs,
-                    tol=0.0,
-                    n_jobs=n_threads,
-                )
+                    task.X, task.codes, loss=task.loss, learning_rate=task.learning_rate,
+                    epochs=epochs, tol=0.0, n_jobs=n_threads,
+                )  # fmt: skip
             return Outcome(result.coef, float(result.intercept), result.history["loss"])
 
         return run
@@ -151,12 +135,18 @@ def installed(module: str) -> Callable[[], str | None]:
 
 def with_threads(library: Library, n_threads: int) -> Library:
     """The library told to use so many threads, whatever the measurement's."""
+
+    def prepare(task, _, *tol):
+        run = library.prepare(task, n_threads, *tol)
+
+        def told(epochs):
+            os.environ[VARIABLE] = str(n_threads)
+            return run(epochs)
+
+        return told
+
     count = "1 thread" if n_threads == 1 else f"{n_threads} threads"
-    return replace(
-        library,
-        name=f"{library.name}, {count}",
-        prepare=lambda task, _, *tol: library.prepare(task, n_threads, *tol),
-    )
+    return replace(library, name=f"{library.name}, {count}", prepare=prepare)
 
 
 def _dense_real(task, library):
@@ -221,11 +211,8 @@ def _prepare_jax(task, n_threads):
                 delta = delta * p * (1 - p)
             else:
                 loss = (jax.nn.softplus(z) - y * z).sum()
-            return (
-                coef - rate * (delta @ X),
-                intercept - rate * delta.sum(),
-                losses.at[i].set(loss / n),
-            )
+            losses = losses.at[i].set(loss / n)
+            return coef - rate * (delta @ X), intercept - rate * delta.sum(), losses
 
         start = jnp.zeros(d, X.dtype), jnp.zeros((), X.dtype), jnp.zeros(epochs, X.dtype)
         return jax.lax.fori_loop(0, epochs, epoch, start)
@@ -433,26 +420,24 @@ _BOTH = (
     # With one thread it does what the package liblinear-official does.
     _solver("liblinear-multicore", _prepare_liblinear, "liblinear"),
 )
-SOLVERS = {
-    library.name: library
-    for library in (
-        _estimator("schuss", _logistic("schuss"), "schuss"),
-        _estimator("schuss-nesterov", _nesterov, "schuss"),
-        *(
-            _estimator(f"sklearn-{solver}", _logistic("sklearn.linear_model", solver), "sklearn")
-            for solver in ("lbfgs", "newton-cholesky", "newton-cg")
-        ),
-        _estimator("sklearnex-lbfgs", _logistic("sklearnex.linear_model"), "sklearnex"),
-        _solver("vowpal-wabbit", _prepare_vowpal_wabbit, "vowpalwabbit"),
-        *_BOTH,
-    )
-}
-L1_SOLVERS = {
-    library.name: library
-    for library in (
-        _estimator("schuss", _logistic("schuss", "saga"), "schuss"),
-        _estimator("sklearn-saga", _logistic("sklearn.linear_model", "saga"), "sklearn"),
-        _estimator("celer", _celer, "celer"),
-        *_BOTH,
-    )
-}
+
+
+def _by_name(*libraries):
+    return {library.name: library for library in (*libraries, *_BOTH)}
+
+
+SOLVERS = _by_name(
+    _estimator("schuss", _logistic("schuss"), "schuss"),
+    _estimator("schuss-nesterov", _nesterov, "schuss"),
+    *(
+        _estimator(f"sklearn-{solver}", _logistic("sklearn.linear_model", solver), "sklearn")
+        for solver in ("lbfgs", "newton-cholesky", "newton-cg")
+    ),
+    _estimator("sklearnex-lbfgs", _logistic("sklearnex.linear_model"), "sklearnex"),
+    _solver("vowpal-wabbit", _prepare_vowpal_wabbit, "vowpalwabbit"),
+)
+L1_SOLVERS = _by_name(
+    _estimator("schuss", _logistic("schuss", "saga"), "schuss"),
+    _estimator("sklearn-saga", _logistic("sklearn.linear_model", "saga"), "sklearn"),
+    _estimator("celer", _celer, "celer"),
+)

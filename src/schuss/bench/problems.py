@@ -229,8 +229,6 @@ PROBLEMS = {
         Problem("sparse", 100_000, 50_000, 10, _sparse, sparse=True),
     )
 }
-# What `--problems all` means; the others are asked for by name.
-DENSE = tuple(name for name, problem in PROBLEMS.items() if not problem.sparse)
 # Fitted to the optimum, in the type that each is usually asked for.
 FITS = {
     "breast-cancer": "float64",

@@ -38,13 +38,13 @@ class Item:
     libraries: tuple[Library, ...]
     n_threads: int = 1
     rounds: int = 7
-    busy: bool = False  # measured while other programs keep all processors busy
+    busy: int = 0  # other processes at work meanwhile
     asked: bool = False  # only measured where it is named
 
     def measure(self, loaded: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, Any]:
         """The result as JSON keeps it."""
         timing = {"n_threads": self.n_threads, "rounds": self.rounds, **timing}
-        with others(threads.available() if self.busy else 0):
+        with others(self.busy):
             return report.as_json(measure(self.load(**loaded), self.libraries, **timing))
 
 
