@@ -10,6 +10,9 @@ SANITIZE_asan := address,undefined
 SANITIZE_tsan := thread
 SANITIZED := .venv-asan .venv-tsan
 
+# Documents whose examples are tested.
+PAGES := $(wildcard docs/*.md docs/how_to/*.md)
+
 # Tests of what users call, run again under each of the other backends.
 ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_network.py tests/test_estimator_checks.py
 
@@ -39,7 +42,7 @@ demo: $(VENV)/cli.stamp
 	$(VENV)/bin/schuss train
 
 test: $(VENV)/test.stamp
-	SCHUSS_REQUIRE_EXT=1 $(PY) -m pytest -q -n 2 --dist loadgroup --doctest-glob=README.md --pyargs tests/ schuss README.md
+	SCHUSS_REQUIRE_EXT=1 $(PY) -m pytest -q -n 2 --dist loadgroup --doctest-glob='*.md' --pyargs tests/ schuss README.md $(PAGES)
 	SCHUSS_BACKEND=numba $(PY) -m pytest -q -n 2 --dist loadgroup $(ESTIMATOR_TESTS)
 	SCHUSS_BACKEND=numpy $(PY) -m pytest -q -n 2 --dist loadgroup $(ESTIMATOR_TESTS)
 
@@ -90,7 +93,7 @@ lint: $(VENV)/dev.stamp
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 clean:
-	rm -rf docs/_build docs/gallery docs/sg_execution_times.rst
+	rm -rf docs/_build docs/command_line.md docs/gallery docs/sg_execution_times.rst
 	rm -rf $(VENV) $(SANITIZED) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f src/schuss/_ext/build_info.py src/schuss/_ext/*/*.so ext/*.c ext/*.html

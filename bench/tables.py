@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.chart import chart
 from schuss.bench import report
 from schuss.bench.runner import MAX_SLOWDOWN, Result
 
@@ -21,8 +22,9 @@ RESULTS = ROOT / "bench" / "results"
 DOCUMENTS = (
     ROOT / "README.md",
     ROOT / "bench" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 )
+CHART = ROOT / "docs" / "speed.svg"
 _MARKED = re.compile(r"(<!-- results: (\w+) ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 # Names of what is ours; the first that takes part stands for schuss in a summary.
 OURS = ("train-cython", "schuss", "schuss.minimize", "schuss-cython", "schuss-numba",
@@ -50,11 +52,11 @@ def record(study: str) -> dict[str, dict]:
 
 
 def write() -> int:
-    """Make the tables of all documents anew; return an exit code."""
-    for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        if (new := rendered(text)) != text:
-            path.write_text(new, encoding="utf-8")
+    """Make the tables of all documents, and the chart, anew; return an exit code."""
+    new = {path: rendered(path.read_text(encoding="utf-8")) for path in DOCUMENTS}
+    for path, text in (new | {CHART: chart(record)}).items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
             print(path.relative_to(ROOT))
     return 0
 

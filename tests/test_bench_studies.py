@@ -11,6 +11,7 @@ studies = pytest.importorskip("bench.studies", reason="no benchmarks beside the 
 
 from bench import __main__ as command  # noqa: E402
 from bench import gate_trial, networks, tables, tasks  # noqa: E402
+from bench.chart import chart  # noqa: E402
 from schuss.bench.comparison import Pairs  # noqa: E402
 from schuss.bench.libraries import Library, Outcome  # noqa: E402
 from schuss.bench.race import Race  # noqa: E402
@@ -89,6 +90,10 @@ def test_documents_show_what_is_recorded(path):
     text = path.read_text(encoding="utf-8")
 
     assert tables.rendered(text) == text, "make docs-tables"
+
+
+def test_the_chart_shows_what_is_recorded():
+    assert tables.CHART.read_text(encoding="utf-8") == chart(tables.record), "make docs-tables"
 
 
 def test_the_record_names_only_what_is_measured():
