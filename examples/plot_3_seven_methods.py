@@ -53,3 +53,10 @@ valley = {
     for method in ("gd", "nesterov", "newton")
 }
 DescentDisplay.from_result(valley, rosenbrock, bounds=[(-2, 1.6), (-0.5, 3)])
+
+# %%
+# The same valley as a mountain: the fall to its floor is short, the way along it long.
+
+DescentDisplay.from_result(
+    valley["newton"], rosenbrock, bounds=[(-2, 1.6), (-0.5, 3)], kind="surface"
+)

@@ -196,3 +196,18 @@ except ImportError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert 'pip install "schuss[plot]"' in done.stdout, done.stderr
+
+
+def test_a_mountain_in_three_dimensions():
+    def bowl(x):
+        return x[0] ** 2 + 3 * x[1] ** 2
+
+    result = schuss.minimize(bowl, [2.0, 1.0])
+    display = plot.DescentDisplay.from_result({"a": result, "b": result}, bowl, kind="surface")
+
+    assert [axes.name for axes in display.ax_] == ["3d", "3d"]
+    path = display.ax_[0].lines[0].get_data_3d()
+    np.testing.assert_allclose(path[:2], result.path.T)
+    assert display.ax_[0].get_zlabel() == "f(x, y)"
+    with pytest.raises(ValueError, match="kind='hills' is unknown; choose one of contours, surf"):
+        plot.DescentDisplay.from_result(result, bowl, kind="hills")

@@ -21,6 +21,7 @@ from sklearn.inspection import DecisionBoundaryDisplay as _Boundary
 from sklearn.metrics import RocCurveDisplay
 
 from schuss.files import check_writable, write_whole
+from schuss.validation import check_choice
 
 __all__ = [
     "CalibrationDisplay",
@@ -40,7 +41,7 @@ _GREY = "0.45"
 _STOP_REASONS = {"max_iter": "not converged", "diverged": "diverged", "saddle": "no minimum"}
 
 _CURVE_POINTS = 400
-_CONTOUR_POINTS = 81
+_CONTOUR_POINTS = 121
 _CONTOURS = 12
 # Frames of an animation.
 _FRAMES = 200
@@ -129,6 +130,8 @@ class DescentDisplay:
         ``(x, values)``, or ``(x, y, values)``; empty for more variables.
     variables : tuple of str
         Labels of the axes.
+    kind : {"contours", "surface"}
+        How functions of two variables are drawn.
 
     Attributes
     ----------
@@ -148,16 +151,17 @@ class DescentDisplay:
 
     def __init__(
         self, results: Mapping[str, Any], background: tuple[np.ndarray, ...],
-        variables: Sequence[str] = ("x", "y"),
+        variables: Sequence[str] = ("x", "y"), kind: str = "contours",
     ):  # fmt: skip
         self.results = results
         self.background = background
         self.variables = variables
+        self.kind = check_choice(kind, "kind", ("contours", "surface"))
 
     @classmethod
     def from_result(
         cls, results: Any, fun: Any, *, bounds: ArrayLike | None = None,
-        variables: Sequence[str] | None = None, ax: Any = None,
+        variables: Sequence[str] | None = None, kind: str = "contours", ax: Any = None,
     ) -> Self:  # fmt: skip
         """Draw one result, or several by their labels.
 
@@ -170,7 +174,11 @@ class DescentDisplay:
             Region to draw; by default around the paths.
         variables : sequence of str, optional
             Names of the variables; by default x, y.
+        kind : {"contours", "surface"}, default="contours"
+            Functions of two variables as contours, or as a mountain in three dimensions, cut
+            off where a tenth of it is higher.
         ax : matplotlib axes, one for each result, optional
+            For "surface" with ``projection="3d"``.
 
         Returns
         -------
@@ -189,7 +197,7 @@ class DescentDisplay:
             count = _CURVE_POINTS if n == 1 else _CONTOUR_POINTS
             grid = [np.linspace(low, high, count) for low, high in region.astype(float).tolist()]
             background = *grid, values_on(fun, np.stack(np.meshgrid(*grid), axis=-1))
-        return cls(results, background, tuple(variables)).plot(ax=ax)
+        return cls(results, background, tuple(variables), kind).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
         """Draw into the given axes, one for each result, or a new figure."""
@@ -199,12 +207,18 @@ class DescentDisplay:
             self._plot_values(self.ax_)
             return self
         is_curve = len(self.background) == 2
-        self.figure_, several = _axes(ax, n, sharex=True, sharey=True)
+        is_surface = self.kind == "surface" and not is_curve
+        settings: dict[str, Any] = {"sharex": True, "sharey": True}
+        if is_surface:
+            settings = {"subplot_kw": {"projection": "3d"}}
+        self.figure_, several = _axes(ax, n, **settings)
         for i, (axes, (label, result)) in enumerate(
             zip(several, self.results.items(), strict=True)
         ):
             draw = self._plot_on_curve if is_curve else self._plot_on_contours
-            draw(axes, result, _COLOURS[i % len(_COLOURS)])
+            if is_surface:
+                draw = self._plot_on_surface
+            draw(axes, result, _COLOURS[(i + is_surface) % len(_COLOURS)])
             ended = (
                 "" if result.success else f", {_STOP_REASONS.get(result.stop_reason, 'stopped')}"
             )
@@ -212,7 +226,7 @@ class DescentDisplay:
             count = f"{result.nit + grid:,} {'points' if grid else 'steps'}{ended}"
             axes.set_title(f"{label}\n{count}" if label else count, fontsize="medium")
             axes.set_xlabel(self.variables[0])
-            if ax is not None or axes.get_subplotspec().is_first_col():
+            if ax is not None or is_surface or axes.get_subplotspec().is_first_col():
                 axes.set_ylabel(f"f({self.variables[0]})" if is_curve else self.variables[1])
         self.ax_ = several[0] if n == 1 else several
         return self
@@ -282,6 +296,23 @@ class DescentDisplay:
         self._plot_ends(axes, result.path[0], result.x, colour)
         axes.set_xlim(x[0], x[-1])
         axes.set_ylim(y[0], y[-1])
+
+    def _plot_on_surface(self, axes, result, colour):
+        x, y, values = self.background
+        top = np.quantile(values[np.isfinite(values)], 0.9) if np.isfinite(values).any() else 1.0
+        cut = np.minimum(values, top)
+        axes.plot_surface(
+            *np.meshgrid(x, y), cut, cmap="Blues", alpha=0.75, linewidth=0, antialiased=True,
+            rcount=len(y), ccount=len(x),
+        )  # fmt: skip
+        heights = np.minimum(result.path_fun, top)
+        line = "" if result.method == "grid" else "-"
+        # Axes in three dimensions draw by distance alone; the path is to be seen throughout.
+        axes.plot(*result.path.T, heights, linestyle=line, color=colour, marker="o", markersize=2,
+                  zorder=10)  # fmt: skip
+        axes.plot(*result.x, min(result.fun, top), marker="*", markersize=12, color=colour,
+                  markeredgecolor="white", zorder=11)  # fmt: skip
+        axes.set_zlabel(f"f({', '.join(self.variables)})")
 
     def _plot_ends(self, axes, start, end, colour):
         """An open circle at the start, a star at the end."""
