@@ -115,7 +115,8 @@ def run(
         Whether the weights with the best validation loss are kept.
     callbacks : sequence of callables
         ``f(info)``, with an `Info`, after each chunk; with an integer attribute
-        ``every``, whenever that many iterations are done. True stops the run.
+        ``every``, whenever that many iterations are done. True stops the run. A method
+        ``finish()`` is called at the end, after errors too.
     checkpoint : Checkpoint or None
         Where to go on from, and what to tell after each chunk; written, too, where an error or
         Ctrl-C ends the run.
@@ -195,6 +196,9 @@ def run(
     finally:
         if checkpoint is not None and reason != "diverged":
             checkpoint.flush()
+        for callback in callbacks:
+            if hasattr(callback, "finish"):
+                callback.finish()
     if reason == "interrupted":
         if not log.n_rows:
             raise KeyboardInterrupt("before the first iteration")
