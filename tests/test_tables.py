@@ -1,7 +1,11 @@
 """Reading tables and turning them into features."""
 
+import bz2
 import gzip
+import io
+import lzma
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,7 +16,15 @@ pytest.importorskip("narwhals")
 import pyarrow.parquet  # noqa: E402, F401
 
 from schuss import tables  # noqa: E402
-from schuss.tables import TableError, TablePreprocessor, locate, read_table, target_values  # noqa: E402
+from schuss.columns import decimal_commas, is_text, plain_table  # noqa: E402
+from schuss.tables import (  # noqa: E402
+    Reading,
+    TableError,
+    TablePreprocessor,
+    locate,
+    read_table,
+    target_values,
+)
 
 
 @pytest.fixture
@@ -108,8 +120,109 @@ def test_whole_numbers_beyond_int64(csv_file, tmp_path):
 @pytest.mark.parametrize(("name", "mark"), [("a.tsv", "\t"), ("a.csv", ";")])
 def test_delimiters(csv_file, name, mark):
     path = csv_file(f"a{mark}b\n1{mark}2\n", name)
-    delimiter = None if name.endswith(".tsv") else mark
-    assert read_table(path, delimiter=delimiter).column_names == ["a", "b"]
+    for reading in (Reading(), Reading(delimiter=mark)):
+        assert read_table(path, reading=reading).column_names == ["a", "b"]
+
+
+def _zipped(content, *names):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in names:
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    "pack",
+    [
+        gzip.compress, bz2.compress, lzma.compress, lambda content: _zipped(content, "a/data.csv"),
+        lambda content: pa.Codec("zstd").compress(content, asbytes=True),
+        lambda content: content.decode().encode("utf-16"),
+    ],
+    ids=["gz", "bz2", "xz", "zip", "zst", "utf-16"],
+)  # fmt: skip
+def test_packed_files(csv_file, pack):
+    path = csv_file(pack("a,b\n1,é\n2,y\n".encode()))
+    assert read_table(path).to_pydict() == {"a": [1, 2], "b": ["é", "y"]}
+    assert locate(path, 1) == f"{path}, line 3"
+
+
+def test_archives_of_several_files_are_refused(csv_file):
+    for names, words in (
+        (("a", "b"), "archive of 2 files"),
+        (("[Content_Types].xml",), "workbook"),
+    ):
+        with pytest.raises(TableError, match=words):
+            read_table(csv_file(_zipped(b"a\n1\n", *names)))
+
+
+def test_encodings(csv_file):
+    path = csv_file("a;b\n1;café €\n".encode("cp1252"))
+    expected = {"a": [1], "b": ["café €"]}
+    assert read_table(path, reading=Reading(encoding="cp1252")).to_pydict() == expected
+    with pytest.raises(TableError, match=r"line 2: byte 6 is 0xe9.*--encoding cp1252"):
+        read_table(path)
+    with pytest.raises(TableError, match=r"cannot be read \('ascii' codec can't decode"):
+        read_table(path, reading=Reading(encoding="ascii"))
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("sep=|\na|b\n1|x\n", {"a": [1], "b": ["x"]}),
+        ("\n\nSEP=;\na;b\n1,5;x\n", {"a": [1.5], "b": ["x"]}),
+        ("Sales of 2013\n\na,b\n1,2\n3,4\n", {"a": [1, 3], "b": [2, 4]}),
+        ("1,2.5,x\n3,4.5,y\n", {"column1": [1, 3], "column2": [2.5, 4.5], "column3": ["x", "y"]}),
+        ("2012,2013,y\n1,2,no\n3,4,yes\n", {"2012": [1, 3], "2013": [2, 4], "y": ["no", "yes"]}),
+        ("zip,n\n01067,1\n10115,2\n", {"zip": ["01067", "10115"], "n": [1, 2]}),
+        ("a,b\n'x,y',1\n'z',2\n", {"a": ["x,y", "z"], "b": [1, 2]}),
+        ("a,b\r\n1,2\n3,4\r\n", {"a": [1, 3], "b": [2, 4]}),
+        ("a,b\n-5,-1.5\n0,0.5\n", {"a": [-5, 0], "b": [-1.5, 0.5]}),
+        (f"a,b\n{-(2**63)},{2**63}\n{2**63 - 1},7\n",
+         {"a": [-(2**63), 2**63 - 1], "b": [2.0**63, 7]}),
+        (f"a\n{'9' * 40}\n1\n", {"a": [1e40, 1]}),
+        (f"a,b\n{'0' * 25}7,1\n1,2\n", {"a": ["0" * 25 + "7", "1"], "b": [1, 2]}),
+        ("a,b\nyes,2013-01-31\nno,2013-02-01\n",
+         {"a": ["yes", "no"], "b": ["2013-01-31", "2013-02-01"]}),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:column:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*data.csv. (no|what stands) :UserWarning")
+def test_files_as_people_have_them(csv_file, content, columns):
+    path = csv_file(content)
+    assert read_table(path).to_pydict() == columns
+    *above, _ = content.splitlines()
+    assert locate(path, read_table(path).num_rows - 1) == f"{path}, line {len(above) + 1}"
+
+
+def test_what_is_found_out_is_told(csv_file):
+    with pytest.warns(UserWarning, match=r"above the header in line 3 is left out: 'Sales'"):
+        read_table(csv_file("Sales\n\na,b\n1,2\n3,4\n"))
+    with pytest.warns(UserWarning, match="no header line; the columns are called column1, column2"):
+        read_table(csv_file("1,2\n3,4\n"))
+
+
+def test_rows_that_cannot_be_read(csv_file):
+    path = csv_file("a,b\n1,x\n2\n3,y\n4,z,1\n")
+    with pytest.raises(
+        TableError, match=r"line 3: 1 field, expected 2 .*; 2 such lines: 3, 5\. .*--skip-bad-rows"
+    ):
+        read_table(path)
+    with pytest.warns(UserWarning, match="2 rows that are not 2 fields of text.*: lines 3, 5"):
+        table = read_table(path, reading=Reading(skip_bad_rows=True))
+    assert table.to_pydict() == {"a": [1, 3], "b": ["x", "y"]}
+
+
+def test_names_of_files_are_no_patterns(csv_file):
+    csv_file("a\n1\n", "a1.csv")
+    for name in ("a[1].csv", "a*.csv", "it's.csv"):
+        assert read_table(csv_file("b,y\n2,x\n", name)).column_names == ["b", "y"]
+
+
+def test_too_many_columns(csv_file, monkeypatch):
+    monkeypatch.setattr(tables, "MAX_COLUMNS", 3)
+    with pytest.raises(TableError, match=r"line 1: 4 columns; expected at most 3"):
+        read_table(csv_file("a,b,c,d\n1,2,3,4\n"))
 
 
 def test_text_that_begins_after_the_first_block_is_text(csv_file):
@@ -154,8 +267,11 @@ def test_parquet_gives_the_same_table(tmp_path):
         (b"a,b\n1,x\n2,caf\xe9\n", r"line 3: byte 6 is 0xe9, which is not UTF-8"),
         (b"a,b\n1,x\n\xff2,3\n", r"line 3: byte 1 is 0xff, which is not UTF-8"),
         (b"a,caf\xe9\n1,x\n", r"line 1: byte 6 is 0xe9, which is not UTF-8"),
-        ("a,b\n1,2".encode("utf-16"), r"line 1: byte 1 is 0xff, .* \(iconv -f utf-16 "),
-        (b"PK\x03\x04-\x00\x08\xba\n1,2\n", r"not text; expected a CSV or Parquet file"),
+        (b"a,b\n1,\x00\xff\n", r"not text; expected a CSV or Parquet file"),
+        (b"PK\x03\x04-\x00\x08\xba\n1,2\n", r"cannot be read \(File is not a zip file\)"),
+        (b"\xfd7zXZ\0-", r"data\.csv: cannot be read"),
+        (b"BZh9-", r"data\.csv: cannot be read"),
+        (b"\x28\xb5\x2f\xfd-", r"data\.csv: cannot be read"),
         ("a,b,a\n1,2,3\n", r"line 1: 2 columns are called 'a'"),
         ("a,,c\n1,2,3\n", r"line 1: column 2 of 3 has no name"),
         ("a,b\n1,2\n3,4\nfive,6\n", r"line 4: column 'a' holds 'five', expected a number; 2 of 3"),
@@ -304,24 +420,47 @@ def test_whole_numbers_as_names(learnt, seen):
 
 
 @pytest.mark.parametrize(
-    ("text", "is_doubtful"),
+    ("text", "value"),
     [
-        ("{},5", True), ("${}", True), ("{}.50 €", True), ("{} %", True), ("({}.52)", True),
-        ("1.{}.000,00", True), ("1'{}.5", True), ("−{}", True), ("{} EUR", True),
-        ("A{}", False), ("2013-01-{}", False), ("{}:30", False), ("10.0.0.{}", False),
+        ("{},5", 100.5), ("${}", 100), ("{}.50 €", 100.5), ("{} %", 1), ("({}.52)", -100.52),
+        ("1.{}.000,00", 1_100_000), ("1'{}.5", 1100.5), ("−{}", -100), ("{} EUR", 100),
+        ("1,{}", 1100), ("EUR {},5", 100.5), ("-1 {}", -1100), ("12\u202f{}", 12100),
+        ("A{}", None), ("2013-01-{}", None), ("{}:30", None), ("10.0.0.{}", None), ("AB{}", None),
+        ("{} m²", None), ("7{}A", None), ("1,2,{}", None),
     ],
 )  # fmt: skip
-def test_numbers_in_another_notation_are_told(text, is_doubtful):
-    table = pa.table({"amount": [text.format(100 + i) for i in range(30)]})
+def test_numbers_in_another_notation(text, value):
+    table = pa.table({"amount": [text.format(100 + i) for i in range(30)] + [None]})
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        TablePreprocessor().fit(table)
-        TablePreprocessor(categorical=["amount"]).fit(table)
-        TablePreprocessor().fit(table[:20])
-    assert len(caught) == is_doubtful
-    for warning in caught:
-        assert text.format(100) in str(warning.message)
-        assert "--categorical amount" in str(warning.message)
+        plain = plain_table(table)
+        again = plain_table(table, numbers=["amount"]) if value else None
+        assert plain_table(table, text=["amount"]) == table
+    assert len(caught) == (value is not None)
+    if value is None:
+        assert plain == table
+    else:
+        assert plain.column("amount")[0].as_py() == pytest.approx(value, rel=1e-15)
+        assert plain.column("amount")[30].as_py() is None and plain == again
+        assert repr(text.format(100)) in str(caught[0].message)
+        assert f" as {value:.15g};" in str(caught[0].message)
+        assert "--categorical amount" in str(caught[0].message)
+
+
+@pytest.mark.filterwarnings("ignore:column:UserWarning")
+def test_decimal_marks():
+    """A column that can be read in both ways is read as the others, or as is said."""
+    table = pa.table({"a": ["1,163", "2,500"], "b": ["1,5", "2,25"], "c": ["1.163", "2.250"]})
+    assert plain_table(table.select(["a"])).to_pydict() == {"a": [1163, 2500]}
+    mixed = plain_table(table)
+    assert mixed.to_pydict() == {"a": [1.163, 2.5], "b": [1.5, 2.25], "c": [1.163, 2.25]}
+    assert decimal_commas(mixed) == ["a", "b"]
+    german = plain_table(table, decimal=",").to_pydict()
+    assert german == {"a": [1.163, 2.5], "b": [1.5, 2.25], "c": [1163, 2250]}
+    commas = plain_table(table.select(["a"]), numbers=["a"], commas=["a"])
+    assert commas.to_pydict() == {"a": [1.163, 2.5]}
+    for units in (["$5", "€6"], ["5 %", "6"], ["1,163.5.2", "1"]):
+        assert is_text(plain_table(pa.table({"a": units})).column("a").type)
 
 
 def test_missing_columns_are_named(training):

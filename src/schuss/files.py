@@ -1,13 +1,23 @@
-"""Atomic writes of files; pipes and devices as files."""
+"""Atomic writes of files; pipes, devices and compressed files as files."""
 
+import codecs
 import contextlib
+import importlib
 import io
 import os
 import secrets
 import shutil
+import tempfile
+import zipfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+# What decompression raises besides OSError; not every build of Python has both modules.
+_DAMAGE: tuple[type[Exception], ...] = (EOFError, LookupError, RuntimeError, zipfile.BadZipFile)
+for module, name in (("zlib", "error"), ("lzma", "LZMAError")):
+    with contextlib.suppress(ImportError):
+        _DAMAGE += (getattr(importlib.import_module(module), name),)
 
 PathLike = str | os.PathLike[str]
 
@@ -46,7 +56,7 @@ def descriptor(path: PathLike) -> int | None:
     return None
 
 
-def open_to_read(path: PathLike) -> IO[bytes]:
+def open_to_read(path: PathLike) -> io.BufferedReader:
     """Open a file, pipe or device as a binary file.
 
     A descriptor is read from its current position, and is not closed.
@@ -152,3 +162,96 @@ def check_writable(path: PathLike) -> None:
         )
     if not os.access(path.parent if mode is None or path.is_file() else path, os.W_OK):
         raise PermissionError(f"{path}: no permission to write; choose another file")
+
+
+_MAGIC = {
+    b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "lzma", b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}  # fmt: skip
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@contextlib.contextmanager
+def unpacked(path: PathLike, encoding: str | None = None) -> Iterator[Path]:
+    """A file that holds the content of `path` decompressed and in UTF-8.
+
+    It is `path` itself where nothing has to be done, else a temporary file: of a pipe; of what is
+    compressed with gzip, bzip2, xz or zstd, or a zip archive of one file, by the first bytes; of
+    UTF-16 with a byte order mark, and of any other `encoding`.
+
+    Parameters
+    ----------
+    path : str or path-like
+    encoding : str, optional
+        One of Python's.
+
+    Yields
+    ------
+    pathlib.Path
+
+    Raises
+    ------
+    ValueError
+        If the content is damaged, if an archive does not hold one file, or if `encoding` is
+        unknown or another.
+    """
+    with tempfile.TemporaryDirectory(prefix="schuss-") as folder:
+        copy = Path(folder, "content")
+        try:
+            is_copied = _unpack(path, copy, encoding)
+        except _DAMAGE as error:
+            raise ValueError(str(error)) from None
+        yield copy if is_copied else Path(path)
+
+
+def _unpack(path, copy, encoding):
+    """Write the content of `path` to `copy`, unless it can be read as it is."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open_to_read(path))
+        once = not can_be_reopened(path)
+        if once:
+            spooled: Any = stack.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(file, spooled)
+            spooled.seek(0)
+            file = spooled
+        head = file.peek(8)
+        kind = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
+        content = stack.enter_context(_decompressed(file, kind)) if kind else file
+        if encoding is None and content.peek(2).startswith(_UTF_16):
+            encoding = "utf-16"
+        if encoding and codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+            encoding = None
+        if not (once or kind or encoding):
+            return False
+        with open(copy, "wb") as out:
+            if encoding is None:
+                shutil.copyfileobj(content, out, 1 << 20)
+            else:
+                reader = codecs.getreader(encoding)(content)
+                while text := reader.read(1 << 20):
+                    out.write(text.encode())
+    return True
+
+
+def _decompressed(file, kind):
+    if kind == "zip":
+        return _only_member(zipfile.ZipFile(file))
+    if kind == "zstd":
+        # Python has it from 3.14 on.
+        import pyarrow as pa
+
+        return io.BufferedReader(pa.input_stream(file, compression="zstd"))
+    # Not in every build of Python.
+    return importlib.import_module(kind).open(file)
+
+
+def _only_member(archive):
+    names = [
+        info.filename for info in archive.infolist()
+        if not info.is_dir() and not info.filename.startswith("__MACOSX/")
+    ]  # fmt: skip
+    if "[Content_Types].xml" in names:
+        raise ValueError("a workbook or document; save the sheet as CSV")
+    if len(names) != 1:
+        raise ValueError(f"an archive of {len(names)} files; expected one. Unpack it")
+    return archive.open(names[0])

@@ -1,60 +1,63 @@
 """Tables: reading CSV and Parquet files, and `TablePreprocessor`, which makes a matrix of a table.
 
-A table is a `pyarrow.Table` with *plain* columns: numbers (integer, float or boolean) or text,
-with null for missing values. `read_table` reads one from a file, and names the line of an error;
-`TablePreprocessor` also takes any data frame that narwhals supports (pandas, Polars, ...), whose
-columns it makes plain.
+A table is a `pyarrow.Table` with the plain columns of `schuss.columns`: numbers (integer, float or
+Boolean) or text, with null for missing values. DuckDB reads files; where something is wrong, they
+are looked at line by line for its place. `TablePreprocessor` also takes any data frame that
+narwhals supports (pandas, Polars, ...).
 """
 
 import contextlib
 import csv
 import difflib
-import io
-import itertools
+import os
+import re
+import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from schuss.files import PathLike, can_be_reopened, open_to_read
+from schuss import threads
+from schuss.columns import (
+    MIN_NUMBERS,
+    OTHER_NOTATION,
+    TableError,
+    as_table,
+    is_large,
+    is_text,
+    listed,
+    plain_table,
+    short,
+)
+from schuss.files import PathLike, can_be_reopened, unpacked
 
 try:
-    import narwhals as nw
+    import duckdb
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.csv
-    import pyarrow.parquet
 except ImportError as error:
     raise ImportError(
-        f'schuss.tables needs pyarrow and narwhals: pip install "schuss[files]" ({error})'
+        f'schuss.tables needs DuckDB and pyarrow: pip install "schuss[files]" ({error})'
     ) from error
 
 __all__ = [
-    "TableError", "TablePreprocessor", "locate", "prefix_errors", "read_table", "target_values",
+    "Reading", "TableError", "TablePreprocessor", "locate", "prefix_errors", "read_table",
+    "target_values",
 ]  # fmt: skip
 
-# Missing values in a file.
-MISSING = ("", "?", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null")
 MISSING_LEVEL = "(missing)"
-
-# Squares of larger numbers, as in standard deviations, may overflow.
-MAX_NUMBER = 1e150
-
-# Larger integers are not all exact as floats.
-MAX_INTEGER = 2**53
-
-# If more than this fraction of a column are numbers, its text is an error, not a category.
-MIN_NUMBERS = 0.5
 
 PARQUET_MAGIC = b"PAR1"
 
+MAX_COLUMNS = 100_000
 MAX_LEVELS = 1000
 MAX_CLASSES = 1000
 
@@ -65,17 +68,15 @@ SPARSE_DENSITY = 0.1
 # in another notation.
 SUSPICIOUS_LEVELS = 20
 
-_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|Inf|infinity|Infinity)$"
-# A currency sign, groups of three digits, a decimal comma, a per cent sign, parentheses for minus.
-_OTHER_NOTATION = (
-    r"^\(?[+\-\x{2212}]?\s?\p{Sc}?\s?[+-]?(\d{1,3}([., '\x{a0}\x{202f}]\d{3})+|\d+)([.,]\d+)?"
-    r"\s?(%|\p{Sc}|[A-Z]{3})?\)?$"
-)
 _INTEGER_AS_FLOAT = r"^([+-]?\d+)\.0+$"
 
+# Rows from whose beginning the dialect of a file is guessed; each costs a few microseconds.
+_SNIFFED_ROWS = 1000
+# DuckDB reads blocks of this size in parallel; a line may be half as long.
+_BLOCK_BYTES = 1 << 22
+_MAX_SHOWN_LINES = 5
 
-class TableError(ValueError):
-    """A table that cannot be used; the message says where and why."""
+_IS_NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*").fullmatch
 
 
 @contextlib.contextmanager
@@ -90,78 +91,115 @@ def prefix_errors(source: Any) -> Iterator[None]:
 # ----- reading ----------------------------------------------------------------------
 
 
+class Reading(NamedTuple):
+    """How to read a CSV file; None is to be found out.
+
+    Attributes
+    ----------
+    delimiter : str or None
+        Field delimiter.
+    encoding : str or None
+        One of Python's; UTF-8, or UTF-16 with a byte order mark.
+    decimal : {".", ","} or None
+        Decimal mark; by default each column's own.
+    skip_bad_rows : bool
+        Leave out rows that have another number of fields than the header or are not text, with
+        a warning, instead of raising an error.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    decimal: str | None = None
+    skip_bad_rows: bool = False
+
+
+FOUND_OUT = Reading()
+
+
 def read_table(
     path: PathLike, *, text: Collection[str] = (), numbers: Collection[str] = (),
-    labels: Collection[str] = (), delimiter: str | None = None,
+    labels: Collection[str] = (), commas: Collection[str] = (), reading: Reading = FOUND_OUT,
 ) -> pa.Table:  # fmt: skip
-    """Read a CSV or Parquet file as a table of plain columns.
+    """Read a CSV or Parquet file as a table of plain columns, by way of DuckDB.
 
-    A pipe or a device is read once, into memory.
+    Delimiter, quotes, ends of lines and a missing header are found out. A pipe is read once.
 
     Parameters
     ----------
     path : str or path-like
-        CSV (UTF-8, one header line; also compressed with gzip) or Parquet, distinguished by
-        their first bytes.
+        CSV or Parquet, also compressed with gzip, bzip2, xz or zstd or alone in a zip archive,
+        told by the first bytes.
     text : collection of str
         Columns to read as text, even if they look like numbers.
     numbers : collection of str
         Columns in which anything but a number is an error. Other columns are numbers if all
-        their values are.
+        their values are, with leading zeros or not.
     labels : collection of str
         Columns whose values must stay distinct: integers beyond int64 are kept as text, not
         rounded to floats.
-    delimiter : str, optional
-        Field delimiter of a CSV file; by default a comma, or a tab for ``.tsv``.
+    commas : collection of str
+        Columns among `numbers` that have decimal commas.
+    reading : Reading
+        What is not to be found out.
 
     Returns
     -------
     pyarrow.Table
+        `schuss.columns.decimal_commas` says which columns had decimal commas.
 
     Raises
     ------
     TableError
         With the file and line, what was found and what was expected.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from schuss.tables import read_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "prices.csv")
+    ...     with open(path, "w") as file:
+    ...         _ = file.write("shop;zip\\nA;01067\\nB;10115\\n")
+    ...     read_table(path).to_pydict()
+    {'shop': ['A', 'B'], 'zip': ['01067', '10115']}
     """
     path = Path(path)
-    magic, content = _first_bytes(path)
-    if magic == PARQUET_MAGIC:
-        table = _read_parquet(path, content)
-        plain = partial(_plain_table, table, where=partial(_where_by_row, path))
-    else:
-        plain = partial(_read_csv, _CSVFile(path, magic, content, delimiter))
-    table = plain(text=text, numbers=numbers)
-    large = [name for name in table.column_names if name in labels and _is_large(table[name])]
-    return plain(text=[*text, *large], numbers=numbers) if large else table
+    with _content(path, reading.encoding) as plain:
+        with open(plain, "rb") as file:
+            is_parquet = file.read(4) == PARQUET_MAGIC
+        where: Callable[[int], str] = partial(_where_by_row, path)
+        if is_parquet:
+            table = _read_parquet(path, plain)
+        else:
+            lines = _CSVFile(path, plain, reading)
+            table, where = lines.read(), lines.where
+        options: dict[str, Any] = {
+            "numbers": numbers, "commas": commas, "where": where, "decimal": reading.decimal,
+        }  # fmt: skip
+        result = plain_table(table, text=text, **options)
+        large = [name for name in result.column_names if name in labels and is_large(result[name])]
+        return plain_table(table, text=[*text, *large], **options) if large else result
 
 
-def _read_parquet(path, content):
-    try:
-        table = pa.parquet.read_table(path if content is None else pa.BufferReader(content))
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
-    _refuse_duplicates(path, table.column_names)
-    _refuse_no_rows(path, table)
-    return table
-
-
-def _first_bytes(path):
-    """Return the first bytes of a file, and its whole content if it can be read only once."""
+@contextlib.contextmanager
+def _content(path, encoding=None):
+    """Yield a file with the decompressed content of `path`; what fails is named."""
     if path.is_dir():
         raise TableError(f"{path}: a folder; expected a CSV or Parquet file")
-    try:
-        with open_to_read(path) as file:
-            content = None if can_be_reopened(path) else file.read()
-            magic = file.read(4) if content is None else content[:4]
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
-        hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
-        raise TableError(f"{path}: no such file{hint}") from None
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror})") from None
-    if not magic:
-        raise TableError(f"{path}: the file is empty; expected a header line and rows")
-    return magic, content
+    with contextlib.ExitStack() as stack:
+        try:
+            plain = stack.enter_context(unpacked(path, encoding))
+            is_empty = not plain.stat().st_size
+        except FileNotFoundError:
+            near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
+            hint = f"; did you mean {path.with_name(near[0])}?" if near else ""
+            raise TableError(f"{path}: no such file{hint}") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or _one_line(error)
+            raise TableError(f"{path}: cannot be read ({reason})") from None
+        if is_empty:
+            raise TableError(f"{path}: the file is empty; expected a header line and rows")
+        yield plain
 
 
 def _names_beside(path):
@@ -171,159 +209,248 @@ def _names_beside(path):
         return []
 
 
+def _connection():
+    return duckdb.connect(
+        config={
+            "threads": threads.available(),
+            # Nothing is loaded from a network.
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "temp_directory": tempfile.gettempdir(),
+        }
+    )
+
+
+def _literal(value):
+    """A value as SQL writes it."""
+    if isinstance(value, dict):
+        items = ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items())
+        return f"{{{items}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).lower()
+
+
+def _call(function, path, **options):
+    """SQL that reads one file, whose name is no pattern."""
+    name = "".join(f"[{c}]" if c in "*?[" else c for c in os.path.abspath(path))
+    arguments = [_literal(name), *(f"{key}={_literal(value)}" for key, value in options.items())]
+    return f"SELECT * FROM {function}({', '.join(arguments)})"
+
+
+def _read_parquet(path, plain):
+    try:
+        with _connection() as connection:
+            table = connection.sql(_call("read_parquet", plain)).to_arrow_table()
+    except duckdb.Error as error:
+        raise TableError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
+    _refuse_duplicates(path, table.column_names)
+    _refuse_no_rows(path, table.num_rows)
+    return table
+
+
 class _CSVFile:
-    """A CSV file that can be read again, line by line, to locate an error."""
+    """A CSV file, read by DuckDB, and line by line where an error has to be located."""
 
-    def __init__(self, path, magic, content, delimiter):
+    def __init__(self, path, plain, reading):
         self.path = path
-        self.content = content  # None where the file can be opened again
-        self.compression = "gzip" if magic.startswith(b"\x1f\x8b") else None
-        self.delimiter = delimiter or ("\t" if ".tsv" in path.suffixes else ",")
+        self.plain = plain
+        self.skip_bad_rows = reading.skip_bad_rows
+        self.delimiter = reading.delimiter or ("\t" if ".tsv" in path.suffixes else None)
+        self.quote, self.escape = '"', '"'
+        self.strict = True  # the parser
+        self.n_skipped = 0  # rows above the table's first, header and blank ones included
 
-    def open(self):
-        source = str(self.path) if self.content is None else pa.py_buffer(self.content)
-        return pa.input_stream(source, compression=self.compression)
+    def read(self):
+        """Return a table of text; rows that cannot be read are an error, or left out."""
+        with _connection() as connection:
+            names = self._begin(connection)
+            options = {
+                "columns": dict.fromkeys(names, "VARCHAR"),
+                "auto_detect": False,
+                "header": False,
+                "skip": self.n_skipped,
+                "delim": self.delimiter,
+                "quote": self.quote,
+                "escape": self.escape,
+                "nullstr": "",
+                "store_rejects": True,
+                "buffer_size": _BLOCK_BYTES,
+                "max_line_size": _BLOCK_BYTES // 2,
+            }
+            try:
+                table = self._table(connection, options)
+            except duckdb.Error as error:
+                self._refuse_first_fault(len(names))
+                raise TableError(f"{self.path}: cannot be read ({_one_line(error)})") from None
+            query = "SELECT DISTINCT line, error_message FROM reject_errors ORDER BY line"
+            rejected = connection.execute(query).fetchall()
+        if rejected:
+            self._tell_rejected(rejected, len(names))
+        _refuse_no_rows(self.path, table.num_rows)
+        return table
 
-    def raw_lines(self):
-        """Yield the lines as bytes; LF, CR LF and CR alone end one."""
-        with self.open() as stream:
-            for line in io.BufferedReader(stream):
-                yield from line.splitlines(keepends=True)
+    def _table(self, connection, options):
+        try:
+            query = _call("read_csv", self.plain, **options, strict_mode=self.strict)
+            return connection.sql(query).to_arrow_table()
+        except duckdb.Error:
+            if not self.strict:
+                raise
+        query = _call("read_csv", self.plain, **options, strict_mode=False)
+        return connection.sql(query).to_arrow_table()
+
+    def _begin(self, connection):
+        """Find out the dialect and where the table begins; return the names of its columns."""
+        first = next((text for line in self.lines() if (text := line.strip())), None)
+        if first is None:
+            raise TableError(f"{self.path}: only blank lines; expected a header line and rows")
+        # Excel names the delimiter in a line of its own.
+        of_excel = first[:4].lower() == "sep=" and len(first) == 5
+        if of_excel:
+            self.delimiter = self.delimiter or first[4]
+        n_above, has_header = self._sniff(connection, of_excel)
+        titles = []
+        for line, fields, last_line in self.rows():  # noqa: B007
+            self.n_skipped += 1
+            if of_excel and fields:
+                of_excel = False
+            elif fields and len(fields) == 1 and self.n_skipped <= n_above:
+                titles.append(fields[0])
+            elif fields:
+                break
+        else:
+            raise TableError(f"{self.path}: only one line, sep=; expected a header line and rows")
+        # Only the tolerant parser takes several kinds of ends of lines in one file.
+        ends = {line[len(line.rstrip("\r\n")) :] for line in islice(self.lines(), last_line + 1)}
+        self.strict = len(ends - {""}) < 2
+        if titles:
+            text = "; ".join(map(short, titles[:_MAX_SHOWN_LINES]))
+            _warn(f"{self.path}: what stands above the header in line {line} is left out: {text}")
+        if not (has_header or n_above) and any(map(_IS_NUMBER, fields)):
+            names = [f"column{place}" for place in range(1, len(fields) + 1)]
+            _warn(f"{self.path}: no header line; the columns are called {listed(names, 3)}")
+            self.n_skipped -= 1
+        else:
+            names = self._names(line, fields)
+        if len(names) > MAX_COLUMNS:
+            raise TableError(
+                f"{self.path}, line {line}: {len(names):,} columns; expected at most "
+                f"{MAX_COLUMNS:,}. Parquet, or an array in Python, is for so many"
+            )
+        return names
+
+    def _sniff(self, connection, of_excel):
+        """Set the dialect; return the number of rows above the header, and whether it is one."""
+        options: dict[str, Any] = {"sample_size": _SNIFFED_ROWS}
+        if of_excel:
+            options["skip"] = 1
+        if self.delimiter:
+            options["delim"] = self.delimiter
+        query = _call("sniff_csv", self.plain, **options).replace(
+            "*", "Delimiter, Quote, Escape, SkipRows, HasHeader", 1
+        )
+        try:
+            sniffed = connection.execute(query).fetchall()[0]
+        except duckdb.Error:
+            # What is wrong is found with the dialect that is the rule.
+            sniffed = ",", '"', '"', 0, True
+        delimiter, quote, escape, n_above, has_header = sniffed
+        self.quote, self.escape = (c if len(c) == 1 else '"' for c in (quote, escape))
+        if self.delimiter is None:
+            header = next(line for line in self.lines() if line.strip())
+            self.delimiter = delimiter if delimiter in header or n_above else ","
+        return (0 if of_excel else n_above), has_header
+
+    def _names(self, line, fields):
+        names = [name.strip() for name in fields]
+        for place, name in enumerate(names, start=1):
+            if not name:
+                raise TableError(
+                    f"{self.path}, line {line}: column {place} of {len(names)} has no name; give "
+                    "it one, or write the file without a data frame's index (to_csv(index=False))"
+                )
+        _refuse_duplicates(f"{self.path}, line {line}", names)
+        return names
+
+    def _tell_rejected(self, rejected, n_columns):
+        """Raise an error, or warn, of rows that DuckDB could not read."""
+        lines = [line for line, _ in rejected]
+        if self.skip_bad_rows:
+            _warn(
+                f"{self.path}: {len(lines):,} rows that are not {n_columns} fields of text are "
+                f"left out: lines {listed(lines, _MAX_SHOWN_LINES)}"
+            )
+            return
+        hint = ". Correct them, or leave them out (--skip-bad-rows)"
+        if len(lines) > 1:
+            hint = f"; {len(lines):,} such lines: {listed(lines, _MAX_SHOWN_LINES)}{hint}"
+        self._refuse_first_fault(n_columns, hint)
+        line, message = rejected[0]
+        raise TableError(f"{self.path}, line {line}: {_one_line(message)}{hint}")
+
+    def _refuse_first_fault(self, n_columns, hint=""):
+        """Raise an error for the first line with another number of fields, or that is not text."""
+        for line, fields, _ in self._data_rows():
+            if len(fields) != n_columns:
+                found = f"{len(fields)} field" + "s" * (len(fields) != 1)
+                raise TableError(
+                    f"{self.path}, line {line}: {found}, expected {n_columns} as in the header"
+                    + hint
+                )
 
     def lines(self):
-        """Yield the decoded lines; bytes that are not UTF-8 are an error with their position."""
-        with contextlib.closing(self.raw_lines()) as raw_lines:
-            for number, line in enumerate(raw_lines, start=1):
-                try:
-                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    utf_16 = number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff"))
-                    if b"\0" in line and not utf_16:
-                        raise TableError(
-                            f"{self.path}: not text; expected a CSV or Parquet file"
-                        ) from None
-                    raise TableError(
-                        f"{self.path}, line {number}: byte {error.start + 1} is "
-                        f"0x{line[error.start]:02x}, which is not UTF-8; save the file as UTF-8 "
-                        f"(iconv -f {'utf-16' if utf_16 else 'latin1'} -t utf-8)"
-                    ) from None
+        """Yield the lines as text; bytes that are not UTF-8 are an error with their position."""
+        number = 0
+        with open(self.plain, "rb") as file:
+            for part in file:
+                # A carriage return alone ends a line, too.
+                for line in part.splitlines(keepends=True):
+                    number += 1
+                    try:
+                        yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                    except UnicodeDecodeError as error:
+                        raise self._not_utf_8(number, line, error.start) from None
+
+    def _not_utf_8(self, number, line, place):
+        if b"\0" in line:
+            return TableError(f"{self.path}: not text; expected a CSV or Parquet file")
+        return TableError(
+            f"{self.path}, line {number}: byte {place + 1} is 0x{line[place]:02x}, which is not "
+            "UTF-8; name the encoding (--encoding cp1252, as Windows writes it), or save the file "
+            "as UTF-8"
+        )
 
     def rows(self):
-        """Yield (first line, fields, last line) for the rows that are not blank."""
-        reader = csv.reader(self.lines(), delimiter=self.delimiter)
+        """Yield (first line, fields, last line) for all rows; blank ones have no fields."""
+        doubled = self.escape == self.quote
+        reader = csv.reader(
+            self.lines(), delimiter=self.delimiter or ",", quotechar=self.quote,
+            doublequote=doubled, escapechar=None if doubled else self.escape,
+        )  # fmt: skip
         first_line = 1
         try:
             for fields in reader:
-                if fields:
-                    yield first_line, fields, reader.line_num
+                yield first_line, fields, reader.line_num
                 first_line = reader.line_num + 1
         except csv.Error as error:
             raise TableError(f"{self.path}, line {first_line}: {error}") from None
 
+    def _data_rows(self):
+        return (row for row in islice(self.rows(), self.n_skipped, None) if row[1])
+
     def where(self, row):
         """Location of data row `row`, counted from 0."""
-        for index, (line, *_) in enumerate(self.rows()):
-            if index == row + 1:
-                return f"{self.path}, line {line}"
-        return f"{self.path}, row {row + 1}"
-
-    def count_rows(self):
-        """Number of rows below the header; another number of fields is an error."""
-        n_rows = 0
-        rows = self.rows()
-        expected = len(next(rows)[1])
-        for line, fields, _ in rows:
-            if len(fields) != expected:
-                found = f"{len(fields)} field" + "s" * (len(fields) != 1)
-                raise TableError(
-                    f"{self.path}, line {line}: {found}, expected {expected} as in the header"
-                )
-            n_rows += 1
-        return n_rows
+        rows = self._data_rows()
+        if self.skip_bad_rows:
+            return _where_by_row(self.path, row)
+        line = next(islice(rows, row, None), (None,))[0]
+        return f"{self.path}, line {line}" if line else _where_by_row(self.path, row)
 
 
-class _Blocks(io.RawIOBase):
-    """A stream without its first lines, read in blocks that Arrow may parse one by one.
-
-    Arrow drops the line feed of a quoted CR LF that is split between two blocks, so a carriage
-    return at the end of a block is moved to the next one.
-    """
-
-    def __init__(self, stream, n_skipped):
-        self._stream = stream
-        self._held = b""
-        while n_skipped and (skipped := len(stream.read(min(n_skipped, 1 << 20)))):
-            n_skipped -= skipped
-
-    def readable(self):
-        return True
-
-    def read(self, size=-1):
-        size = max(size, 2) if size >= 0 else size
-        block = self._held + self._stream.read(size - len(self._held) if size >= 0 else None)
-        self._held = b"\r" if len(block) > 1 and block.endswith(b"\r") else b""
-        return block[: len(block) - len(self._held)]
-
-
-def _read_csv(file, text, numbers):
-    try:
-        names, n_bytes = _header(file)
-        table = _parse_csv(file, names, n_bytes, text)
-        # Arrow would rewrite dates and times, which are kept as text.
-        dates = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
-        if dates:
-            table = _parse_csv(file, names, n_bytes, [*text, *dates])
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{file.path}: cannot be read ({_one_line(error)})") from None
-    _refuse_no_rows(file.path, table)
-    return _plain_table(table, text, numbers, file.where)
-
-
-def _header(file):
-    """Return the names of the columns, and the number of bytes before the first row."""
-    first = next(file.rows(), None)
-    if first is None:
-        raise TableError(f"{file.path}: only blank lines; expected a header line and rows")
-    line, fields, last_line = first
-    names = [name.strip() for name in fields]
-    for place, name in enumerate(names, start=1):
-        if not name:
-            raise TableError(
-                f"{file.path}, line {line}: column {place} of {len(names)} has no name; give "
-                "it one, or write the file without a data frame's index (to_csv(index=False))"
-            )
-    _refuse_duplicates(f"{file.path}, line {line}", names)
-    with contextlib.closing(file.raw_lines()) as raw_lines:
-        return names, sum(map(len, itertools.islice(raw_lines, last_line)))
-
-
-def _parse_csv(file, names, n_bytes, text):
-    with file.open() as stream:
-        try:
-            table = pa.csv.read_csv(
-                _Blocks(stream, n_bytes),
-                read_options=pa.csv.ReadOptions(column_names=names),
-                parse_options=pa.csv.ParseOptions(
-                    delimiter=file.delimiter, newlines_in_values=True
-                ),
-                convert_options=pa.csv.ConvertOptions(
-                    column_types={name: pa.string() for name in text if name in names},
-                    null_values=MISSING,
-                    strings_can_be_null=True,
-                ),
-            )
-        except pa.ArrowInvalid:
-            # Arrow does not report the line.
-            if file.count_rows() == 0:
-                return pa.table({name: pa.nulls(0) for name in names})
-            raise
-    if any(pa.types.is_binary(field.type) for field in table.schema):
-        for _ in file.lines():
-            pass
-    return table
-
-
-def locate(path: PathLike, row: int, *, delimiter: str | None = None) -> str:
+def locate(path: PathLike, row: int, reading: Reading = FOUND_OUT) -> str:
     """Location of a row of a table from `read_table` in its file.
 
     Parameters
@@ -331,7 +458,7 @@ def locate(path: PathLike, row: int, *, delimiter: str | None = None) -> str:
     path : str or path-like
     row : int
         Row, counted from 0.
-    delimiter : str, optional
+    reading : Reading
         As in `read_table`.
 
     Returns
@@ -342,18 +469,21 @@ def locate(path: PathLike, row: int, *, delimiter: str | None = None) -> str:
     path = Path(path)
     if not can_be_reopened(path):
         return _where_by_row(path, row)
-    magic, content = _first_bytes(path)
-    if magic == PARQUET_MAGIC:
-        return _where_by_row(path, row)
-    return _CSVFile(path, magic, content, delimiter).where(row)
+    with _content(path, reading.encoding) as plain, open(plain, "rb") as file:
+        if file.read(4) == PARQUET_MAGIC:
+            return _where_by_row(path, row)
+        lines = _CSVFile(path, plain, reading)
+        with _connection() as connection, warnings.catch_warnings(action="ignore"):
+            lines._begin(connection)
+        return lines.where(row)
 
 
 def _where_by_row(path, row):
     return f"{path}, row {row + 1}"
 
 
-def _refuse_no_rows(path, table):
-    if not table.num_rows:
+def _refuse_no_rows(path, n_rows):
+    if not n_rows:
         raise TableError(f"{path}: a header but no rows; expected at least one row below it")
 
 
@@ -367,91 +497,8 @@ def _one_line(error):
     return " ".join(str(error).split())
 
 
-# ----- plain columns ----------------------------------------------------------------
-
-
-def _plain_table(table, text=(), numbers=(), where=lambda row: f"row {row + 1}"):
-    columns = [
-        _plain_column(name, column, name in text, name in numbers, where)
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    ]
-    return pa.table(columns, names=table.column_names)
-
-
-def _plain_column(name, column, as_text, as_number, where):
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.cast(kind.value_type)
-        kind = column.type
-    if pa.types.is_null(kind):
-        return column.cast(pa.string() if as_text else pa.float64())
-    if as_text and not pa.types.is_nested(kind):
-        return _plain_text(column.cast(pa.string()))
-    if pa.types.is_boolean(kind) or pa.types.is_signed_integer(kind):
-        return column
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        return _plain_floats(name, column.cast(pa.float64(), safe=False), where)
-    if pa.types.is_temporal(kind):
-        column = column.cast(pa.string())
-    elif not _is_text(kind):
-        raise TableError(
-            f"column {name!r} is of type {kind}; expected numbers or text: leave it out "
-            f"(--drop {name}) or split it"
-        )
-    column = _plain_text(column.cast(pa.string()))
-    is_number = pc.match_substring_regex(column, _NUMBER)
-    n_values = len(column) - column.null_count
-    n_numbers = pc.sum(is_number).as_py() or 0
-    if n_numbers == n_values:
-        unsigned = pc.utf8_ltrim(column, characters="+")
-        return _plain_floats(name, unsigned.cast(pa.float64()), where)
-    if as_number or n_numbers > MIN_NUMBERS * n_values:
-        row = pc.index(is_number, pa.scalar(False)).as_py()
-        others = "" if as_number else f"; {n_numbers:,} of {n_values:,} values are numbers"
-        remedy = "" if as_number else f", or treat it as categorical (--categorical {name})"
-        raise TableError(
-            f"{where(row)}: column {name!r} holds {_short(column[row].as_py())}, expected a "
-            f"number{others}. Correct it or leave the field empty{remedy}"
-        )
-    return column
-
-
-def _is_large(column):
-    """Whether a column holds only integers, some of them not exact as floats."""
-    if not pa.types.is_floating(column.type):
-        return False
-    values = column.drop_null().to_numpy()
-    return bool(np.any(np.abs(values) > MAX_INTEGER) and np.all(values == np.floor(values)))
-
-
-def _is_text(kind):
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
-
-
-def _plain_text(column):
-    column = pc.utf8_trim_whitespace(column)
-    missing = pc.is_in(column, value_set=pa.array(MISSING))
-    return pc.if_else(missing, pa.scalar(None, pa.string()), column)
-
-
-def _plain_floats(name, column, where):
-    column = pc.if_else(pc.is_nan(column), pa.scalar(None, pa.float64()), column)
-    row = pc.index(pc.greater(pc.abs(column), MAX_NUMBER), pa.scalar(True)).as_py()
-    if row >= 0:
-        raise TableError(
-            f"{where(row)}: column {name!r} holds {column[row].as_py()}; expected finite numbers "
-            f"up to {MAX_NUMBER:g}. Correct it or leave the field empty"
-        )
-    return column
-
-
-def _short(text):
-    return repr(text if len(text) <= 40 else text[:37] + "...")
-
-
-def _listed(names, limit=20):
-    shown = ", ".join(str(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown}, ... ({len(names)} in all)"
+def _warn(text):
+    warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def _require_columns(names, wanted, what, source=None):
@@ -466,9 +513,7 @@ def _require_columns(names, wanted, what, source=None):
             mark = next(mark for mark in ";\t|" if mark in names[0])
             hint = f" The fields seem to be separated by {mark!r}: see --delimiter."
         where = f"{source}: " if source else ""
-        raise TableError(
-            f"{where}no column {name!r} ({what}).{hint} Columns: {_listed(list(names))}"
-        )
+        raise TableError(f"{where}no column {name!r} ({what}).{hint} Columns: {listed(names)}")
 
 
 # ----- targets ----------------------------------------------------------------------
@@ -502,13 +547,13 @@ def target_values(
     rows = np.flatnonzero(column.is_valid().to_numpy())
     if not len(rows):
         raise TableError(f"{source}: the target {name!r} has no values")
-    if _is_large(column):
+    if is_large(column):
         raise TableError(
             f"{source}: the target {name!r} holds whole numbers beyond 2**53, which are not exact "
             f"as floats; expected classes: treat it as text (--categorical {name})"
         )
     values = column.drop_null()
-    if _is_text(values.type):
+    if is_text(values.type):
         values = np.asarray(values.to_pylist())
     else:
         values = values.to_numpy()
@@ -602,14 +647,14 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
         -------
         self
         """
-        table = _as_table(X, text=self.categorical or ())
+        table = as_table(X, text=self.categorical or ())
         numeric, categorical = {}, {}
         self.left_out_ = {}
         for name in self._chosen(table.column_names):
             column = table.column(name)
             if column.null_count == len(column):
                 self.left_out_[name] = "no values"
-            elif _is_text(column.type):
+            elif is_text(column.type):
                 levels = self._levels(name, column)
                 if len(levels) > 1:
                     categorical[name] = levels
@@ -670,7 +715,7 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
             CSR if less than a tenth of the entries are not zero.
         """
         check_is_fitted(self)
-        table = _as_table(X, self.categorical_columns_, self.numeric_columns_)
+        table = as_table(X, text=self.categorical_columns_, numbers=self.numeric_columns_)
         _require_columns(
             table.column_names,
             [*self.numeric_columns_, *self.categorical_columns_],
@@ -720,12 +765,12 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
 
 def _warn_of_other_notation(name, levels):
     texts = pa.array(levels, pa.string()).drop_null()
-    is_number = pc.match_substring_regex(texts, _OTHER_NOTATION)
+    is_number = pc.match_substring_regex(texts, OTHER_NOTATION)
     if len(texts) > SUSPICIOUS_LEVELS and pc.mean(is_number).as_py() > MIN_NUMBERS:
         example = texts.filter(is_number)[0].as_py()
         warnings.warn(
             f"column {name!r} has {len(texts):,} different texts, most of which look like numbers "
-            f"in another notation, such as {_short(example)}: each is treated as a category. Write "
+            f"in another notation, such as {short(example)}: each is treated as a category. Write "
             f"them as 1234.5, or confirm that they are categories (--categorical {name})",
             UserWarning,
             stacklevel=3,
@@ -744,31 +789,11 @@ def _codes(name, column, levels):
         if len(others):
             warnings.warn(
                 f"column {name!r}: {len(others):,} of {len(column):,} values are unknown to the "
-                f"model, such as {_short(others[0].as_py())}; they are ignored",
+                f"model, such as {short(others[0].as_py())}; they are ignored",
                 UserWarning,
                 stacklevel=3,
             )
     return codes.fill_null(-1).to_numpy()
-
-
-def _dense_columns(X):
-    """A data frame without the sparse columns of pandas, which Arrow does not support."""
-    if not nw.dependencies.is_pandas_dataframe(X):
-        return X
-    kinds = X.dtypes.items()
-    return X.astype({name: kind.subtype for name, kind in kinds if "Sparse" in str(kind)})
-
-
-def _as_table(X, text=(), numbers=()):
-    if not isinstance(X, pa.Table):
-        try:
-            X = nw.from_native(_dense_columns(X), eager_only=True).to_arrow()
-        except TypeError:
-            raise TypeError(
-                f"X is a {type(X).__name__}; expected a table with named columns: a pyarrow "
-                "table, or a data frame of pandas, Polars or another library that narwhals supports"
-            ) from None
-    return _plain_table(X, text, numbers)
 
 
 def _floats(column):

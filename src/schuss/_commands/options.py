@@ -1,5 +1,6 @@
 """Options and arguments that several commands have, and their parsers."""
 
+import codecs
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,7 +58,25 @@ def _check_delimiter(text):
     return text
 
 
-TABLE_HELP = "CSV (also .csv.gz) or Parquet file with a header line; -: stdin."
+def _check_decimal(mark):
+    if mark not in (None, ".", ","):
+        raise typer.BadParameter(f"{mark!r}; expected . or ,")
+    return mark
+
+
+def _check_encoding(name):
+    if name is None:
+        return None
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise typer.BadParameter(
+            f"{name!r}; expected an encoding such as utf-8, cp1252 or utf-16"
+        ) from None
+    return name
+
+
+TABLE_HELP = "CSV or Parquet file, compressed or not; -: stdin."
 
 ModelFile = Annotated[
     Path,
@@ -71,8 +90,29 @@ DataFile = Annotated[Path, typer.Argument(metavar="FILE", help=TABLE_HELP, parse
 Delimiter = Annotated[
     str | None,
     option(
-        DATA, "Field delimiter of a CSV file.", "CHAR", default="comma; tab for .tsv",
-        callback=_check_delimiter,
+        DATA, "Field delimiter of a CSV file, one character, or tab.", "CHAR",
+        default="found out", callback=_check_delimiter,
+    ),
+]  # fmt: skip
+Encoding = Annotated[
+    str | None,
+    option(
+        DATA, "Encoding of a CSV file, such as cp1252.", "NAME", default="UTF-8, or UTF-16",
+        callback=_check_encoding,
+    ),
+]  # fmt: skip
+Decimal = Annotated[
+    str | None,
+    option(
+        DATA, "Decimal mark of numbers in a CSV file, . or ,", "CHAR",
+        default="each column's own", callback=_check_decimal,
+    ),
+]  # fmt: skip
+SkipBadRows = Annotated[
+    bool,
+    option(
+        DATA, "Rows of a CSV file that cannot be read are left out, with a note.", None,
+        "--skip-bad-rows",
     ),
 ]  # fmt: skip
 AsJSON = Annotated[bool, option(OUTPUT, 'JSON output; errors as {"error": ...}.', None, "--json")]

@@ -8,8 +8,11 @@ from schuss._commands.options import (
     OUTPUT,
     AsJSON,
     DataFile,
+    Decimal,
     Delimiter,
+    Encoding,
     ModelFile,
+    SkipBadRows,
     option,
     output_file,
 )
@@ -34,6 +37,9 @@ def predict(
     )] = None,
     proba: Annotated[bool, option(OUTPUT, "Write the probability of each class, too.")] = True,
     delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    decimal: Decimal = None,
+    skip_bad_rows: SkipBadRows = False,
     as_json: AsJSON = False,
 ) -> None:  # fmt: skip
     """Apply a model to the rows of a table.
@@ -53,7 +59,8 @@ def predict(
             check_suffix("--out", out, (".csv", ".parquet"))
         check_output(out, file, model)
     preprocessor, estimator = _load_pipeline(model)
-    table = _read_table(preprocessor, file, delimiter)
+    reading = delimiter, encoding, decimal, skip_bad_rows
+    table = _read_table(preprocessor, file, reading)
     X = _transform(preprocessor, table, file)
     columns = {"prediction": estimator.predict(X)}
     classes = getattr(estimator, "classes_", None)
@@ -73,6 +80,9 @@ def evaluate(
         DATA, "Target column.", "COLUMN", default="the one that the model was trained on",
     )] = None,
     delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    decimal: Decimal = None,
+    skip_bad_rows: SkipBadRows = False,
     as_json: AsJSON = False,
 ) -> None:  # fmt: skip
     """Score a model on the rows of a table that has the target.
@@ -87,8 +97,9 @@ def evaluate(
     target = target or preprocessor.target
     classes = getattr(estimator, "classes_", None)
     text = [target] if classes is not None and classes.dtype.kind in "UO" else []
-    table = _read_table(preprocessor, file, delimiter, text)
-    values, rows = _known_targets(table, target, classes, file, delimiter)
+    reading = delimiter, encoding, decimal, skip_bad_rows
+    table = _read_table(preprocessor, file, reading, text)
+    values, rows = _known_targets(table, target, classes, file, reading)
     X = _transform(preprocessor, table.take(rows), file)
     report = EvaluationReport(
         model=str(model),
@@ -114,15 +125,16 @@ def _load_pipeline(path: Path) -> list[Any]:
     return [step for _, step in model.steps]
 
 
-def _read_table(preprocessor, file, delimiter, text=()):
-    from schuss.tables import read_table
+def _read_table(preprocessor, file, reading, text=()):
+    from schuss.tables import Reading, read_table
 
-    return read_table(
-        file,
-        text=[*preprocessor.categorical_columns_, *text],
-        numbers=preprocessor.numeric_columns_,
-        delimiter=delimiter,
-    )
+    with warnings_as_notes():
+        return read_table(
+            file,
+            text=[*preprocessor.categorical_columns_, *text],
+            numbers=preprocessor.numeric_columns_,
+            reading=Reading(*reading),
+        )
 
 
 def _transform(preprocessor, table, file):
@@ -132,11 +144,11 @@ def _transform(preprocessor, table, file):
         return preprocessor.transform(table)
 
 
-def _known_targets(table, target, classes, file, delimiter):
+def _known_targets(table, target, classes, file, reading):
     """The targets and their rows, all of classes that the model knows."""
     import numpy as np
 
-    from schuss.tables import TableError, locate, target_values
+    from schuss.tables import Reading, TableError, locate, target_values
 
     values, rows = target_values(table, target, file)
     if classes is None:
@@ -150,7 +162,7 @@ def _known_targets(table, target, classes, file, delimiter):
     if len(unknown):
         first = unknown[0]
         raise TableError(
-            f"{locate(file, rows[first], delimiter=delimiter)}: class {values[first].item()!r} of "
+            f"{locate(file, rows[first], Reading(*reading))}: class {values[first].item()!r} of "
             f"the target {target!r} is unknown to the model, which was trained on "
             f"{', '.join(map(repr, classes.tolist()[:20]))}; {len(unknown):,} of {len(values):,} "
             "rows have unknown classes. Leave them out, or train on them"

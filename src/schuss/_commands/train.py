@@ -14,7 +14,10 @@ from schuss._commands.options import (
     OUTPUT,
     TABLE_HELP,
     AsJSON,
+    Decimal,
     Delimiter,
+    Encoding,
+    SkipBadRows,
     input_file,
     listed,
     one_of,
@@ -37,7 +40,9 @@ from schuss.methods import SOLVERS
 MODEL = "Model and training"
 
 MODEL_SUFFIX = ".schuss.safetensors"
-DATA_SUFFIXES = (".gz", ".csv", ".tsv", ".txt", ".parquet", ".pq")
+DATA_SUFFIXES = (
+    ".gz", ".bz2", ".xz", ".zst", ".zip", ".csv", ".tsv", ".txt", ".parquet", ".pq",
+)  # fmt: skip
 
 SAMPLE = "breast_cancer"
 SAMPLE_TARGET = "diagnosis"
@@ -69,6 +74,9 @@ def train(
         DATA, "Maximum number of different values of a text column.", "N", min=2,
     )] = 1000,
     delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    decimal: Decimal = None,
+    skip_bad_rows: SkipBadRows = False,
     test_size: Annotated[float, option(
         DATA, "Fraction of the rows held out to score the model; 0: none.", "FRACTION", min=0,
         max=0.99,
@@ -147,7 +155,8 @@ def train(
         )
 
     started = time.perf_counter()
-    table, target = _read_table(file, target, parse_names(categorical), delimiter, quiet)
+    reading = delimiter, encoding, decimal, skip_bad_rows
+    table, target = _read_table(file, target, parse_names(categorical), reading, quiet)
     labels, rows, held_out = _split(table, target, name, test_size, seed)
     is_classes = labels.dtype.kind != "f"
     preprocessor, X, X_held_out = _preprocess(
@@ -161,6 +170,12 @@ def train(
         categorical=parse_names(categorical),
         max_levels=max_levels,
     )
+    if not quiet:
+        from schuss.advice import column_notes
+
+        names = [*preprocessor.numeric_columns_, *preprocessor.categorical_columns_]
+        for text in column_notes(table.take(rows), names, labels):
+            note("note", text)
     seconds_reading = time.perf_counter() - started
 
     given: dict[str, Any] = {} if tol is None else {"tol": tol}
@@ -224,9 +239,9 @@ def train(
 # ----- data ---------------------------------------------------------------------------
 
 
-def _read_table(file, target, categorical, delimiter, quiet):
+def _read_table(file, target, categorical, reading, quiet):
     """The table to train on and the name of its target."""
-    from schuss.tables import TableError, read_table
+    from schuss.tables import Reading, TableError, read_table
 
     if file is None:
         if not quiet:
@@ -237,7 +252,8 @@ def _read_table(file, target, categorical, delimiter, quiet):
             )
         return _sample_table(), target or SAMPLE_TARGET
     labels = () if target is None else (target,)
-    table = read_table(file, text=categorical or (), labels=labels, delimiter=delimiter)
+    with warnings_as_notes(quiet):
+        table = read_table(file, text=categorical or (), labels=labels, reading=Reading(*reading))
     if target is None:
         raise TableError(
             f"{file}: which column is the target? Name it with --target. "
