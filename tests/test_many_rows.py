@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from schuss.backends.contract import Data, NetworkConfig
+from schuss.data import check_orders
 from schuss.methods import Solver
 from schuss.solvers.first_order import FirstOrder
 from schuss.solvers.network import MiniBatches
-from schuss.solvers.run import check_orders
 from schuss.solvers.sgd import SGD, Start
 
 MANY = 2**31

@@ -32,6 +32,7 @@ from .neuron import train as train
 from .persistence import ModelFileError as ModelFileError
 from .persistence import load as load
 from .persistence import save as save
+from .stream import Stream as Stream
 
 __version__: str
 __all__: list[str]

@@ -10,6 +10,9 @@ from sklearn.utils.validation import validate_data
 from schuss.constants import REAL_TYPE
 from schuss.sparse import as_csr, without_duplicates
 
+# Orders of the rows hold numbers of this type.
+ORDER_TYPE = np.int32
+
 # Bytes of X, as float64, that are looked at in one go outside the kernels.
 _BLOCK_BYTES = 1 << 22
 
@@ -17,9 +20,33 @@ _BLOCK_BYTES = 1 << 22
 class Rows(NamedTuple):
     """What a fit learns from, checked."""
 
-    X: Any  # as the kernels read it
+    X: Any  # as the kernels read it, or `Blocked`
     y: np.ndarray  # codes of classes, or real targets
     sample_weight: np.ndarray | None  # (n,) float64, those of the classes included
+
+
+class Blocked:
+    """Rows that are not all in memory, in the place of X; see `blocks.RowBlocks`.
+
+    The `Rows` of it hold, in place of all targets and weights, a few of the same meaning: of
+    classes their codes and the sums of their weights; of reals the smallest and the largest.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype
+    size: int
+
+    def objective(self, loss: Any, **options: Any) -> Any:
+        """`objective.Objective` of the rows, with its options."""
+        raise NotImplementedError
+
+    def largest(self) -> float:
+        """Largest absolute value."""
+        raise NotImplementedError
+
+    def check_finite(self) -> None:
+        """Raise the error of NaN or infinity, with where it is."""
+        raise NotImplementedError
 
 
 def check_features(X, *, estimator=None, reset=True, finite=False):
@@ -67,6 +94,17 @@ def check_features(X, *, estimator=None, reset=True, finite=False):
     return X if sparse else as_csr(X)
 
 
+def check_orders(n_rows):
+    """Refuse more rows than an order can number, before there is one."""
+    most = np.iinfo(ORDER_TYPE).max
+    if n_rows > most:
+        raise ValueError(
+            f"X has {n_rows:,} rows, but a solver that takes them one by one or in shuffled "
+            f"batches expects {most:,} at most. Train on parts of X by partial_fit, or choose a "
+            "solver that takes all rows at once, such as 'lbfgs'."
+        )
+
+
 def real_type(X):
     """Type of the weights that X trains."""
     return REAL_TYPE[X.dtype]
@@ -84,11 +122,15 @@ def as_type(X, dtype):
 
 def size(X):
     """Elements that one pass reads."""
+    if isinstance(X, Blocked):
+        return X.size
     return X.nnz if sp.issparse(X) else X.size
 
 
 def largest(X):
     """Largest absolute value."""
+    if isinstance(X, Blocked):
+        return X.largest()
     values = X.data if sp.issparse(X) else X
     return max(-float(values.min(initial=0)), float(values.max(initial=0)))
 

@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
-from schuss import data, objective, solvers, validation
+from schuss import blocks, data, objective, solvers, validation
 from schuss.checkpoint import Checkpoint
 from schuss.constants import Activation
 from schuss.docstrings import listing
@@ -25,6 +25,7 @@ from schuss.losses import LOSSES
 from schuss.methods import SOLVERS
 from schuss.predictions import LinearClassifierPredictions, LinearPredictions
 from schuss.solvers.run import Plateau
+from schuss.stream import streamed
 from schuss.training import (
     Incremental,
     IncrementalClassifier,
@@ -90,7 +91,7 @@ class TrainResult:
 
 @listing(losses=LOSSES, solvers=SOLVERS)
 def train(
-    X: Any, y: Any, *, loss: str = "squared_error", solver: str = "gd",
+    X: Any, y: Any = None, *, loss: str = "squared_error", solver: str = "gd",
     learning_rate: float | str = "auto", epochs: int = 1000, alpha: float = 0.0,
     l1_ratio: float = 0.0, fit_intercept: bool = True, sample_weight: ArrayLike | None = None,
     coef_init: ArrayLike | None = None, intercept_init: ArrayLike | None = None, tol: float = 0.0,
@@ -101,12 +102,13 @@ def train(
 
     Parameters
     ----------
-    X : array-like, CSR matrix or data frame of shape (n, d)
+    X : array-like, CSR matrix or data frame of shape (n, d), or `schuss.Stream`
         Read as it lies, without a copy, where it is of type float64, float32, float16,
         uint8 or int8, in any memory order; CSR of float64 or float32. The last three
         types and float32 train float32 weights.
     y : array-like of shape (n,) or (n, K)
-        Labels 0 and 1 or soft labels between; K columns train K neurons at once.
+        Labels 0 and 1 or soft labels between; K columns train K neurons at once. None with a
+        stream, which has its own.
     loss : {losses}, default="squared_error"
         {losses: summaries}
     solver : {solvers}, default="gd"
@@ -192,11 +194,11 @@ def train(
         checkpoint = Checkpoint(
             checkpoint, {"estimator": "train", **parameters, **start}, limit="epochs"
         )
-    given, X = X, data.check_features(X, finite=True)
-    dtype = data.real_type(X)
-    y = validation.check_targets(y, X.shape[0], dtype, several=True)
+    X, y, sample_weight = streamed(X, y, sample_weight)
+    given, rows = X, _check_rows(X, y, sample_weight)
+    X, y = rows.X, rows.y
     validation.check_unit_interval(y, loss)
-    rows = Rows(X, y, validation.check_weights(sample_weight, X))
+    dtype = data.real_type(X)
     n_outputs = y.shape[1] if y.ndim == 2 else 1
     coef = validation.check_start(coef_init, (n_outputs, X.shape[1]), dtype, "coef_init")
     intercept = validation.check_start(intercept_init, (n_outputs,), dtype, "intercept_init")
@@ -225,6 +227,19 @@ def train(
     if tol > 0 and outcome.stop_reason == "precision":
         warn_unless_converged(plan.run, outcome, epochs)
     return result(outcome, info)
+
+
+def _check_rows(X, y, sample_weight):
+    """What `train` learns from; of a stream after a first pass over it."""
+    if isinstance(X, blocks.Source):
+        if y is not None or sample_weight is not None:
+            raise ValueError(
+                "y and sample_weight: a stream of rows has its own, expected train(stream)."
+            )
+        return blocks.survey(X, labels=False, several=True).rows(several=True)
+    X = data.check_features(X, finite=True)
+    y = validation.check_targets(y, X.shape[0], data.real_type(X), several=True)
+    return Rows(X, y, validation.check_weights(sample_weight, X))
 
 
 _TRAIN_CONSTRAINTS = {
@@ -287,6 +302,8 @@ def _plan(
 
 class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
     """What the two estimators share: all but the meaning of y."""
+
+    _takes_streams = _streams_maps = True
 
     _parameter_constraints: dict = {
         **_SHARED_CONSTRAINTS,

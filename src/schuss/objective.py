@@ -28,6 +28,10 @@ _HESSIAN_ELEMENTS = 1 << 21
 _COUPLED_ELEMENTS = 1 << 17
 _COUPLED_ROWS = 128
 
+# A class with a smaller share of a sample gets this share, and smaller weights.
+_LEAST_SHARE = 0.05
+SAMPLE_SEED = 0x5C4055
+
 # Rows of a matrix that are mirrored at a time.
 _MIRROR = 64
 
@@ -67,6 +71,8 @@ def on_rows(rows, eval_rows, loss, coef, intercept, *, n_jobs=None, **options):
     backend, n_threads = backends.current(), threads.available(n_jobs)
 
     def objective(rows, learnt=None, **options):
+        if isinstance(rows.X, data.Blocked):
+            return rows.X.objective(loss, n_outputs=len(coef), n_jobs=n_jobs, **options)
         weights = rows.sample_weight
         if learnt is not None:
             weights = np.zeros(rows.X.shape[0])
@@ -121,6 +127,8 @@ class Objective:
         self.l1 = float(alpha * l1_ratio)
         self.fit_intercept = fit_intercept
         self.is_sparse = sp.issparse(X)
+        # Whether the backend's `newton` reads such rows.
+        self.takes_newton = not self.is_sparse
         self._threads = n_threads
         self._X = X
         self.passes = self.hessians = 0  # how often all rows were read, and for a Hessian
@@ -279,6 +287,36 @@ class Objective:
             np.maximum(largest, np.abs(part).max(axis=0), out=largest)
         return largest
 
+    @property
+    def largest_sample(self):
+        """Most rows that `draw` gives."""
+        return self.n_rows
+
+    def draw(self, m):
+        """The same objective on about m rows, the same ones at each call.
+
+        One row from each of m stretches of equal length, at random: sorted rows are as good
+        as any. A class that is rare gets stretches of its own, and smaller weights.
+        """
+        n, codes = self.n_rows, self.data.y
+        m = min(m, n)
+        if m == n:
+            return self.sample(np.arange(n))
+        generator = np.random.default_rng(SAMPLE_SEED)
+        rows = stretches(n, m, generator)
+        if codes.ndim == 2:
+            return self.sample(rows)
+        k = max(2, self.n_outputs)
+        if np.bincount(codes[rows], minlength=k).min() >= least_of_class(m, k):
+            return self.sample(rows)
+        ranks, shares = class_stretches(np.bincount(codes, minlength=k), m, generator)
+        rows = np.concatenate(
+            [np.flatnonzero(codes == code)[part] for code, part in enumerate(ranks) if len(part)]
+        )
+        order = rows.argsort()
+        factors = np.repeat(shares, [len(part) for part in ranks])
+        return self.sample(rows[order], factors[order])
+
     def sample(self, rows, factors=None):
         """The same objective on some of the rows, whose weights get factors."""
         weight = self.data.sample_weight
@@ -297,6 +335,15 @@ class Objective:
         part.passes, part._curvature, part._augmented = 0, {}, None
         part.learnt, part.n_learnt = None, len(rows)
         return part
+
+    def orders(self, epochs, generator):
+        """Rows in the order in which each epoch takes them: int32, one row an epoch.
+
+        In their own order where there is no generator.
+        """
+        rows = np.arange(self.n_rows) if self.learnt is None else self.learnt
+        order = np.tile(rows.astype(data.ORDER_TYPE), (epochs, 1))
+        return order if generator is None else generator.permuted(order, axis=1, out=order)
 
     def curvature(self, batch_size=None):
         """Bound L on the curvature of the smooth part; 1/L is a safe step.
@@ -333,18 +380,17 @@ class Objective:
             else:
                 self.passes += 1
                 n, b = self.n_learnt, batch_size
-                row = data.largest_row(self._X, self.data.sample_weight, int(self.fit_intercept))
-                row = bound * row * n * self.data.scale + self.l2
+                row = bound * self.largest_row() * n * self.data.scale + self.l2
                 whole = self.curvature() if b > 1 else 0.0
                 curvature = (n * (b - 1) * whole + (n - b) * row) / (b * (n - 1))
         finfo = np.finfo(self.dtype)
         if not curvature < float(finfo.max):
-            if math.sqrt(self.l2) >= self._largest_feature():
+            if math.sqrt(self.l2) >= self.largest_feature():
                 raise ValueError(
                     f"alpha={self.l2:.3g}: the penalty's curvature is beyond {self.dtype}. "
                     "Choose a smaller alpha: one as large leaves no weights."
                 )
-            self._refuse_features(self._largest_feature())
+            self._refuse_features(self.largest_feature())
         # Features of nearly nothing: keep 1 / L finite.
         return max(curvature, float(finfo.tiny))
 
@@ -352,11 +398,16 @@ class Objective:
         """Raise the error of `curvature` where single squares of features overflow."""
         # Smaller types than that of the weights cannot.
         if self._X.dtype == self.dtype:
-            largest = self._largest_feature()
+            largest = self.largest_feature()
             if not largest <= math.sqrt(np.finfo(self.dtype).max):
                 self._refuse_features(largest)
 
-    def _largest_feature(self):
+    def largest_row(self):
+        """Largest ``s_i * ||x_i||^2`` over the rows of [X 1]."""
+        return data.largest_row(self._X, self.data.sample_weight, int(self.fit_intercept))
+
+    def largest_feature(self):
+        """Largest absolute value of X."""
         return data.largest(self._X)
 
     def _refuse_features(self, largest):
@@ -408,14 +459,18 @@ class Objective:
         if self.fit_intercept:
             intercept[:] = vectors[:, d]
         coef_grad, intercept_grad = np.empty_like(coef), np.empty_like(intercept)
-        # That loss knows no targets.
-        y = self.data.y if self.data.y.ndim == 1 else np.zeros(self.n_rows, np.uint8)
         self.backend.gradient(
-            self.data._replace(y=y), QUADRATIC.code, coef, intercept, coef_grad, intercept_grad,
+            self.without_targets(), QUADRATIC.code, coef, intercept, coef_grad, intercept_grad,
             self.n_threads(),
         )  # fmt: skip
         parts = (coef_grad, intercept_grad[:, None]) if self.fit_intercept else (coef_grad,)
         return np.concatenate(parts, axis=1, dtype=np.float64)
+
+    def without_targets(self):
+        """The data for a loss that knows no targets, of any number of neurons."""
+        if self.data.y.ndim == 1:
+            return self.data
+        return self.data._replace(y=np.zeros(self.n_rows, np.uint8))
 
     def _mean_targets(self):
         y, weight = self.data.y, self.data.sample_weight
@@ -426,6 +481,27 @@ class Objective:
         else:
             mean = np.average(y.astype(np.float64), axis=1, weights=weight)
         return np.clip(mean, 0.0, 1.0)
+
+
+def least_of_class(m, k):
+    """Rows of each of k classes that a sample of m rows should have."""
+    return _LEAST_SHARE * m / k
+
+
+def stretches(n, m, generator):
+    """One of each of m stretches of n rows."""
+    return ((np.arange(m) + generator.random(m)) * (n / m)).astype(np.int64)
+
+
+def class_stretches(counts, m, generator):
+    """Ranks of the rows of each class in a sample of about m, and factors of their weights."""
+    ranks, shares = [], np.ones(len(counts))
+    for code, count in enumerate(counts):
+        share = max(round(m * count / counts.sum()), round(least_of_class(m, len(counts))))
+        wanted = min(count, share)
+        ranks.append(stretches(count, wanted, generator) if count else np.arange(0))
+        shares[code] = count / wanted if count else 1.0
+    return ranks, shares
 
 
 def _mirror(matrix):

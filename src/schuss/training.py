@@ -16,14 +16,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
-from schuss import backends, data, driver, objective, threads, validation
+from schuss import backends, blocks, data, driver, objective, threads, validation
 from schuss.callbacks import Print
 from schuss.checkpoint import Checkpoint
 from schuss.data import Rows
 from schuss.docstrings import extends
 from schuss.errors import warn
-from schuss.losses import Loss
+from schuss.losses import LOSSES, Loss
 from schuss.solvers.run import Plateau, Run
+from schuss.stream import streamed
 
 _MISSING = object()
 
@@ -86,10 +87,14 @@ def carry_out(make_plan, rows, X, *, estimator=None, callbacks=(), checkpoint=No
             error.outcome, error.history = outcome, outcome.history
             raise error
     except ValueError:
-        data.check_features(X, estimator=estimator, reset=False)
+        if isinstance(rows.X, data.Blocked):
+            rows.X.check_finite()
+        else:
+            data.check_features(X, estimator=estimator, reset=False)
         raise
     info = plan.run.info()
-    info["passes"] += checkpoint is not None  # that of its fingerprint
+    # Those of its fingerprint, and of the survey.
+    info["passes"] += (checkpoint is not None) + isinstance(rows.X, data.Blocked)
     info |= {"setup_seconds": ready - begin, "iteration_seconds": perf_counter() - ready}
     return plan, outcome, info
 
@@ -100,6 +105,8 @@ def _fingerprint(rows):
     Of real targets, too, of which it is a linear function.
     """
     real, backend = data.real_type(rows.X), backends.current()
+    if isinstance(rows.X, data.Blocked):
+        return _fingerprint_of_blocks(rows, real)
     with np.errstate(all="ignore"):
         weights, _ = validation.scale_weights(rows.sample_weight, real)
         bound = objective.bind(backend, rows.X, rows.y.astype(real), weights)
@@ -108,6 +115,15 @@ def _fingerprint(rows):
         gradients = tuple(map(np.empty_like, zeros))
         n_threads = threads.for_pass(None, data.size(rows.X) * shape[0])
         backend.gradient(bound, Loss.LOG_LOSS, *zeros, *gradients, n_threads)
+    return np.column_stack(gradients)
+
+
+def _fingerprint_of_blocks(rows, real):
+    shape = rows.y[0].size, rows.X.shape[1]
+    part = rows.X.objective(LOSSES["log_loss"], n_outputs=shape[0])
+    zeros = np.zeros(shape, real), np.zeros(shape[:1], real)
+    gradients = tuple(map(np.empty_like, zeros))
+    part.backend.gradient(part.data, Loss.LOG_LOSS, *zeros, *gradients, 1)
     return np.column_stack(gradients)
 
 
@@ -120,20 +136,26 @@ class Trained:
         # Other parameters and fitted attributes are the estimators', and scikit-learn's.
         def __getattr__(self, name: str) -> Any: ...
 
+    # Whether X may be a `blocks.Source`, and whether a memory map that is too large becomes one.
+    _takes_streams = False
+    _streams_maps = False
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, eval_set: Any = None,
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, eval_set: Any = None,
         callbacks: Any = None, checkpoint: str | PathLike[str] | None = None,
     ) -> Self:  # fmt: skip
         """Train on rows with labels or targets.
 
         Parameters
         ----------
-        X : array-like, sparse matrix or data frame of shape (n, d)
+        X : array-like, sparse matrix or data frame of shape (n, d), or `schuss.Stream`
             Read as it lies, without a copy, where it is of type float64, float32, float16,
-            uint8 or int8, in any memory order; CSR of float64 or float32.
+            uint8 or int8, in any memory order; CSR of float64 or float32. Networks and
+            perceptrons take no streams.
         y : array-like of shape (n,), for networks also (n, K)
-            Classifiers: labels of at least two classes. Regressors: finite numbers.
+            Classifiers: labels of at least two classes. Regressors: finite numbers. None with
+            a stream, which has its own.
         sample_weight : array-like of shape (n,), default=None
             Not negative.
         eval_set : (X, y), default=None
@@ -176,7 +198,11 @@ class Trained:
             options = work._options(more, **given)
             if checkpoint is not None:
                 checkpoint = Checkpoint(checkpoint, {**given, **work._identity()})
-            rows = work._check_rows(X, y, sample_weight, more)
+            X, y, sample_weight = work._streamed(X, y, sample_weight, more)
+            if isinstance(X, blocks.Source):
+                rows = work._check_source(X, y, sample_weight, more, eval_set)
+            else:
+                rows = work._check_rows(X, y, sample_weight, more)
             eval_rows = None if eval_set is None else work._check_eval_set(eval_set, rows)
             plan, outcome, info = carry_out(
                 lambda: work._plan(rows, eval_rows, more, **options), rows, X, estimator=work,
@@ -226,6 +252,62 @@ class Trained:
         weights = self._check_weights(sample_weight, X)
         return Rows(X, y, self._weigh(X, y, weights, more))
 
+    def _streamed(self, X: Any, y: Any, sample_weight: Any, more: bool) -> tuple[Any, Any, Any]:
+        """X, y and weights; a memory map that is too large for memory as a stream."""
+        if not (self._takes_streams and self._streams_maps) or more:
+            return X, y, sample_weight
+        if vars(self).get("early_stopping"):
+            return X, y, sample_weight
+        return streamed(X, y, sample_weight)
+
+    def _check_source(
+        self, source: Any, y: Any, sample_weight: Any, more: bool, eval_set: Any
+    ) -> Rows:
+        """Rows of a source, after a first pass over it."""
+        if not self._takes_streams:
+            raise TypeError(
+                f"{type(self).__name__} does not take a stream of rows, expected X in memory, or "
+                "memory-mapped. Call partial_fit for each (X, y) of the stream."
+            )
+        if y is not None or sample_weight is not None:
+            raise ValueError(
+                "y and sample_weight: a stream of rows has its own, expected fit(stream)."
+            )
+        if more:
+            raise ValueError(
+                "partial_fit takes the rows of one part, but X is a stream of all: call fit, or "
+                "partial_fit for each (X, y, sample_weight) of the stream."
+            )
+        if vars(self).get("early_stopping") and eval_set is None:
+            raise ValueError(
+                "early_stopping=True holds out rows of X, but X is a stream: pass rows to validate "
+                "as eval_set."
+            )
+        rows = self._survey(source)
+        names = getattr(source, "feature_names", None)
+        if not hasattr(self, "n_features_in_") or self._resets(more):
+            self.n_features_in_ = rows.X.shape[1]
+            if names is not None:
+                self.feature_names_in_ = np.asarray(names, object)
+            else:
+                vars(self).pop("feature_names_in_", None)
+        elif self.n_features_in_ != rows.X.shape[1]:
+            raise ValueError(
+                f"X has {rows.X.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+        return rows
+
+    def _survey(self, source: Any, known: bool = False) -> Rows:
+        """What the first pass over a source finds, targets as they are learnt.
+
+        Of rows to validate the classes are known.
+        """
+        rows = blocks.survey(source, labels=False).rows()
+        # The two ends tell whether the targets are in range.
+        self._check_targets(rows.y[:, None], rows.y, False)
+        return rows
+
     def _progress(self) -> tuple:
         """Callbacks of `verbose`."""
         return (Print(1.0 / self.verbose),) if self.verbose else ()
@@ -259,6 +341,16 @@ class Trained:
 
     def _check_eval_set(self, eval_set: Any, rows: Rows) -> Rows:
         """Rows to validate, in the type of the weights."""
+        if isinstance(eval_set, blocks.Source):
+            found = self._survey(eval_set, known=True)
+            if found.X.shape[1] != rows.X.shape[1] or data.real_type(found.X) != self._real_type(
+                rows.X
+            ):
+                raise ValueError(
+                    f"eval_set: a stream of {found.X.shape[1]} features of {found.X.dtype}, "
+                    f"expected {rows.X.shape[1]} of {rows.X.dtype}, as X has."
+                )
+            return found
         try:
             X, y = eval_set
         except (TypeError, ValueError):
@@ -299,6 +391,24 @@ class TrainedClassifier(Trained):
         validation.check_classes(self.classes_)
         return codes
 
+    def _survey(self, source: Any, known: bool = False) -> Rows:
+        found = blocks.survey(source, labels=True)
+        if known or (self._knows_classes(False) and self._is_fitted()):
+            validation.check_labels(found.classes, len(found.classes), self.classes_)
+        else:
+            self.classes_ = found.classes
+        validation.check_classes(self.classes_)
+        rows = found.rows(self.classes_)
+        if known:
+            return rows
+        weighed = self._weigh(rows.X, rows.y, rows.X.weights, False)
+        if weighed is None or (weighed == rows.X.weights).all():
+            return rows
+        factors = np.divide(
+            weighed, rows.X.weights, out=np.zeros(len(weighed)), where=rows.X.weights > 0
+        )
+        return found.rows(self.classes_, factors)
+
     def _weigh(
         self, X: Any, y: np.ndarray, weights: np.ndarray | None, more: bool
     ) -> np.ndarray | None:
@@ -318,7 +428,7 @@ class TrainedFromWeights(Trained):
     @_fit_context(prefer_skip_nested_validation=True)
     @extends(Trained.fit)
     def fit(
-        self, X: Any, y: Any, coef_init: Any = None, intercept_init: Any = None,
+        self, X: Any, y: Any = None, coef_init: Any = None, intercept_init: Any = None,
         sample_weight: Any = None, *, eval_set: Any = None, callbacks: Any = None,
         checkpoint: str | PathLike[str] | None = None,
     ) -> Self:  # fmt: skip

@@ -167,7 +167,23 @@ def add_product(left, right, factor, out, upper):
 
 def descend(data, state, config, order, history, n_threads):
     _CODES.check_config(config)
-    n = data.X.shape[0]
+
+    def evaluate(rows, start, stop, factor, coef_grad, intercept_grad):
+        return _rows_gradient(
+            data, config.loss, state.coef, state.intercept, rows, start, stop, factor,
+            coef_grad, intercept_grad,
+        )  # fmt: skip
+
+    return descend_by(evaluate, data.X.shape[0], state, config, order, history)
+
+
+def descend_by(evaluate, n, state, config, order, history):
+    """`descend` over n rows, by a function of the mean loss of some of them.
+
+    ``evaluate(rows, start, stop, factor, coef_grad, intercept_grad)`` returns ``factor`` times
+    the share of the rows ``start`` to ``stop`` of the order `rows` in the mean loss, and writes
+    that of its gradient.
+    """
     state.counters[Counter.EPOCHS] = 0
     grad = np.empty_like(state.coef), np.empty_like(state.intercept)
     full = config.batch_size >= n
@@ -180,10 +196,7 @@ def descend(data, state, config, order, history, n_threads):
         for start in range(0, n, config.batch_size):
             stop = min(start + config.batch_size, n)
             with np.errstate(over="ignore", invalid="ignore"):
-                value = _rows_gradient(
-                    data, config.loss, state.coef, state.intercept,
-                    rows, start, stop, n / (stop - start), *grad,
-                )  # fmt: skip
+                value = evaluate(rows, start, stop, n / (stop - start), *grad)
                 norm, penalty = _add_penalty(state, config, *grad)
             total += value * (stop - start) / n
             if stop == n:

@@ -137,6 +137,8 @@ default="lbfgs"
     'converged'
     """
 
+    _takes_streams = _streams_maps = True
+
     # Objects of Python's, not arrays that a router could split.
     __metadata_request__fit = dict.fromkeys(
         ("callbacks", "checkpoint", "eval_set"), metadata_routing.UNUSED
@@ -157,6 +159,11 @@ default="lbfgs"
     def _plan(self, rows, eval_rows, more, *, l1_ratio, penalised):
         n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         liblinear = self.solver == "liblinear"
+        if liblinear and isinstance(rows.X, data.Blocked):
+            raise ValueError(
+                "solver='liblinear' does not take a stream of rows; choose 'lbfgs', which has the "
+                "same optimum but for the penalty on the intercept."
+            )
         if liblinear:
             # Its own limits are those of X before the first pass over it.
             data.check_features(rows.X, estimator=self, reset=False)

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from schuss import backends, data, objective, threads, validation
 from schuss.docstrings import borrows
 from schuss.errors import warn
-from schuss.losses import ROW_LOSSES
+from schuss.losses import LOSSES, ROW_LOSSES
 from schuss.predictions import scores
 from schuss.solvers.sgd import SGD, Start
 from schuss.training import (
@@ -41,6 +41,8 @@ class _SGD(TrainedFromWeights):
 
     # Whether a warm start goes on from the weights without averages, and from no others.
     _keeps_weights = False
+
+    _takes_streams = True
 
     def _options(self, more, **given):
         if not (more and self._is_fitted()):
@@ -91,16 +93,23 @@ class _SGD(TrainedFromWeights):
         X, y, weights = data.as_type(rows.X, coef.dtype), rows.y, rows.sample_weight
         if y.dtype.kind == "f":
             y = validation.check_range(y, coef.dtype)
-        weights = np.ones(X.shape[0]) if weights is None else weights
+        blocked = isinstance(X, data.Blocked)
+        weights = np.ones(len(y)) if weights is None else weights
         weights = weights.astype(coef.dtype, copy=False)
-        mask, seeds = self._draw(y, weights, coef.dtype, eval_rows is None)
+        mask, seeds = self._draw(y, weights, coef.dtype, eval_rows is None and not blocked)
         if eval_rows is not None:
             scored = eval_rows
         else:
             scored = hold(Rows(X, y, weights), mask) if mask.any() else None
+        if blocked:
+            whole = X.objective(LOSSES["log_loss"])
+            backend, bound = whole.backend, whole.data
+        else:
+            backend = backends.current()
+            bound = objective.bind(backend, X, y, None if (weights == 1).all() else weights)
         run = SGD(
-            backends.current(),
-            objective.bind(backends.current(), X, y, None if (weights == 1).all() else weights),
+            backend,
+            bound,
             [
                 Start(
                     coef[k], intercept[k], averages[0][k] if average else None,
@@ -119,7 +128,8 @@ class _SGD(TrainedFromWeights):
             early_stopping=self.early_stopping,
             held_out=mask.view(np.uint8) if mask.any() else None,
             n_threads=threads.available(getattr(self, "n_jobs", None)), size=data.size(X),
-            check_rows=lambda: data.check_features(X),
+            check_rows=X.check_finite if blocked else lambda: data.check_features(X),
+            ordered=not blocked,
         )  # fmt: skip
         validate = None if scored is None else lambda: run.validation_loss
         return Plan(run, 1 if more else self.max_iter, scored, validate=validate)
@@ -189,7 +199,10 @@ class _Classification(_SGD, IncrementalClassifier):
             validation.check_partial_class_weight(self.class_weight)
         if weights is not None and weights.any() and not more:
             validation.check_classes(self.classes_, y, weights)
-        self._expanded_class_weight = validation.class_factors(self.class_weight, self.classes_, y)
+        counts = X.counts.sum(axis=0) if isinstance(X, data.Blocked) else None
+        self._expanded_class_weight = validation.class_factors(
+            self.class_weight, self.classes_, y, counts
+        )
         return weights
 
     def _row_weights(self):

@@ -20,9 +20,10 @@ from schuss.constants import (
     Counter,
     Status,
 )
+from schuss.data import check_orders
 from schuss.errors import DivergenceError
 from schuss.methods import N_SLOTS, SOLVERS, Solver
-from schuss.solvers.run import ORDER_TYPE, Progress, Run, Snapshot, check_orders
+from schuss.solvers.run import Progress, Run, Snapshot
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.
 _ORDER_ENTRIES = 1_000_000
@@ -355,15 +356,7 @@ class FirstOrder(Run):
             self._generator.bit_generator.state = snapshot.generator
 
     def _order(self, epochs):
-        """Rows in the order in which each epoch takes them: int32, one line an epoch."""
-        if not self._ordered:
-            return None
-        learnt = self.objective.learnt
-        rows = np.arange(self.objective.n_rows) if learnt is None else learnt
-        order = np.tile(rows.astype(ORDER_TYPE), (epochs, 1))
-        if self._generator is None:
-            return order
-        return self._generator.permuted(order, axis=1, out=order)
+        return self.objective.orders(epochs, self._generator) if self._ordered else None
 
     def _generator_state(self):
         return None if self._generator is None else self._generator.bit_generator.state

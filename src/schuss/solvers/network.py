@@ -8,9 +8,10 @@ from scipy.optimize._dcsrch import DCSRCH
 
 from schuss.backends.contract import NetworkState
 from schuss.constants import HISTORY_COLUMNS, N_COUNTERS, Counter, Status
+from schuss.data import ORDER_TYPE, check_orders
 from schuss.errors import DivergenceError
 from schuss.methods import N_SLOTS, Solver
-from schuss.solvers.run import ORDER_TYPE, Progress, Run, check_order, check_orders
+from schuss.solvers.run import Progress, Run, check_order
 from schuss.vectors import dot, norm
 
 # Entries of the row orders made in one go: bounds their memory to 4 MB an advance.

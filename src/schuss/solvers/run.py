@@ -7,25 +7,11 @@ import numpy as np
 
 from schuss.backends.contract import State
 
-# Orders of the rows hold numbers of this type.
-ORDER_TYPE = np.int32
-
 
 def check_order(order, n_rows):
     """Refuse numbers that are not those of all rows, each once: the kernels trust them."""
     if not (np.sort(order, axis=-1) == np.arange(n_rows)).all():
         raise ValueError(f"its order of the rows is not one of {n_rows:,} rows")
-
-
-def check_orders(n_rows):
-    """Refuse more rows than an order can number, before there is one."""
-    most = np.iinfo(ORDER_TYPE).max
-    if n_rows > most:
-        raise ValueError(
-            f"X has {n_rows:,} rows, but a solver that takes them one by one or in shuffled "
-            f"batches expects {most:,} at most. Train on parts of X by partial_fit, or choose a "
-            "solver that takes all rows at once, such as 'lbfgs'."
-        )
 
 
 class Progress(NamedTuple):

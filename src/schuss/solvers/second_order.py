@@ -40,9 +40,6 @@ _SAMPLE_GROWTH = 4
 _SAMPLE_STEPS = 50
 # Rows of a dense X from which the diagonal of the Hessian is taken.
 _DIAGONAL_ROWS = 400
-# A class with a smaller share of the sample gets this share, and smaller weights.
-_LEAST_SHARE = 0.05
-_SEED = 0x5C4055
 
 # Where steps shrink the gradient to this share of it or less the factor of a Hessian serves on:
 # gradients cost a fraction of it. 1797 x 64 took 17 gradients and 2 Hessians, where a Hessian
@@ -240,7 +237,7 @@ class SecondOrder(Run):
             if not (self.loss <= null and self._largest < LARGE[self.objective.dtype.itemsize]):
                 self._forget()
                 self._place(np.zeros_like(self.theta))
-                self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
+                self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.largest_sample)
         else:
             self._place(self.theta)
         self._begun = True
@@ -320,8 +317,8 @@ class SecondOrder(Run):
         A `model` serves as the first Hessian; where one is `wanted` it is that where they end.
         """
         objective, problem = self.objective, self.problem
-        dense = not (objective.is_sparse or problem.sparse or problem.units is not None)
-        if not dense or objective.n_outputs > 1 or objective.loss.couples:
+        whole = objective.takes_newton and not problem.sparse and problem.units is None
+        if not whole or objective.n_outputs > 1 or objective.loss.couples:
             return ()
         if not iterations:
             return ()
@@ -356,7 +353,7 @@ class SecondOrder(Run):
         return history[:steps].tolist()
 
     def _enlarge(self):
-        self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.n_rows)
+        self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.largest_sample)
         self._model = None
 
     def _renew(self):
@@ -564,7 +561,7 @@ class SecondOrder(Run):
         self.theta = self.problem.round(theta)
 
     def _sampled(self, m):
-        return self._on(self.objective.sample(*_choose(self.objective, m)))
+        return self._on(self.objective.draw(m))
 
     def _on(self, objective):
         """A run of Newton's method on a sample."""
@@ -573,36 +570,3 @@ class SecondOrder(Run):
             objective, coef, intercept, exact=True, reuses=True,
             intercept_scaling=self.problem.intercept_scaling, units=self.problem.units,
         )  # fmt: skip
-
-
-def _choose(objective, m):
-    """About m rows, the same ones at each call, and factors of their weights (or None).
-
-    One row from each of m stretches of equal length, at random: sorted rows are as good
-    as any. A class that is rare gets stretches of its own.
-    """
-    n, codes = objective.n_rows, objective.data.y
-    m = min(m, n)
-    if m == n:
-        return np.arange(n), None
-    generator = np.random.default_rng(_SEED)
-    rows = _stretches(n, m, generator)
-    if codes.ndim == 2:
-        return rows, None
-    k = max(2, objective.n_outputs)
-    if np.bincount(codes[rows], minlength=k).min() >= _LEAST_SHARE * m / k:
-        return rows, None
-    parts, factors = [], []
-    counts = np.bincount(codes, minlength=k)
-    for code, count in enumerate(counts):
-        if count:
-            wanted = min(count, max(round(m * count / n), round(_LEAST_SHARE * m / k)))
-            parts.append(np.flatnonzero(codes == code)[_stretches(count, wanted, generator)])
-            factors.append(np.full(wanted, count / wanted))
-    rows = np.concatenate(parts)
-    order = rows.argsort()
-    return rows[order], np.concatenate(factors)[order]
-
-
-def _stretches(n, m, generator):
-    return ((np.arange(m) + generator.random(m)) * (n / m)).astype(np.int64)

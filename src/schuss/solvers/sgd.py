@@ -17,9 +17,10 @@ from schuss.constants import (
     SGDScalar,
     Status,
 )
+from schuss.data import ORDER_TYPE, check_orders
 from schuss.errors import DivergenceError
 from schuss.losses import ROW_LOSSES
-from schuss.solvers.run import ORDER_TYPE, Plateau, Progress, Run, check_order, check_orders
+from schuss.solvers.run import Plateau, Progress, Run, check_order
 
 
 class Start(NamedTuple):
@@ -77,6 +78,8 @@ class SGD(Run):
         Elements of X.
     check_rows : callable
         Called once, where a score is not finite; raises where the rows are not.
+    ordered : bool
+        Whether the state holds the order of all rows; the backend of blocks has none.
     """
 
     unrecorded = ("gradient_norm",)
@@ -88,11 +91,11 @@ class SGD(Run):
         self, backend, data, starts, class_weight, *, loss, penalty, learning_rate, epsilon,
         alpha, l1_ratio, eta0, power_t, fit_intercept, shuffle, decay, average, t, tol,
         n_iter_no_change, scores=None, early_stopping=False, held_out=None, n_threads=1, size=0,
-        check_rows=lambda: None,
+        check_rows=lambda: None, ordered=True,
     ):  # fmt: skip
         coef = np.array([start.coef for start in starts])
         k, d = coef.shape
-        n = data.X.shape[0]
+        n = data.X.shape[0] if ordered else 0
         check_orders(n)
         loss_ = ROW_LOSSES[loss]
         threshold = epsilon if loss_.threshold is None else loss_.threshold
