@@ -25,7 +25,7 @@ from schuss.backends.contract import Data
 from schuss.backends.numpy_ import descend_by, has_ended
 from schuss.constants import Counter, SGDScalar, Status
 from schuss.data import ORDER_TYPE, Blocked, Rows
-from schuss.losses import BY_CODE, QUADRATIC, LossFunction
+from schuss.losses import BY_CODE, QUADRATIC, Loss, LossFunction
 from schuss.methods import SOLVERS
 from schuss.objective import (
     SAMPLE_SEED,
@@ -111,10 +111,10 @@ class Found(NamedTuple):
     is_sparse: bool
     weighted: bool
     largest_weight: float
-    classes: np.ndarray | None
+    classes: Any  # ndarray, or None
     counts: np.ndarray  # rows of each class; of reals, all rows
     weights: np.ndarray  # sums of their weights
-    ends: np.ndarray | None  # (2,) or (2, K) smallest and largest target
+    ends: Any  # None, or (2,) or (2, K) smallest and largest target
     sums: np.ndarray  # of the weighted targets
 
 
@@ -147,7 +147,7 @@ class Survey(NamedTuple):
 
     source: Source
     blocks: list[Found]
-    classes: np.ndarray | None
+    classes: Any  # ndarray, or None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -368,7 +368,7 @@ class _Part(NamedTuple):
     def objective(self, rows: Rows) -> Objective:
         """The block's share of the mean loss, without penalties."""
         part = Objective(
-            backends.current(), rows.X, rows.y, rows.sample_weight, BY_CODE[self.loss],
+            backends.current(), rows.X, rows.y, rows.sample_weight, BY_CODE[Loss(self.loss)],
             n_outputs=self.n_outputs, fit_intercept=self.fit_intercept,
             n_threads=threads.available(self.n_jobs),
         )  # fmt: skip

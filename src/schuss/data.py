@@ -35,6 +35,8 @@ class Blocked:
     shape: tuple[int, int]
     dtype: np.dtype
     size: int
+    is_sparse: bool
+    counts: np.ndarray  # (n_blocks, n_classes) rows
 
     def objective(self, loss: Any, **options: Any) -> Any:
         """`objective.Objective` of the rows, with its options."""
@@ -118,6 +120,11 @@ def as_type(X, dtype):
         X = X.astype(dtype)
         assert_all_finite(X, input_name=f"X as {np.dtype(dtype)}")
     return X
+
+
+def is_sparse(X):
+    """Whether the rows are CSR."""
+    return X.is_sparse if isinstance(X, Blocked) else sp.issparse(X)
 
 
 def size(X):

@@ -110,7 +110,7 @@ class Stream(Source):
         if block_rows is not None and block_rows < 1:
             raise ValueError(f"block_rows={block_rows}: expected a number of 1 or more.")
         if isinstance(source, np.ndarray) or sp.issparse(source):
-            self._reader = _Arrays(source, y, sample_weight, block_rows)
+            self._reader: Any = _Arrays(source, y, sample_weight, block_rows)
         else:
             if y is not None or sample_weight is not None:
                 raise ValueError(
@@ -140,6 +140,11 @@ class Stream(Source):
     def describe(self, block: int) -> str:
         names = self._first.get("names", [])
         return names[block] if block < len(names) else f"block {block}"
+
+    @property
+    def feature_names(self) -> list[str] | None:
+        """Names of the features of a table of numbers, else None."""
+        return getattr(self._reader, "feature_names", None)
 
     def __iter__(self) -> Iterator[tuple]:
         return self.collect(tuple)
@@ -182,7 +187,9 @@ class Stream(Source):
 
     def _decode(self):
         """Blocks of one pass, checked against those of the first."""
-        first, names, lengths = self._first, [], []
+        first = self._first
+        names: list[str] = []
+        lengths: list[int] = []
         for name, rows in self._reader.blocks():
             try:
                 X = data.check_features(rows.X, finite=True)

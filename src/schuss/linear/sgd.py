@@ -121,7 +121,7 @@ class _SGD(TrainedFromWeights):
             loss=self.loss, penalty=self.penalty, learning_rate=self.learning_rate,
             epsilon=self.epsilon, alpha=self.alpha, l1_ratio=self._get_l1_ratio(),
             eta0=self.eta0, power_t=self.power_t, fit_intercept=self.fit_intercept,
-            shuffle=self.shuffle, decay=SPARSE_INTERCEPT_DECAY if sp.issparse(X) else 1.0,
+            shuffle=self.shuffle, decay=SPARSE_INTERCEPT_DECAY if data.is_sparse(X) else 1.0,
             average=int(self.average), t=self.t_, tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
             scores=None if scored is None else self._scores(scored, coef.dtype),
