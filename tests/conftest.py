@@ -134,3 +134,20 @@ def show(browser):
         return browser
 
     return opened
+
+
+@pytest.fixture
+def violations():
+    """Serious findings of axe-core about how everyone can use the page of a driver."""
+    axe = pytest.importorskip("axe_core_python")
+    program = Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+
+    def violations(driver):
+        driver.execute_script(program)
+        found = driver.execute_async_script(
+            "axe.run().then((found) => arguments[0](found.violations.map("
+            "(v) => [v.impact, v.id, v.nodes.map((node) => node.html)])))"
+        )
+        return [v for v in found if v[0] in ("serious", "critical")]
+
+    return violations

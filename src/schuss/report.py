@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 # Names in tables.
-_LABELS = {
+LABELS = {
     "accuracy": "accuracy",
     "log_loss": "log-loss",
     "roc_auc": "ROC AUC",
@@ -29,7 +29,7 @@ _LABELS = {
     "root_mean_squared_error": "root mean squared error",
     "r2": "R squared",
 }
-_STOP_REASONS = {
+STOP_REASONS = {
     "max_iter": "stopped at --max-iter",
     "precision": "stopped by rounding errors, gradient above --tol",
     "early_stopping": "early stopping, validation loss no longer improved",
@@ -221,7 +221,7 @@ class TrainingReport:
         if self.alpha:
             kind = {0.0: "L2", 1.0: "L1"}.get(self.l1_ratio, f"{self.l1_ratio:.3g} L1, the rest L2")
             table.add_row("penalty", f"{self.alpha:.4g}", kind)
-        reason = _STOP_REASONS.get(self.stop_reason, self.stop_reason)
+        reason = STOP_REASONS.get(self.stop_reason, self.stop_reason)
         table.add_row("epochs", f"{self.epochs:,}", reason)
         table.add_row("initial loss", f"{self.cost_before:.6f}", self.loss)
         table.add_row("final loss", f"{self.cost_after:.6f}", "")
@@ -360,8 +360,9 @@ def _add_scores(table, scores, of_model):
     table.add_section()
     table.add_row("", of_model, scores.baseline_name, style="bold")
     for name, value in scores.metrics.items():
-        table.add_row(_LABELS[name], _figure(value), _figure(scores.baseline[name]))
+        table.add_row(LABELS[name], figure(value), figure(scores.baseline[name]))
 
 
-def _figure(value):
+def figure(value: float | None) -> str:
+    """Return a metric as text."""
     return "not defined" if value is None else f"{value:.4f}"

@@ -37,7 +37,8 @@ def check_language(language: str) -> None:
     check_choice(language, "language", LANGUAGES)
 
 
-def _jinja() -> Any:
+def jinja() -> Any:
+    """Return an environment that escapes what it fills in."""
     try:
         from jinja2 import Environment
     except ImportError as error:
@@ -51,7 +52,7 @@ def _page(title: str, walks: dict[str, Any], language: str, body: str = "") -> s
     from markupsafe import Markup
 
     check_language(language)
-    environment = _jinja()
+    environment = jinja()
     texts = json.loads(source("texts.json"))
     names = {"en": "English", "pl": "polski"}
     options = "".join(f'<option value="{key}">{name}</option>' for key, name in names.items())
