@@ -741,3 +741,18 @@ def test_ctrl_c_keeps_what_was_reached(data, tmp_path):
     assert report["cost_after"] < report["cost_before"]
     assert "Training interrupted" in stderr and "Traceback" not in stderr
     assert schuss.load(tmp_path / "model")[-1].n_iter_ == report["epochs"]
+
+
+def test_the_report_of_a_training(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "report.html"
+
+    result = run("train", "--no-save", "--alpha", "0.01", "--report", str(file), "--json")
+
+    assert result.exit_code == 0, result.output
+    text = file.read_text(encoding="utf-8")
+    accuracy = json.loads(result.stdout)["metrics"]["accuracy"]
+    assert f"its accuracy is {accuracy:.4f}" in text and '<th scope="row">worst radius' in text
+    assert f"schuss train --no-save --alpha 0.01 --report {file}" in text
+    refused = run("train", "--no-save", "--report", str(tmp_path / "report.pdf"))
+    assert refused.exit_code == 2 and "--report" in refused.output

@@ -39,8 +39,12 @@ class _Commands(typer.core.TyperGroup):
 
     def make_context(self, info_name, args, *rest, **extra):
         self._as_json = "--json" in args
+        given = [*args]
         with self._reported_errors():
-            return super().make_context(info_name, args, *rest, **extra)
+            context = super().make_context(info_name, args, *rest, **extra)
+        # For reports that say how to repeat a command.
+        context.obj = given
+        return context
 
     def invoke(self, ctx):
         with self._reported_errors():

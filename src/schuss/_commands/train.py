@@ -1,9 +1,11 @@
 """``schuss train``."""
 
 import contextlib
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,12 +30,13 @@ from schuss._commands.options import (
 )
 from schuss._commands.output import (
     check_output,
+    check_suffix,
     console,
     note,
     print_report,
     warnings_as_notes,
 )
-from schuss.files import descriptor
+from schuss.files import check_writable, descriptor, write_whole
 from schuss.losses import LOSSES
 from schuss.methods import SOLVERS
 
@@ -53,6 +56,7 @@ _BATCH_SIZES = ", ".join(
 
 
 def train(
+    context: typer.Context,
     file: Annotated[Path | None, typer.Argument(
         metavar="FILE", help=TABLE_HELP, parser=input_file,
         show_default="the breast cancer data that scikit-learn ships",
@@ -120,6 +124,9 @@ def train(
         OUTPUT, "Model file to write; -: stdout.", "MODEL",
         default=f"the data's name with {MODEL_SUFFIX}, in this folder", parser=output_file,
     )] = None,
+    report: Annotated[Path | None, option(
+        OUTPUT, "Report to write: one HTML page with scores, curves and weights.", "FILE",
+    )] = None,
     no_save: Annotated[bool, option(OUTPUT, "No model file.", None, "--no-save")] = False,
     force: Annotated[bool, option(
         OUTPUT, "Overwrite a file that is not a schuss model.", None, "--force",
@@ -141,7 +148,7 @@ def train(
 
     schuss train
 
-    schuss train flights.csv --target late --out late.schuss.safetensors
+    schuss train flights.csv --target late --out late.schuss.safetensors --report late.html
     """
     from schuss import SigmoidClassifier, SigmoidRegressor, persistence
     from schuss.report import TrainingReport, score
@@ -153,6 +160,13 @@ def train(
         raise ValueError(
             f"--out {out}: the report is printed there, too; add --quiet without --json"
         )
+
+    if report is not None:
+        check_suffix("--report", report, (".html", ".htm"))
+        check_writable(report)
+        if find_spec("matplotlib") is None:
+            raise ImportError('--report needs matplotlib: pip install "schuss[plot]"')
+        from schuss.pages.training import training_page
 
     started = time.perf_counter()
     reading = delimiter, encoding, decimal, skip_bad_rows
@@ -170,11 +184,14 @@ def train(
         categorical=parse_names(categorical),
         max_levels=max_levels,
     )
-    if not quiet:
+    notes = []
+    if not quiet or report is not None:
         from schuss.advice import column_notes
 
         names = [*preprocessor.numeric_columns_, *preprocessor.categorical_columns_]
-        for text in column_notes(table.take(rows), names, labels):
+        notes = [*column_notes(table.take(rows), names, labels)]
+    if not quiet:
+        for text in notes:
             note("note", text)
     seconds_reading = time.perf_counter() - started
 
@@ -203,7 +220,8 @@ def train(
 
         persistence.save(make_pipeline(preprocessor, estimator), out)
 
-    report = TrainingReport(
+    scored = (X_held_out, labels[held_out]) if held_out.any() else (X, y)
+    results = TrainingReport(
         file=str(name),
         target=target,
         classes=estimator.classes_.tolist() if is_classes else None,
@@ -229,11 +247,20 @@ def train(
         epochs_per_second=estimator.n_iter_ / seconds_training,
         **_circumstances(estimator, X, y),
         model=str(out) if out else None,
-        scores=score(estimator, X_held_out, labels[held_out])
-        if held_out.any()
-        else score(estimator, X, y),
+        scores=score(estimator, *scored),
     )
-    print_report(report, as_json, quiet)
+    if report is not None:
+        page = training_page(
+            results,
+            estimator,
+            *scored,
+            names=preprocessor.get_feature_names_out(),
+            notes=notes,
+            command=shlex.join(["schuss", *context.find_root().obj]),
+        )
+        with write_whole(report) as stream:
+            stream.write(page.encode())
+    print_report(results, as_json, quiet)
 
 
 # ----- data ---------------------------------------------------------------------------

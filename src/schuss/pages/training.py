@@ -142,7 +142,8 @@ def _weights(estimator, names):
         np.argsort(-np.abs(coef), axis=None, kind="stable")[:_MAX_WEIGHTS], coef.shape
     )
     largest = float(np.abs(coef).max(initial=0)) or 1.0
-    several, classes = len(coef) > 1, getattr(estimator, "classes_", None)
+    classes: Any = getattr(estimator, "classes_", None)
+    several = len(coef) > 1
     return {
         "text": f"{len(rows)} of {coef.size:,}; features are as the model sees them, after scaling "
         "and encoding. Orange speaks for the "
@@ -241,7 +242,7 @@ def _chart(draw, text):
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none", "svg.hashsalt": text, "font.family": "sans-serif",
         "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     }  # fmt: skip
