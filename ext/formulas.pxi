@@ -122,12 +122,11 @@ cdef inline vreal log_logistic(vreal z) noexcept nogil:
 
 
 cdef inline vreal logistic_of(vreal z) noexcept nogil:
-    """sigma(z) = 1 / (1 + e^-z), with -z held where powers of two are normal numbers."""
-    cdef real most = 87 if REAL_SIZE == 4 else 708
-    cdef vreal n, power, r
-    exp_reduced(v_min(v_set(most), v_max_scalar(v_set(0) - z, -most)), &r, &n)
-    power = v_exp2_int(n)
-    return v_set(1) / (v_set(1) + (power + power * r))
+    """sigma(z) = 1 / (1 + e^-z)."""
+    cdef vreal power, r, small
+    exp_parts(z, &power, &r)
+    small = logistic_of_parts(power, r)
+    return v_where_negative(z, small, v_set(1) - small)
 
 
 cdef inline vreal tanh_of(vreal z) noexcept nogil:

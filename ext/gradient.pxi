@@ -16,22 +16,15 @@ cdef inline inlined_void loss_loop(
     The registers at `value` and `bias` take up the sums of the losses and of the derivatives.
     """
     cdef vreal total = v_load(value), total_bias = v_load(bias), b = v_set(intercept)
-    cdef vreal c, g
+    cdef vreal c, g, weight
     cdef Py_ssize_t i = 0
-    if s == NULL:
-        while i < count:
-            loss_of(loss, v_load(z + i) + b, v_load(y + i), v_set(1), &c, &g)
-            v_store(z + i, g)
-            total = total + c
-            total_bias = total_bias + g
-            i += LANES
-    else:
-        while i < count:
-            loss_of(loss, v_load(z + i) + b, v_load(y + i), v_load(s + i), &c, &g)
-            v_store(z + i, g)
-            total = total + c
-            total_bias = total_bias + g
-            i += LANES
+    while i < count:
+        weight = v_set(1) if s == NULL else v_load(s + i)
+        loss_of(loss, v_load(z + i) + b, v_load(y + i), weight, &c, &g)
+        v_store(z + i, g)
+        total = total + c
+        total_bias = total_bias + g
+        i += LANES
     v_store(value, total)
     v_store(bias, total_bias)
 

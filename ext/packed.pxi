@@ -84,10 +84,9 @@ cdef inline inlined_void panels(
     As in theta the intercept is the last parameter, at j = d; up to whole registers there are
     zeros.
     """
-    cdef Py_ssize_t j
+    cdef Py_ssize_t j, step = PANEL * LANES
     cdef double total = 0
-    cdef const real *x = rows.x
-    cdef const real *column = rows.x
+    cdef const real *x
     cdef bint more
     cdef vreal value, panel_bias, bias = v_set(0), b = v_set(theta[d])
     cdef vreal[PANEL] z, g
@@ -95,10 +94,8 @@ cdef inline inlined_void panels(
     for j in range(round_up(d + 1, LANES)):
         v_store(sums + j * LANES, v_set(0))
     z[0] = z[1] = z[2] = z[3] = b
-    if PANEL <= rows.registers:
-        for j in range(d):
-            add_scores(v_set(theta[j]), column, z)
-            column += PANEL * LANES
+    for j in range(d if PANEL <= rows.registers else 0):
+        add_scores(v_set(theta[j]), rows.x + j * step, z)
     while PANEL <= rows.registers:
         value = panel_bias = v_set(0)
         for j in range(PANEL):
@@ -107,21 +104,20 @@ cdef inline inlined_void panels(
         weighted_losses(loss, PANEL, g, rows.y, rows.weights, &value, &panel_bias)
         total += v_sum(value)
         bias = bias + v_rounded(panel_bias)
+        x = rows.x
         skip_registers(&rows, d, PANEL)
         more = PANEL <= rows.registers
         # The scores of the next panel come from L2, the sums of this from L1: in one loop neither
         # waits for the other.
         for j in range(d if more else 0):
-            add_scores(v_set(theta[j]), column, z)
-            column += PANEL * LANES
-            add_panel(g, x, sums + j * LANES)
-            x += PANEL * LANES
+            add_scores(v_set(theta[j]), rows.x + j * step, z)
+            add_panel(g, x + j * step, sums + j * LANES)
         for j in range(0 if more else d):
-            add_panel(g, x, sums + j * LANES)
-            x += PANEL * LANES
+            add_panel(g, x + j * step, sums + j * LANES)
     while rows.registers:
         z[0] = b
         z[1] = z[2] = z[3] = value = v_set(0)
+        x = rows.x
         j = 0
         while j + PANEL <= d:
             z[0] = z[0] + v_set(theta[j]) * v_load(x + j * LANES)
@@ -136,8 +132,7 @@ cdef inline inlined_void panels(
         weighted_losses(loss, 1, z, rows.y, rows.weights, &value, &bias)
         total += v_sum(value)
         for j in range(d):
-            v_store(sums + j * LANES, v_load(sums + j * LANES) + z[0] * v_load(x))
-            x += LANES
+            v_store(sums + j * LANES, v_load(sums + j * LANES) + z[0] * v_load(x + j * LANES))
         skip_registers(&rows, d, 1)
     v_store(sums + d * LANES, bias)
     losses[0] = total

@@ -5,11 +5,8 @@ cdef enum:
 
 
 cdef inline vreal activate(int activation, vreal z) noexcept nogil:
-    cdef vreal power, r, small
     if activation == ACTIVATION_LOGISTIC:
-        exp_parts(z, &power, &r)
-        small = logistic_of_parts(power, r)
-        return v_where_negative(z, small, v_set(1) - small)
+        return logistic_of(z)
     if activation == ACTIVATION_LOG_LOGISTIC:
         return log_logistic(z)
     return z
