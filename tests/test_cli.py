@@ -756,3 +756,28 @@ def test_the_report_of_a_training(run, tmp_path):
     assert f"schuss train --no-save --alpha 0.01 --report {file}" in text
     refused = run("train", "--no-save", "--report", str(tmp_path / "report.pdf"))
     assert refused.exit_code == 2 and "--report" in refused.output
+
+
+def test_train_reads_what_is_larger_than_memory_a_batch_at_a_time(run, tmp_path, monkeypatch):
+    generator = np.random.default_rng(1)
+    n = 3000
+    x, colour = generator.normal(size=n), generator.choice(["red", "blue"], n)
+    late = x + (colour == "red") > generator.logistic(size=n) / 3
+    rows = zip(x, colour, np.where(late, "late", "early"), strict=True)
+    lines = [f"{number:.3f},{name},{label}" for number, name, label in rows]
+    path = tmp_path / "big.csv"
+    path.write_text("\n".join(["x,colour,when", *lines]) + "\n")
+    monkeypatch.setattr("schuss._commands.large.free_memory", lambda: 10_000)
+    monkeypatch.setattr("schuss._commands.large._ROWS", 500)
+    monkeypatch.setattr("schuss._commands.large._SAMPLE_ROWS", 1000)
+    out = tmp_path / "model.safetensors"
+    result = run("train", path, "--target", "when", "--out", out, "--solver", "lbfgs", "--json")
+    report = json.loads(result.stdout)
+    assert "each epoch reads the file anew" in result.stderr
+    # A fifth of the sample, every fourth row, scores the model.
+    assert report["rows_held_out"] == 150 and report["rows_trained"] == n - 150
+    assert report["metrics"]["accuracy"] > 0.8
+    monkeypatch.undo()
+    there = run("train", path, "--target", "when", "--no-save", "--solver", "lbfgs", "--json")
+    assert abs(json.loads(there.stdout)["cost_after"] - report["cost_after"]) < 0.02
+    assert schuss.load(out).named_steps

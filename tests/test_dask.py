@@ -1,6 +1,7 @@
 """Dask's collections: the answers of one machine, whoever computes and whoever dies."""
 
 import os
+import signal
 import threading
 import time
 
@@ -161,27 +162,32 @@ def _with_kills(n_fits, rows):
     parts = [(X[i : i + chunk], y[i : i + chunk]) for i in range(0, rows, chunk)]
     options = {"solver": "momentum", "loss": "log_loss", "epochs": 30}
     expected = schuss.train(Stream(parts), **options).coef
-    kills = []
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        for fit in range(n_fits):
-            at = int(generator.integers(2, 28))
+    kills: list[int] = []
 
-            def kill(info, at=at, fit=fit):
-                if info.n_iter == at:
-                    pids = client.run(os.getpid)
-                    os.kill(sorted(pids.values())[int(generator.integers(len(pids)))], 9)
-                    kills.append(fit)
+    def fit(client):
+        at = int(generator.integers(2, 28))
 
-            kill.every = 1
-            got = on_dask.train(*lazy, **options, callbacks=[kill]).coef
-            assert (got == expected).all(), fit
-            # A new worker comes, and takes part.
-            client.wait_for_workers(2, timeout=60)
+        def kill(info):
+            if info.n_iter == at:
+                pids = sorted(client.run(os.getpid).values())
+                os.kill(pids[int(generator.integers(len(pids)))], signal.SIGKILL)
+                kills.append(at)
+
+        kill.every = 1
+        got = on_dask.train(*lazy, **options, callbacks=[kill]).coef
+        assert (got == expected).all(), len(kills)
+
+    while len(kills) < n_fits:
+        with (
+            distributed.LocalCluster(
+                n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            for _ in range(min(5, n_fits - len(kills))):
+                # The worker before has come again, and takes part.
+                client.wait_for_workers(2, timeout=120)
+                fit(client)
     return kills
 
 

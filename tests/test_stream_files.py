@@ -209,3 +209,24 @@ def test_no_warnings_and_no_files_left_open(folder):
         SGDClassifier(max_iter=2, tol=None).fit(stream)
         # A pass that ends early ends its thread, too.
         next(iter(stream))
+
+
+@pytest.mark.parametrize("categories", ["hash", None])
+def test_cached_blocks_are_the_same(folder, tmp_path, categories):
+    options = {"drop": ["c"]} if categories is None else {"categories": "hash", "n_hashed": 50}
+    stream = Stream(folder / "whole.parquet", target="y", block_rows=900, **options)
+    cached = stream.cached(tmp_path / "cache")
+    models = [
+        LogisticRegression().fit(source) for source in (stream, cached, Stream(tmp_path / "cache"))
+    ]
+    for model in models[1:]:
+        assert (model.coef_ == models[0].coef_).all()
+    assert cached.feature_names == stream.feature_names
+    with pytest.raises(FileExistsError, match="the folder is not empty"):
+        stream.cached(tmp_path / "cache")
+    (tmp_path / "cache" / "1.y.npy").unlink()
+    with pytest.raises(OSError, match="1.y.npy"):
+        LogisticRegression().fit(Stream(tmp_path / "cache"))
+    (tmp_path / "cache" / "blocks.json").write_text("{}")
+    with pytest.raises(ValueError, match="blocks.json: not an index of blocks"):
+        Stream(tmp_path / "cache")

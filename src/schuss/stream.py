@@ -1,19 +1,23 @@
 """`Stream`: rows that are read from where they lie in each pass, a block at a time."""
 
 import copy
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 
-from schuss import data
+from schuss import data, stream_cache
 from schuss.blocks import Source
 from schuss.constants import REAL_TYPE
 from schuss.data import Rows
+from schuss.libsvm import LibSVM
 from schuss.sparse import as_csr
+from schuss.stream_paths import LIBSVM, paths_of
 
 # Bytes of a block as the kernels' reals: what is larger would be read from the boundaries of
 # registers on, and its sums depend on where it lies.
@@ -45,6 +49,7 @@ class Stream(Source):
         - CSV, Parquet or Arrow IPC: a file, a folder, a pattern such as ``"data/*.parquet"``,
           or a list of files, of the same columns; with `target`. Also a pyarrow Table, Dataset
           or a function that returns a RecordBatchReader.
+        - A folder that `cached` wrote.
         - LIBSVM: a file that ends in ``.svm``, ``.libsvm`` or ``.svmlight``.
         - Anything else that can be iterated again and again, or a function that returns an
           iterator: of ``(X, y)`` or ``(X, y, sample_weight)``.
@@ -109,21 +114,35 @@ class Stream(Source):
             raise ValueError(f"dtype={str(dtype)!r}: expected 'float32' or 'float64'.")
         if block_rows is not None and block_rows < 1:
             raise ValueError(f"block_rows={block_rows}: expected a number of 1 or more.")
-        if isinstance(source, np.ndarray) or sp.issparse(source):
+        is_array = isinstance(source, np.ndarray) or sp.issparse(source)
+        if not is_array and (y is not None or sample_weight is not None):
+            raise ValueError(
+                "y and sample_weight go with an array. Name the columns of a table by target and "
+                "weight, or let batches be (X, y, sample_weight)."
+            )
+        is_cache = isinstance(source, str | os.PathLike) and stream_cache.is_cache(Path(source))
+        paths = None if is_array or is_cache else paths_of(source)
+        if is_array:
             self._reader: Any = _Arrays(source, y, sample_weight, block_rows)
-        else:
-            if y is not None or sample_weight is not None:
-                raise ValueError(
-                    "y and sample_weight go with an array. Name the columns of a table by target "
-                    "and weight, or let batches be (X, y, sample_weight)."
-                )
+        elif is_cache:
+            self._reader = stream_cache.Cache(Path(source))
+        elif paths and all(path.name.endswith(LIBSVM) for path in paths):
+            self._reader = LibSVM(paths, dtype, n_features, block_rows)
+        elif paths or _is_arrow(source) or (callable(source) and target is not None):
             from schuss import stream_files
 
-            self._reader = stream_files.reader(
-                source, target=target, weight=weight, features=features, drop=drop,
+            self._reader = stream_files.table(
+                source, paths, target=target, weight=weight, features=features, drop=drop,
                 categories=categories, n_hashed=n_hashed, max_levels=max_levels, scale=scale,
-                dtype=dtype, n_features=n_features, block_rows=block_rows,
-            ) or _Batches(source)  # fmt: skip
+                dtype=dtype, block_rows=block_rows,
+            )  # fmt: skip
+        elif target is not None:
+            raise ValueError(
+                f"target={target!r} goes with a table, but the stream is of "
+                f"{type(source).__name__}. Give files, or Arrow data."
+            )
+        else:
+            self._reader = _Batches(source)
         self._functions: tuple[Callable[[Rows], Rows], ...] = ()
         # Rows of each block in the first whole pass, and names, for all that `map` made of it.
         self._first: dict[str, Any] = {}
@@ -145,6 +164,27 @@ class Stream(Source):
     def feature_names(self) -> list[str] | None:
         """Names of the features of a table of numbers, else None."""
         return getattr(self._reader, "feature_names", None)
+
+    def cached(self, folder: str | os.PathLike[str]) -> "Stream":
+        """Write the blocks to a folder, decoded, so that passes need not decode them again.
+
+        Parameters
+        ----------
+        folder : str or path
+            A new or an empty one. It takes as much as the blocks do in memory.
+
+        Returns
+        -------
+        Stream
+            Of the folder, whose files are mapped; later ``Stream(folder)`` is the same.
+        """
+        stream_cache.write(Path(folder), self)
+        return Stream(folder)
+
+    @property
+    def n_rows(self) -> int | None:
+        """Number of rows, once they have been read."""
+        return sum(self._first["lengths"]) if "lengths" in self._first else None
 
     def __iter__(self) -> Iterator[tuple]:
         return self.collect(tuple)
@@ -261,6 +301,10 @@ def rows_of_block(n_features: int, dtype: Any) -> int:
     # Kernels pad rows to registers.
     bytes_ = -(-max(n_features, 1) * np.dtype(dtype).itemsize // 64) * 64
     return max(1, BLOCK_BYTES // bytes_ // _ROWS * _ROWS or BLOCK_BYTES // bytes_)
+
+
+def _is_arrow(source):
+    return type(source).__module__.partition(".")[0] == "pyarrow"
 
 
 class _Arrays:

@@ -3,23 +3,20 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from glob import glob
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
 import scipy.sparse as sp
-from sklearn.datasets import load_svmlight_file
 
 from schuss.data import Rows
+from schuss.duck import arrow_batches, call, connect, duckdb, gathered
 from schuss.hashing import columns_and_signs, murmur3
 from schuss.stream import rows_of_block
-
-LIBSVM = (".svm", ".libsvm", ".svmlight")
-ARROW = (".arrow", ".feather", ".ipc")
-TEXTS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".csv.zst", ".tsv.zst")
-PARQUET = (".parquet", ".pq")
+from schuss.stream_paths import ARROW, PARQUET, Watched
 
 # DuckDB's types of numbers; text is anything of `_TEXT`.
 _NUMBERS = (
@@ -28,93 +25,13 @@ _NUMBERS = (
 )  # fmt: skip
 _TEXT = ("VARCHAR", "ENUM")
 
-# Bytes of a LIBSVM file that become a block.
-_TEXT_BYTES = 1 << 23
-# Rows that DuckDB hands out at a time, of the blocks that they are made of.
-_FETCHED = 1 << 16
+
+def table(source: Any, paths: list[Path] | None, **options: Any) -> "_Table":
+    """The reader of a table in files, or where there are none of Arrow data."""
+    return _Table(_Arrow(source) if paths is None else _Files(paths), **options)
 
 
-def reader(source: Any, **options: Any) -> Any:
-    """The reader of a source, or None where it is neither files nor Arrow data."""
-    paths = _paths(source)
-    if paths is not None:
-        if all(path.name.endswith(LIBSVM) for path in paths):
-            return _LibSVM(paths, options["dtype"], options["n_features"], options["block_rows"])
-        return _Table(_Files(paths), **options)
-    if type(source).__module__.partition(".")[0] == "pyarrow":
-        return _Table(_Arrow(source), **options)
-    if callable(source) and options["target"] is not None:
-        return _Table(_Arrow(source), **options)
-    if options["target"] is not None:
-        raise ValueError(
-            f"target={options['target']!r} goes with a table, but the stream is of "
-            f"{type(source).__name__}. Give files, or Arrow data."
-        )
-    return None
-
-
-def _paths(source):
-    """Files that a name, a pattern, a folder or a list stands for, sorted within each."""
-    if isinstance(source, str | os.PathLike):
-        source = [source]
-    elif not (
-        isinstance(source, list | tuple)
-        and source
-        and all(isinstance(part, str | os.PathLike) for part in source)
-    ):
-        return None
-    found = []
-    for part in source:
-        path = Path(part)
-        if path.is_dir():
-            files = sorted(
-                file
-                for file in path.rglob("*")
-                if file.name.endswith((*LIBSVM, *ARROW, *TEXTS, *PARQUET))
-            )
-            if not files:
-                raise FileNotFoundError(
-                    f"{path}: the folder holds no CSV, Parquet, Arrow or LIBSVM file"
-                )
-        elif path.exists():
-            files = [path]
-        else:
-            files = sorted(map(Path, glob(os.fspath(part), recursive=True)))
-            if not files:
-                raise FileNotFoundError(f"{path}: no such file, and no file of this pattern")
-        found += files
-    return found
-
-
-class _Watched:
-    """Files, and whether they are those of the first pass."""
-
-    def __init__(self, paths):
-        self.paths = paths
-        self._marks = [self._mark(path) for path in paths]
-
-    @staticmethod
-    def _mark(path):
-        status = os.stat(path)
-        return status.st_size, status.st_mtime_ns
-
-    def check(self):
-        """Refuse files that changed or vanished since they were seen first."""
-        for path, mark in zip(self.paths, self._marks, strict=True):
-            try:
-                now = self._mark(path)
-            except OSError as error:
-                raise OSError(
-                    f"{path}: vanished between two passes over it ({error.strerror})"
-                ) from None
-            if now != mark:
-                raise ValueError(
-                    f"{path}: changed between two passes over it ({mark[0]:,} bytes before, "
-                    f"{now[0]:,} now). Train on a file that nobody writes to."
-                )
-
-
-class _Files(_Watched):
+class _Files(Watched):
     """Tables in files, as DuckDB reads them."""
 
     def __init__(self, paths):
@@ -131,14 +48,11 @@ class _Files(_Watched):
     def open(self, connection):
         """Make them the view ``data``."""
         if self._kind == "Arrow":
-            dataset = _imported("pyarrow.dataset").dataset(
-                [str(path) for path in self.paths], format="ipc"
-            )
+            dataset = pyarrow.dataset.dataset([str(path) for path in self.paths], format="ipc")
             connection.register("data", dataset)
             return
         function = {"Parquet": "read_parquet", "CSV": "read_csv"}[self._kind]
-        names = ", ".join(_quoted(str(path), "'") for path in self.paths)
-        connection.execute(f"create or replace view data as select * from {function}([{names}])")
+        connection.execute(f"create or replace view data as {call(function, self.paths)}")
 
     def explain(self, error):
         """The error of a file that cannot be read, with its name."""
@@ -192,7 +106,7 @@ class _Table:
 
     def __init__(
         self, files, *, target, weight, features, drop, categories, n_hashed, max_levels, scale,
-        dtype, n_features, block_rows,
+        dtype, block_rows,
     ):  # fmt: skip
         if target is None:
             raise ValueError(f"{files.name}: which column is the target? Name it as target=….")
@@ -236,8 +150,7 @@ class _Table:
 
     @contextlib.contextmanager
     def _connected(self):
-        duckdb = _imported("duckdb")
-        connection = duckdb.connect()
+        connection = connect()
         try:
             self._files.open(connection)
             yield connection
@@ -317,12 +230,8 @@ class _Table:
         named = ", ".join(f"{column} as c{i}" for i, column in enumerate(columns))
         query = f"select {named} from data where {_name(self._target)} is not null"
         with self._connected() as connection:
-            relation = connection.sql(query)
-            # Before DuckDB 1.5 by another name.
-            fetch = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader
-            batches = fetch(_FETCHED)
             first = 0
-            for parts in _gathered(batches, self._rows):
+            for parts in gathered(arrow_batches(connection, query), self._rows):
                 n = sum(len(part) for part in parts)
                 name = f"{self._files.name}, rows {first:,} to {first + n:,}"
                 yield name, self._rows_of(parts, n)
@@ -379,7 +288,6 @@ class _Table:
 
     def _write_text(self, name, column, begin, columns, values):
         """Columns and values of one text column."""
-        pa, pc = _imported("pyarrow"), _imported("pyarrow.compute")
         if self._hashed is None:
             levels = pa.array(self._levels[name], column.type)
             columns[...] = begin + np.asarray(pc.index_in(column, levels))
@@ -391,23 +299,6 @@ class _Table:
         places, signs = columns_and_signs(murmur3(text, offsets, f"{name}=".encode()), self._hashed)
         codes = np.asarray(coded.indices)
         columns[...], values[...] = places[codes], signs[codes]
-
-
-def _gathered(batches, n_rows):
-    """Lists of Arrow batches of so many rows in all, the last of fewer."""
-    parts, missing = [], n_rows
-    for batch in batches:
-        first = 0
-        while first < len(batch):
-            part = batch.slice(first, min(missing, len(batch) - first))
-            parts.append(part)
-            first += len(part)
-            missing -= len(part)
-            if not missing:
-                yield parts
-                parts, missing = [], n_rows
-    if parts:
-        yield parts
 
 
 def _labels(columns):
@@ -422,17 +313,6 @@ def _labels(columns):
     return np.concatenate([column.to_numpy(zero_copy_only=False) for column in columns])
 
 
-def _imported(name):
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f'a stream of tables needs duckdb and pyarrow: pip install "schuss[files]" ({error})'
-        ) from error
-
-
 def _sql_type(dtype):
     return {4: "float", 8: "double"}[dtype.itemsize]
 
@@ -443,69 +323,3 @@ def _quoted(text, mark):
 
 def _name(column):
     return _quoted(column, '"')
-
-
-class _LibSVM:
-    """Blocks of LIBSVM files: label, then ``index:value`` by ascending index, counted from 1."""
-
-    def __init__(self, paths, dtype, n_features, block_rows):
-        self._files, self._dtype, self._rows = _Watched(paths), dtype, block_rows
-        self.feature_names = None
-        self.n_features = n_features or max(
-            (X.shape[1] for path in paths for _, X, _ in self._parts(path, None)), default=0
-        )
-
-    def blocks(self):
-        self._files.check()
-        for path in self._files.paths:
-            for name, X, y in self._parts(path, self.n_features):
-                yield name, Rows(X, y, None)
-        self._files.check()
-
-    def _parts(self, path, n_features):
-        """Some lines after the other, as CSR and labels."""
-        first = 1
-        with open(path, "rb") as file:
-            while lines := self._lines(file):
-                n, text = lines
-                try:
-                    X, y = load_svmlight_file(
-                        BytesIO(text), n_features=n_features, dtype=self._dtype, zero_based=False
-                    )
-                except ValueError as error:
-                    raise _wrong_line(path, text, first, n_features, error) from None
-                if X.shape[0]:
-                    yield f"{path}, from line {first:,}", X, y
-                first += n
-
-    def _lines(self, file):
-        if self._rows:
-            lines = [line for _, line in zip(range(self._rows), file, strict=False)]
-            return (len(lines), b"".join(lines)) if lines else None
-        text = file.read(_TEXT_BYTES)
-        text += file.readline() if text else b""
-        return (text.count(b"\n") + (not text.endswith(b"\n")), text) if text else None
-
-
-def _wrong_line(path, text, first, n_features, error):
-    """The error of the line that is not LIBSVM's."""
-    for i, line in enumerate(text.split(b"\n"), start=first):
-        words = line.split(b"#")[0].split()
-        last = 0
-        try:
-            float(words[0]) if words else None
-            for word in words[1:]:
-                index, _, value = word.partition(b":")
-                if index == b"qid":
-                    continue
-                float(value)
-                if int(index) <= last or (n_features and int(index) > n_features):
-                    raise ValueError
-                last = int(index)
-        except ValueError:
-            shown = line[:60].decode(errors="replace")
-            return ValueError(
-                f"{path}, line {i:,}: {shown!r} is not a label and index:value pairs, of indices "
-                f"that ascend from 1{f' to {n_features:,}' if n_features else ''} ({error})"
-            )
-    return ValueError(f"{path}, from line {first:,}: {error}")

@@ -9,9 +9,7 @@ narwhals supports (pandas, Polars, ...).
 import contextlib
 import csv
 import difflib
-import os
 import re
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -25,7 +23,6 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from schuss import threads
 from schuss.columns import (
     MIN_NUMBERS,
     OTHER_NOTATION,
@@ -37,10 +34,10 @@ from schuss.columns import (
     plain_table,
     short,
 )
+from schuss.duck import arrow_batches, call, connect, duckdb, gathered
 from schuss.files import PathLike, can_be_reopened, unpacked
 
 try:
-    import duckdb
     import pyarrow as pa
     import pyarrow.compute as pc
 except ImportError as error:
@@ -49,8 +46,8 @@ except ImportError as error:
     ) from error
 
 __all__ = [
-    "Reading", "TableError", "TablePreprocessor", "locate", "prefix_errors", "read_table",
-    "target_values",
+    "Reading", "TableError", "TablePreprocessor", "locate", "prefix_errors", "read_batches",
+    "read_table", "target_values",
 ]  # fmt: skip
 
 MISSING_LEVEL = "(missing)"
@@ -181,6 +178,48 @@ def read_table(
         return plain_table(table, text=[*text, *large], **options) if large else result
 
 
+def read_batches(
+    path: PathLike, n_rows: int, *, reading: Reading = FOUND_OUT
+) -> Iterator[pa.Table]:
+    """Read a CSV or Parquet file as tables of so many rows, the last of fewer.
+
+    Parameters
+    ----------
+    path : str or path-like
+        As of `read_table`.
+    n_rows : int
+    reading : Reading
+        What is not to be found out.
+
+    Yields
+    ------
+    pyarrow.Table
+        Columns as they are, those of CSV text: `schuss.columns.plain_table` makes numbers of them.
+
+    Raises
+    ------
+    TableError
+        As `read_table`.
+    """
+    path = Path(path)
+    with _content(path, reading.encoding) as plain, connect() as connection:
+        with open(plain, "rb") as file:
+            is_parquet = file.read(4) == PARQUET_MAGIC
+        if is_parquet:
+            batches = _parquet_batches(path, plain, connection)
+        else:
+            batches = _CSVFile(path, plain, reading).batches(connection)
+        for parts in gathered(batches, n_rows):
+            yield pa.Table.from_batches(parts)
+
+
+def _parquet_batches(path, plain, connection):
+    try:
+        yield from arrow_batches(connection, call("read_parquet", plain))
+    except duckdb.Error as error:
+        raise TableError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
+
+
 @contextlib.contextmanager
 def _content(path, encoding=None):
     """Yield a file with the decompressed content of `path`; what fails is named."""
@@ -209,41 +248,10 @@ def _names_beside(path):
         return []
 
 
-def _connection():
-    return duckdb.connect(
-        config={
-            "threads": threads.available(),
-            # Nothing is loaded from a network.
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "temp_directory": tempfile.gettempdir(),
-        }
-    )
-
-
-def _literal(value):
-    """A value as SQL writes it."""
-    if isinstance(value, dict):
-        items = ", ".join(f"{_literal(key)}: {_literal(item)}" for key, item in value.items())
-        return f"{{{items}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_literal, value))}]"
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return str(value).lower()
-
-
-def _call(function, path, **options):
-    """SQL that reads one file, whose name is no pattern."""
-    name = "".join(f"[{c}]" if c in "*?[" else c for c in os.path.abspath(path))
-    arguments = [_literal(name), *(f"{key}={_literal(value)}" for key, value in options.items())]
-    return f"SELECT * FROM {function}({', '.join(arguments)})"
-
-
 def _read_parquet(path, plain):
     try:
-        with _connection() as connection:
-            table = connection.sql(_call("read_parquet", plain)).to_arrow_table()
+        with connect() as connection:
+            table = connection.sql(call("read_parquet", plain)).to_arrow_table()
     except duckdb.Error as error:
         raise TableError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
     _refuse_duplicates(path, table.column_names)
@@ -265,41 +273,69 @@ class _CSVFile:
 
     def read(self):
         """Return a table of text; rows that cannot be read are an error, or left out."""
-        with _connection() as connection:
-            names = self._begin(connection)
-            options = {
-                "columns": dict.fromkeys(names, "VARCHAR"),
-                "auto_detect": False,
-                "header": False,
-                "skip": self.n_skipped,
-                "delim": self.delimiter,
-                "quote": self.quote,
-                "escape": self.escape,
-                "nullstr": "",
-                "store_rejects": True,
-                "buffer_size": _BLOCK_BYTES,
-                "max_line_size": _BLOCK_BYTES // 2,
-            }
+        with connect() as connection:
+            names, options = self._options(connection)
             try:
                 table = self._table(connection, options)
             except duckdb.Error as error:
-                self._refuse_first_fault(len(names))
-                raise TableError(f"{self.path}: cannot be read ({_one_line(error)})") from None
-            query = "SELECT DISTINCT line, error_message FROM reject_errors ORDER BY line"
-            rejected = connection.execute(query).fetchall()
+                self._refuse(error, names)
+            rejected = self._rejected(connection)
         if rejected:
             self._tell_rejected(rejected, len(names))
         _refuse_no_rows(self.path, table.num_rows)
         return table
 
+    def batches(self, connection):
+        """Yield Arrow batches of text; what cannot be read is told at the end, or is an error."""
+        names, options = self._options(connection)
+        n_rows = 0
+        for strict in (True, False) if self.strict else (False,):
+            query = call("read_csv", self.plain, **options, strict_mode=strict)
+            try:
+                for batch in arrow_batches(connection, query):
+                    n_rows += batch.num_rows
+                    yield batch
+                break
+            except duckdb.Error as error:
+                # The tolerant parser would give rows again that are used already.
+                if n_rows or not strict:
+                    self._refuse(error, names)
+        if rejected := self._rejected(connection):
+            self._tell_rejected(rejected, len(names))
+        _refuse_no_rows(self.path, n_rows)
+
+    def _options(self, connection):
+        names = self._begin(connection)
+        return names, {
+            "columns": dict.fromkeys(names, "VARCHAR"),
+            "auto_detect": False,
+            "header": False,
+            "skip": self.n_skipped,
+            "delim": self.delimiter,
+            "quote": self.quote,
+            "escape": self.escape,
+            "nullstr": "",
+            "store_rejects": True,
+            "buffer_size": _BLOCK_BYTES,
+            "max_line_size": _BLOCK_BYTES // 2,
+        }
+
+    def _refuse(self, error, names):
+        self._refuse_first_fault(len(names))
+        raise TableError(f"{self.path}: cannot be read ({_one_line(error)})") from None
+
+    def _rejected(self, connection):
+        query = "SELECT DISTINCT line, error_message FROM reject_errors ORDER BY line"
+        return connection.execute(query).fetchall()
+
     def _table(self, connection, options):
         try:
-            query = _call("read_csv", self.plain, **options, strict_mode=self.strict)
+            query = call("read_csv", self.plain, **options, strict_mode=self.strict)
             return connection.sql(query).to_arrow_table()
         except duckdb.Error:
             if not self.strict:
                 raise
-        query = _call("read_csv", self.plain, **options, strict_mode=False)
+        query = call("read_csv", self.plain, **options, strict_mode=False)
         return connection.sql(query).to_arrow_table()
 
     def _begin(self, connection):
@@ -349,7 +385,7 @@ class _CSVFile:
             options["skip"] = 1
         if self.delimiter:
             options["delim"] = self.delimiter
-        query = _call("sniff_csv", self.plain, **options).replace(
+        query = call("sniff_csv", self.plain, **options).replace(
             "*", "Delimiter, Quote, Escape, SkipRows, HasHeader", 1
         )
         try:
@@ -473,7 +509,7 @@ def locate(path: PathLike, row: int, reading: Reading = FOUND_OUT) -> str:
         if file.read(4) == PARQUET_MAGIC:
             return _where_by_row(path, row)
         lines = _CSVFile(path, plain, reading)
-        with _connection() as connection, warnings.catch_warnings(action="ignore"):
+        with connect() as connection, warnings.catch_warnings(action="ignore"):
             lines._begin(connection)
         return lines.where(row)
 

@@ -170,7 +170,10 @@ def train(
 
     started = time.perf_counter()
     reading = delimiter, encoding, decimal, skip_bad_rows
-    table, target = _read_table(file, target, parse_names(categorical), reading, quiet)
+    large = _large_table(file, target, parse_names(categorical), reading, early_stopping, quiet)
+    table = None if large is None else large.sample
+    if target is None or table is None:
+        table, target = _read_table(file, target, parse_names(categorical), reading, quiet)
     labels, rows, held_out = _split(table, target, name, test_size, seed)
     is_classes = labels.dtype.kind != "f"
     preprocessor, X, X_held_out = _preprocess(
@@ -201,7 +204,7 @@ def train(
         solver=solver,
         learning_rate=rate,
         max_iter=max_iter,
-        alpha=1 / X.shape[0] if alpha is None else alpha,
+        alpha=1 / (X.shape[0] if large is None else large.n_rows) if alpha is None else alpha,
         l1_ratio=l1_ratio,
         batch_size=batch_size,
         early_stopping=early_stopping,
@@ -212,7 +215,13 @@ def train(
     y = labels[~held_out]
     started = time.perf_counter()
     with warnings_as_notes(quiet), _progress(max_iter, quiet) as callbacks:
-        estimator.fit(X, y, callbacks=callbacks)
+        if large is None:
+            n_trained = len(y)
+            estimator.fit(X, y, callbacks=callbacks)
+        else:
+            stream = large.stream(preprocessor, rows[held_out], is_classes)
+            estimator.fit(stream, callbacks=callbacks)
+            n_trained = stream.n_rows
     seconds_training = time.perf_counter() - started
 
     if out:
@@ -225,9 +234,11 @@ def train(
         file=str(name),
         target=target,
         classes=estimator.classes_.tolist() if is_classes else None,
-        rows_trained=len(y),
+        rows_trained=n_trained,
         rows_held_out=int(held_out.sum()),
-        rows_without_target=table.num_rows - len(labels),
+        rows_without_target=(table.num_rows - len(labels))
+        if large is None
+        else large.n_rows - n_trained - int(held_out.sum()),
         columns_numeric=len(preprocessor.numeric_columns_),
         columns_categorical=len(preprocessor.categorical_columns_),
         columns_left_out=preprocessor.left_out_,
@@ -287,6 +298,32 @@ def _read_table(file, target, categorical, reading, quiet):
             f"Columns: {', '.join(table.column_names)}"
         )
     return table, target
+
+
+def _large_table(file, target, categorical, reading, early_stopping, quiet):
+    """The table, where it is too large for memory; else None."""
+    from schuss._commands import large
+
+    if target is None or not large.is_large(file):
+        return None
+    from schuss.tables import Reading
+
+    if early_stopping:
+        raise ValueError(
+            f"--early-stopping: {file} is larger than the free memory allows, and rows to stop by "
+            "cannot be held out of it. Leave the option out, or train on a part of the rows"
+        )
+    with warnings_as_notes(quiet):
+        table = large.LargeTable(file, categorical or [], target, Reading(*reading))
+    if not quiet:
+        sampled = f"every {table.step}th row" if table.step > 1 else "all rows"
+        note(
+            "note",
+            f"{file}: {file.stat().st_size / 2**20:,.0f} MiB are more than fits into memory well, "
+            f"so each epoch reads the file anew. Types, medians, scales and categories are those "
+            f"of {sampled} of {table.n_rows:,}, and so are the rows that score the model.",
+        )
+    return table
 
 
 def _sample_table():
