@@ -12,7 +12,7 @@ depend on the blocks alone, not on who computed them.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -69,8 +69,8 @@ class Source:
         """Where a block comes from, for errors."""
         return f"block {block}"
 
-    def close(self) -> None:
-        """Let go of what was kept between passes."""
+    def let_go(self) -> None:
+        """Give up blocks that are kept for nobody else: another source was made of them."""
 
 
 def add(left: tuple, right: tuple) -> tuple:
@@ -299,9 +299,16 @@ class RowBlocks(Blocked):
             self.weights = np.append(sums, 0.0)
             self.means = np.atleast_1d(sum(block.sums for block in blocks) / sums.sum())
         self._exponent = 1 - int(np.frexp(largest)[1]) if self.weighted else None
-        self.raw = found.source
-        self.source = found.source.map(partial(_encode, classes, factors, self._exponent, several))
+        self._raw = found.source
+        self._encode = partial(_encode, classes, factors, self._exponent, several)
         self._lengths = [block.shape[0] for block in blocks]
+
+    @cached_property
+    def source(self) -> Source:
+        """The blocks, with codes and weights as the kernels take them."""
+        source = self._raw.map(self._encode)
+        self._raw.let_go()
+        return source
 
     @property
     def scale(self) -> float:
@@ -332,7 +339,7 @@ class RowBlocks(Blocked):
     def check_finite(self) -> None:
         for i, text in enumerate(self.source.collect(_find_nonfinite)):
             if text is not None:
-                raise ValueError(f"{self.raw.describe(i)}: {text}")
+                raise ValueError(f"{self.source.describe(i)}: {text}")
 
 
 def _spread(values, places, n_classes):

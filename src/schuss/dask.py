@@ -52,7 +52,7 @@ def blocks(X: Any, y: Any = None, sample_weight: Any = None) -> Source:
     -------
     Source
         For ``fit`` of this module's estimators, or those of `schuss`. The workers keep the blocks
-        until it is closed, or no longer used.
+        as long as it is referred to.
 
     Raises
     ------
@@ -69,6 +69,13 @@ def blocks(X: Any, y: Any = None, sample_weight: Any = None) -> Source:
         return Stream(source)
     _check_workers(client)
     return _Cluster.of(client, source.delayed(), None if names is None else list(names))
+
+
+def _passing(X, y=None, sample_weight=None):
+    source = blocks(X, y, sample_weight)
+    if isinstance(source, _Cluster):
+        source.passing = True
+    return source
 
 
 def _client():
@@ -233,6 +240,8 @@ class _Cluster(Source):
     """
 
     local = False
+    # Whether the blocks are for one fit, which makes others of them.
+    passing = False
 
     def __init__(self, client, futures, numbers, names):
         self._client, self._futures, self._numbers = client, futures, numbers
@@ -264,9 +273,10 @@ class _Cluster(Source):
     def describe(self, block: int) -> str:
         return f"partition {self._numbers[block]}"
 
-    def close(self) -> None:
-        for future in self._futures:
-            future.release()
+    def let_go(self) -> None:
+        if self.passing:
+            for future in self._futures:
+                future.release()
 
     def _submit(self, call, function, *places):
         # In one message: the client sends a second one only after some milliseconds.
@@ -304,10 +314,10 @@ class _OnDask:
         self : object
             The estimator itself.
         """
-        source = X if isinstance(X, Source) else blocks(X, y, sample_weight)
+        source = X if isinstance(X, Source) else _passing(X, y, sample_weight)
         eval_set = options.get("eval_set")
         if isinstance(eval_set, tuple | list) and _is_collection(eval_set[0]):
-            options["eval_set"] = blocks(*eval_set)
+            options["eval_set"] = _passing(*eval_set)
         return super().fit(source, **options)  # type: ignore[misc]
 
     def _lazily(self, method: str, X: Any, n_columns: int | None, dtype: Any) -> Any:
@@ -410,5 +420,5 @@ def train(X: Any, y: Any = None, *, sample_weight: Any = None, **options: Any) -
     -------
     schuss.TrainResult
     """
-    source = X if isinstance(X, Source) else blocks(X, y, sample_weight)
+    source = X if isinstance(X, Source) else _passing(X, y, sample_weight)
     return _train(source, **options)
