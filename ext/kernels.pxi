@@ -6,6 +6,8 @@
 # gradient, evaluator gradient      pass (rows, targets, parameters, partial_sums), packed
 # descend             descend       gradient, steps
 # newton              newton        gradient, product.h
+# newton_many         newton_many   rows, newton (factors), dot_axpy.h, gram.h
+# gradient_many       gradient_many newton_many (rows), product.h
 # predict             predict       pass
 # pointwise           pointwise     formulas
 # sweep               sweep         pass, exponential.h
@@ -21,7 +23,7 @@ from _thread import start_new_thread
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from libc.float cimport DBL_EPSILON
-from libc.math cimport exp, fabs, isfinite, log, log1p, pow, sqrt, INFINITY
+from libc.math cimport exp, fabs, isfinite, log, log1p, pow, sqrt, INFINITY, NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, INT64_MAX
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -156,6 +158,8 @@ include "network_predict.pxi"
 include "shuffle.pxi"
 include "sweep.pxi"
 include "newton.pxi"
+include "newton_many.pxi"
+include "gradient_many.pxi"
 include "products.pxi"
 include "yardsticks.pxi"
 

@@ -24,11 +24,16 @@ cdef inline real *from_cache_line(real *memory) noexcept nogil:
     return <real *>(<size_t>memory + (CACHE_LINE - 1) & ~<size_t>(CACHE_LINE - 1))
 
 
+cdef inline Py_ssize_t taken(Py_ssize_t count) noexcept nogil:
+    """Reals that `take` uses for so many."""
+    return round_up(count, CACHE_LINE // REAL_SIZE) + CACHE_LINE // REAL_SIZE
+
+
 cdef inline real *take(real **free_, Py_ssize_t count) noexcept nogil:
     """So many reals of what is free, which then begins with a cache line.
 
     One line is left out, lest arrays of whole pages lie at the same place in theirs.
     """
-    cdef real *taken = free_[0]
-    free_[0] += round_up(count, CACHE_LINE // REAL_SIZE) + CACHE_LINE // REAL_SIZE
-    return taken
+    cdef real *memory = free_[0]
+    free_[0] += taken(count)
+    return memory

@@ -97,7 +97,9 @@ cdef inline void subtract(
         target[k] -= factor * row[k]
 
 
-cdef bint factorise(Team *team, double *a, Py_ssize_t r, double singular) noexcept nogil:
+cdef bint factorise(
+    Team *team, int64_t thread, double *a, Py_ssize_t r, double singular
+) noexcept nogil:
     """The upper triangle U of a becomes the factor with U^T U = a.
 
     Returns False where a square on the diagonal of U would be at most `singular` times the entry
@@ -133,7 +135,7 @@ cdef bint factorise(Team *team, double *a, Py_ssize_t r, double singular) noexce
                 f0, f1, f2, f3 = l0[i], l1[i], l2[i], l3[i]
                 for k in range(i, r):
                     target[k] -= f0 * l0[k] + f1 * l1[k] + f2 * l2[k] + f3 * l3[k]
-        if check_signals(team, 0, PIVOTS * (r - first) * (r - first) // 2):
+        if check_signals(team, thread, PIVOTS * (r - first) * (r - first) // 2):
             return False
         first = stop
     return True
@@ -341,7 +343,7 @@ cdef class Newton(NeuronJob):
         if model is not None:
             memcpy(self.doubles, &model[0, 0], self.r * self.r * sizeof(double))
             with nogil:
-                self.serves = factorise(p.team, self.doubles, self.r, self.singular)
+                self.serves = factorise(p.team, 0, self.doubles, self.r, self.singular)
             raise_if_interrupted(p.team)
 
     cdef double evaluate(self, const double *theta, double *grad) noexcept nogil:
@@ -442,7 +444,7 @@ cdef class Newton(NeuronJob):
                         break
                     hessians += 1
                     self.n_pairs = 0
-                    if not factorise(self.p.team, factor, r, self.singular):
+                    if not factorise(self.p.team, 0, factor, r, self.singular):
                         break
                     self.serves = self.here = True
                 self.direct(factor, grad, step)

@@ -14,6 +14,8 @@ from .linear import LogisticRegressionCV as LogisticRegressionCV
 from .linear import Perceptron as Perceptron
 from .linear import SGDClassifier as SGDClassifier
 from .linear import SGDRegressor as SGDRegressor
+from .many import ManyResult as ManyResult
+from .many import fit_many as fit_many
 from .minimizer import MinimizeResult as MinimizeResult
 from .minimizer import adam as adam
 from .minimizer import adaptive as adaptive

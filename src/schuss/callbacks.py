@@ -105,9 +105,9 @@ class Print(Callback):
         self._next = info.seconds + self.seconds
         validation = info.validation_loss
         print(
-            f"iteration {info.n_iter}/{info.max_iter}  loss {info.loss:.6g}  "
-            + ("" if isnan(info.gradient_norm) else f"gradient {info.gradient_norm:.3g}  ")
-            + f"step {info.step:.3g}"
+            f"{info.unit} {info.n_iter}/{info.max_iter}  loss {info.loss:.6g}"
+            + ("" if isnan(info.gradient_norm) else f"  gradient {info.gradient_norm:.3g}")
+            + ("" if isnan(info.step) else f"  step {info.step:.3g}")
             + ("" if validation is None else f"  validation {validation:.6g}")
             + f"  {info.seconds:.1f} s"
         )

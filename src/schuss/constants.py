@@ -58,6 +58,39 @@ class WalkScalar(IntEnum):
     CURVATURE = 6  # largest change of the gradient per length of the step
 
 
+class ModelPart(IntEnum):
+    """Columns of `newton_many`'s table of models: what each model learns from."""
+
+    FIRST = 0  # place in the order of the first row
+    STOP = 1
+    TARGET = 2  # row of the targets
+    WEIGHT = 3  # row of the sample weights, -1 for ones
+    COLUMN = 4  # additional feature, -1 for none
+
+
+class ModelReport(IntEnum):
+    """Last axis of `newton_many`'s report."""
+
+    STATUS = 0  # ModelStatus
+    STEPS = 1
+    LOSS = 2  # mean objective
+    NORM = 3  # largest entry of its gradient
+
+
+class ModelStatus(IntEnum):
+    """How the fit of one of many models ended."""
+
+    UNFINISHED = 0
+    CONVERGED = 1
+    MAX_ITER = 2
+    PRECISION = 3  # rounding hides any further descent
+    NONFINITE = 4
+    ONE_CLASS = 5
+    NO_WEIGHT = 6
+    COLLINEAR = 7
+    SEPARABLE = 8
+
+
 N_COUNTERS = len(Counter)
 N_WALK_SCALARS = len(WalkScalar)
 
@@ -128,6 +161,11 @@ SWEEP_COLUMNS = ("loss", "step")
 # fraction of its diagonal entry or less, by size of the numbers in bytes.
 ARMIJO = 1e-4
 SINGULAR = {8: 1e-14, 4: 1e-6}
+
+# `newton_many` halves a step so often, and takes an unpenalised model for converged only where the
+# last step changed no score by more than this: where classes are separable each step adds about 1.
+HALVINGS = 30
+SETTLED = 0.1
 
 # Maximum number of Newton steps with one factorised Hessian.
 FACTOR_STEPS = 10

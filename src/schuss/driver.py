@@ -56,6 +56,8 @@ class Info:
 
     Attributes
     ----------
+    unit : str
+        What is counted: "iteration", or "model".
     n_iter, max_iter : int
         Iterations done, and the most there will be.
     loss, gradient_norm, step : float
@@ -69,6 +71,8 @@ class Info:
     history : dict of ndarray
         All iterations so far.
     """
+
+    unit = "iteration"
 
     def __init__(self, run, log, max_iter):
         self._run = run
@@ -186,7 +190,7 @@ def run(
                         standing = _standing(solver, plateau, best)
                         checkpoint.keep(standing, log.n_rows, reason, log.rows)
                     info = Info(solver, log, max_iter) if callbacks else None
-                    if _call(callbacks, info, chunked=reason is not None) and reason is None:
+                    if call(callbacks, info, chunked=reason is not None) and reason is None:
                         reason = "callback"
                 chunk = next_chunk(chunk, epochs, seconds)
     except KeyboardInterrupt:
@@ -196,9 +200,7 @@ def run(
     finally:
         if checkpoint is not None and reason != "diverged":
             checkpoint.flush()
-        for callback in callbacks:
-            if hasattr(callback, "finish"):
-                callback.finish()
+        finish(callbacks)
     if reason == "interrupted":
         if not log.n_rows:
             raise KeyboardInterrupt("before the first iteration")
@@ -268,7 +270,14 @@ def _chunk_length(chunk, solver, done, max_iter, callbacks, validate):
     return max(epochs, 1)
 
 
-def _call(callbacks, info, chunked):
+def finish(callbacks):
+    """Tell the callbacks that want to know that a run is over."""
+    for callback in callbacks:
+        if hasattr(callback, "finish"):
+            callback.finish()
+
+
+def call(callbacks, info, chunked=True):
     """Call those that are due; whether one of them wants to stop."""
     stop = False
     for callback in callbacks:

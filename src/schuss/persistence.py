@@ -29,6 +29,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from schuss import tensors
 from schuss.files import PathLike, check_writable
+from schuss.losses import LOSSES
 
 __all__ = ["ModelFileError", "is_model_file", "load", "save"]
 
@@ -60,7 +61,7 @@ def save(model: Any, path: PathLike) -> None:
 
     Parameters
     ----------
-    model : estimator of schuss, or sklearn.pipeline.Pipeline
+    model : estimator of schuss, ManyResult, or sklearn.pipeline.Pipeline
         Fitted. A pipeline may hold a `schuss.tables.TablePreprocessor` and one of them. A
         `random_state` that is a generator is saved as None.
     path : str or path-like
@@ -114,7 +115,7 @@ def load(path: PathLike) -> Any:
 
     Returns
     -------
-    estimator of schuss, or sklearn.pipeline.Pipeline
+    estimator of schuss, ManyResult, or sklearn.pipeline.Pipeline
 
     Raises
     ------
@@ -207,9 +208,10 @@ def _describe(model, prefix, arrays):
     attributes = {
         key: value for key, value in vars(model).items() if _PUBLIC.fullmatch(key) or key in private
     }
-    if not any(map(_PUBLIC.fullmatch, attributes)):
+    if not any(key in private or _PUBLIC.fullmatch(key) for key in attributes):
         raise NotFittedError(f"this {name} is not fitted yet, so there is nothing to save: fit it")
-    parameters = model.get_params(deep=False)
+    # The models of `fit_many` have none.
+    parameters = model.get_params(deep=False) if hasattr(model, "get_params") else {}
     if isinstance(parameters.get("random_state"), np.random.RandomState | np.random.Generator):
         parameters["random_state"] = None
     return {
@@ -268,6 +270,8 @@ def _build(description, arrays):
         raise ValueError(f"class {name!r}; expected one of {', '.join(_SAVED)}")
     saved = _SAVED[name]
     cls = getattr(import_module(saved.module), name)
+    if name == "ManyResult":
+        return cls(**_decode_named(description["attributes"], arrays))
     model = cls(**_decode_named(description["parameters"], arrays))
     private = _private(model)
     for key, value in _decode_named(description["attributes"], arrays).items():
@@ -401,6 +405,35 @@ def _check_records(model):
             raise ValueError(f"{name}={reprlib.repr(records[name])}")
 
 
+def _check_many(model):
+    """The models of `fit_many`."""
+    m, k, d = np.shape(model.coef)
+    for name, shape in (
+        ("coef", (m, k, d)), ("intercept", (m, k)), ("n_iter", (m,)), ("loss", (m,)),
+        ("standard_error", (m, k, d)), ("intercept_standard_error", (m, k)),
+    ):  # fmt: skip
+        array = getattr(model, name)
+        if array is None and name.endswith("standard_error"):
+            continue
+        # Those of models without an optimum are NaN.
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "if":
+            raise ValueError(f"{name} is no array of numbers")
+        _check_array(name, np.nan_to_num(array), shape)
+    names = model.feature_names
+    if model.loss_name not in LOSSES or not isinstance(model.fit_intercept, bool):
+        raise ValueError(f"loss_name={model.loss_name!r}, fit_intercept={model.fit_intercept!r}")
+    if names is not None and not (_are_texts(names.tolist()) and len(names) == d):
+        raise ValueError(f"feature_names is no vector of {d} different texts")
+    if not (isinstance(model.keys, dict) and _are_texts(list(model.keys)) and "C" in model.keys):
+        raise ValueError("keys is no dict of vectors, with C")
+    columns = {"stop_reason": model.stop_reason, **model.keys}
+    for name, column in columns.items():
+        if not isinstance(column, np.ndarray) or column.shape != (m,):
+            raise ValueError(f"{name} is no vector of {m} entries")
+    if model.classes is not None and np.shape(model.classes) != (2,):
+        raise ValueError(f"classes is {model.classes!r}, expected two")
+
+
 def _check_binarizer(model):
     _check_classes(model)
     several = model.y_type_ == "multilabel-indicator"
@@ -501,6 +534,10 @@ _RECORDS = {
     "best_validation_score_": (float, int, NoneType),
     "_no_improvement_count": (int,),
 }
+_MANY = (
+    "coef", "intercept", "n_iter", "loss", "stop_reason", "keys", "classes", "loss_name",
+    "fit_intercept", "feature_names", "standard_error", "intercept_standard_error",
+)  # fmt: skip
 _GOES_ON = ("_fit_options", "_no_improvement_count")
 _SAVED = {
     "SigmoidClassifier": _Saved("schuss.neuron", _check_linear),
@@ -511,6 +548,7 @@ _SAVED = {
     "SGDRegressor": _Saved("schuss.linear.sgd", _check_linear, _AVERAGES),
     "MLPClassifier": _Saved("schuss.network", _check_network, ("_label_binarizer", *_GOES_ON)),
     "MLPRegressor": _Saved("schuss.network", _check_network, _GOES_ON),
+    "ManyResult": _Saved("schuss.many.result", _check_many, _MANY),
     "TablePreprocessor": _Saved("schuss.tables", _check_preprocessor),
     "LabelBinarizer": _Saved("sklearn.preprocessing._label", _check_binarizer),
 }

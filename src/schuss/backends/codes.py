@@ -49,6 +49,9 @@ class Codes:
     def check_newton(self, config):
         check_code("config.loss", config.loss, self._newton)
 
+    def check_curved(self, loss):
+        check_code("loss", loss, self._newton)
+
     def check_config(self, config):
         check_code("config.loss", config.loss, self._losses)
         check_code("config.solver", config.solver, self._solvers)

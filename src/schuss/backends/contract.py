@@ -39,12 +39,15 @@ from schuss.constants import (
     ADAPTIVE_LEAST,
     ARMIJO,
     FACTOR_STEPS,
+    HALVINGS,
     LARGEST_DERIVATIVE,
+    SETTLED,
     SINGULAR,
 )
 
 FUNCTIONS = (
-    "prepare", "pointwise", "gradient", "evaluator", "newton", "add_product", "descend", "predict",
+    "prepare", "pointwise", "gradient", "evaluator", "newton", "newton_many", "gradient_many",
+    "add_product", "descend", "predict",
     "network_gradient", "network_epochs", "network_predict", "shuffle",
     "walk", "sweep",
 )  # fmt: skip
@@ -97,6 +100,21 @@ class NewtonConfig(NamedTuple):
     armijo: float = ARMIJO
     singular: float = SINGULAR[8]
     steps: int = FACTOR_STEPS  # maximum number of steps with one factor, at least 1
+
+
+class ManyConfig(NamedTuple):
+    """Objective and stopping criteria of `newton_many`."""
+
+    loss: int  # losses.Loss.LOG_LOSS or SQUARED_ERROR
+    l2: np.ndarray  # (P,) float64: l2[p] / 2 * ||w||^2 beside the sum of the losses
+    fit_intercept: bool
+    tol: float  # stop at max |gradient| of the mean objective <= tol
+    max_iter: int
+    noise: float  # relative error of the objective
+    singular: float  # of NewtonConfig
+    armijo: float = ARMIJO
+    settled: float = SETTLED
+    halvings: int = HALVINGS
 
 
 class Function(NamedTuple):
@@ -330,6 +348,71 @@ def newton(data, config, theta, gradient, model, helper):
             Decrease that the model predicted for the last step that was tried; inf if none was.
         gradients, hessians : int
             Number of passes over all rows for each.
+    """
+
+
+def newton_many(data, order, extra, models, config, theta, variance, report, n_threads):
+    """Newton's method for many small models, each of some rows.
+
+    A model m learns from the rows ``order[first:stop]`` of X with a row of the targets, a row of
+    the sample weights, and perhaps one more feature: the groups of a table, its labels, folds and
+    replicates, or a scan over features are all tables of models. Its objectives p, with the
+    penalties ``l2[p]``, are minimised one after the other: each begins where the last converged
+    one ended.
+
+    Each step solves a Hessian and is halved, up to `halvings` times, until it achieves `armijo`
+    times the decrease that the directional derivative predicts, or, where that is below the
+    rounding errors of the objective, reduces the gradient.
+
+    Parameters
+    ----------
+    data : Data
+        y : real (T, n). sample_weight : real (S, n), or None. `scale` is not used.
+    order : ndarray of shape (m,), int32, or None
+        Rows of the models; None for all in their own order.
+    extra : ndarray of shape (n, q), any strides, of a type in `constants.REAL_TYPE`, or None
+        Additional features, of which each model has one, after those of X.
+    models : ndarray of shape (M, 5), int64, C order
+        Columns as `constants.ModelPart`.
+    config : ManyConfig
+    theta : ndarray of shape (M, P, r), float64, C order, IN and OUT
+        Weights, that of the additional feature, the intercept: as many as there are.
+        ``theta[:, 0]`` is where the fits begin. Each step is rounded to real. Without a meaning
+        where the report has another status than CONVERGED, MAX_ITER or PRECISION.
+    variance : ndarray of shape (M, P, r), float64, OUT, or None
+        Diagonal of the inverse of the Hessian of the sum of the losses and the penalty.
+    report : ndarray of shape (M, P, 4), float64, OUT
+        Last axis as `constants.ModelReport`; zeros before.
+
+        ONE_CLASS
+            The targets of all rows with a weight are 0, or 1, and there is an intercept.
+        NO_WEIGHT
+            No row has a weight.
+        COLLINEAR
+            The first Hessian is singular.
+        SEPARABLE
+            Without a penalty, with the log-loss: all rows are on the side of their labels, a later
+            Hessian is singular, or the last step, as a whole, still changes a score by more than
+            `settled`.
+    """
+
+
+def gradient_many(data, models, loss, theta, values, gradients, n_threads):
+    """Losses and gradients of many models on all rows, by one read of X for many of them.
+
+    Those of a model have the same bits whatever other models there are.
+
+    Parameters
+    ----------
+    data, models
+        As of `newton_many`; of the models only TARGET and WEIGHT are read.
+    loss : losses.Loss.LOG_LOSS or SQUARED_ERROR
+    theta : ndarray of shape (M, r), float64, C order, IN
+        Weights, and where r = d + 1 the intercept; rounded to real.
+    values : ndarray of shape (M,), float64, OUT
+        Sums of the weighted losses, without penalties.
+    gradients : ndarray of shape (M, r), float64, C order, OUT
+        Their gradients.
     """
 
 

@@ -113,6 +113,21 @@ def newton(data, config, theta, gradient, model, helper):
     return module.Newton(data, config, theta, gradient, model, helper)
 
 
+def newton_many(data, order, extra, models, config, theta, variance, report, n_threads):
+    _CODES.check_newton(config)
+    if len(models):
+        module = _double if isinstance(data.X, _double.Matrix) else _single
+        arguments = data, order, extra, models, config, theta, variance, report
+        module.NewtonMany(*arguments, n_threads).run()
+
+
+def gradient_many(data, models, loss, theta, values, gradients, n_threads):
+    _CODES.check_curved(loss)
+    if len(models):
+        module = _double if isinstance(data.X, _double.Matrix) else _single
+        module.GradientMany(data, models, loss, theta, values, gradients, n_threads).run()
+
+
 def add_product(left, right, factor, out, upper):
     _module(left.dtype).add_product(left, right, factor, out, upper)
 

@@ -15,12 +15,15 @@ from schuss.backends.numba_kernels import rows
 from schuss.backends.numba_kernels.compiling import as_annotated, read_only
 from schuss.backends.numba_kernels.descend import descend as run_descend
 from schuss.backends.numba_kernels.gradient import gradient as run_gradient
+from schuss.backends.numba_kernels.gradient_many import gradient_many as run_gradient_many
 from schuss.backends.numba_kernels.network import network_epochs as run_network_epochs
+from schuss.backends.numba_kernels.newton_many import newton_many as run_newton_many
 from schuss.backends.numba_kernels.pointwise import pointwise as run_pointwise
 from schuss.backends.numba_kernels.predict import predict as run_predict
 from schuss.backends.numba_kernels.sweep import sweep as run_sweep
 from schuss.backends.numba_kernels.targets import targets_of
 from schuss.backends.numba_kernels.walk import walk as run_walk
+from schuss.constants import ModelPart
 
 NAME = "numba"
 
@@ -56,6 +59,33 @@ def evaluator(data, loss, coef, intercept, coef_grad, intercept_grad, n_threads)
 def newton(data, config, theta, gradient, model, helper):
     _CODES.check_newton(config)
     return numpy_.newton(_plain(data), config, theta, gradient, model, helper)
+
+
+def newton_many(data, order, extra, models, config, theta, variance, report, n_threads):
+    _CODES.check_newton(config)
+    real = data.X.real
+    if extra is not None:
+        # A copy of those that these models have.
+        columns, models = np.unique(models[:, ModelPart.COLUMN]), models.copy()
+        models[:, ModelPart.COLUMN] = np.searchsorted(columns, models[:, ModelPart.COLUMN])
+        extra = extra[:, columns].T.astype(real, order="C")
+    weight = np.empty((0, 0), real) if data.sample_weight is None else data.sample_weight
+    run_newton_many(
+        data.X.rows, read_only(data.y), read_only(weight),
+        _OWN_ORDER if order is None else read_only(order),
+        np.empty((0, 0), real) if extra is None else extra, read_only(models),
+        as_annotated(config._replace(l2=0)), read_only(config.l2), theta,
+        np.empty((*theta.shape[:2], 0)) if variance is None else variance, report,
+    )  # fmt: skip
+
+
+def gradient_many(data, models, loss, theta, values, gradients, n_threads):
+    _CODES.check_curved(loss)
+    weight = np.empty((0, 0), data.X.real) if data.sample_weight is None else data.sample_weight
+    run_gradient_many(
+        data.X.shape, data.X.rows, read_only(data.y), read_only(weight), read_only(models),
+        int(loss), theta, values, gradients,
+    )  # fmt: skip
 
 
 def add_product(left, right, factor, out, upper):

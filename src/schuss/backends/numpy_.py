@@ -5,6 +5,7 @@ Written for readability, not for speed; `contract` describes the arguments and r
 
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,12 +17,14 @@ from schuss.constants import (
     Activation,
     Counter,
     Hidden,
+    ModelReport,
+    ModelStatus,
     Schedule,
     SGDScalar,
     Status,
     WalkScalar,
 )
-from schuss.losses import Loss, Output, RowLoss
+from schuss.losses import BY_CODE, Loss, Output, RowLoss
 from schuss.methods import Solver
 
 NAME = "numpy"
@@ -159,6 +162,150 @@ def _two_loop_recursion(factor, pairs, v):
     for (step, change, product), alpha in zip(pairs, reversed(alphas), strict=True):
         v = v + (alpha - float(change @ v) / product) * step
     return v
+
+
+def newton_many(data, order, extra, models, config, theta, variance, report, n_threads):
+    _CODES.check_newton(config)
+    for m, model in enumerate(models):
+        rows = _model_rows(data, order, extra, model, config)
+        begin = theta[m, 0].copy()
+        for p, l2 in enumerate(config.l2):
+            result = _newton_model(rows, config, float(l2), begin)
+            status, report[m, p, 1:], theta[m, p], inverse = result
+            report[m, p, ModelReport.STATUS] = status
+            if variance is not None:
+                variance[m, p] = inverse
+            if status == ModelStatus.CONVERGED:
+                begin = theta[m, p]
+
+
+class _ModelRows(NamedTuple):
+    X: np.ndarray  # [X, additional feature, 1]
+    y: np.ndarray
+    weight: np.ndarray
+    real: np.dtype
+
+
+def _model_rows(data, order, extra, model, config):
+    """What a model learns from, in float64."""
+    first, stop, target, weight, column = (int(part) for part in model)
+    rows = slice(first, stop) if order is None else order[first:stop]
+    X = data.X[rows]
+    parts = [X.toarray() if sp.issparse(X) else X]
+    n = len(parts[0])
+    if column >= 0:
+        parts.append(extra[rows, column : column + 1])
+    if config.fit_intercept:
+        parts.append(np.ones((n, 1)))
+    return _ModelRows(
+        np.concatenate([part.astype(np.float64) for part in parts], axis=1),
+        data.y[target, rows].astype(np.float64),
+        np.ones(n) if weight < 0 else data.sample_weight[weight, rows].astype(np.float64),
+        REAL_TYPE[data.X.dtype],
+    )
+
+
+def _newton_model(rows, config, l2, begin):
+    """Status, (steps, loss, norm), theta, and the diagonal of the inverse Hessian."""
+    counts = rows.weight > 0
+    y, total = rows.y[counts], rows.weight.sum()
+    nothing = np.full(len(begin), np.nan)
+    if not total > 0:
+        return ModelStatus.NO_WEIGHT, (0, math.nan, math.nan), nothing, nothing
+    if config.fit_intercept and ((y == 0).all() or (y == 1).all()):
+        return ModelStatus.ONE_CLASS, (0, math.nan, math.nan), nothing, nothing
+    penalty = np.full(len(begin), l2 / total)
+    penalty[len(begin) - config.fit_intercept :] = 0
+    free = l2 == 0 and config.loss == Loss.LOG_LOSS
+    # Separable where all are on their sides, which soft targets have not.
+    side = np.where(y == 1, 1, -1) if free and np.isin(y, (0, 1)).all() else None
+
+    def evaluate(theta):
+        z = rows.X @ theta
+        value, slope = _loss(z, rows.y, config.loss)
+        value = rows.weight @ value / total + penalty @ theta**2 / 2
+        gradient = (rows.weight * slope) @ rows.X / total + penalty * theta
+        return z, value, gradient
+
+    def hessian(z):
+        curvature = BY_CODE[config.loss].second_derivative(z) * rows.weight / total
+        return (rows.X * curvature[:, None]).T @ rows.X + np.diag(penalty)
+
+    with np.errstate(all="ignore"):
+        theta, steps, moved = begin.astype(rows.real).astype(np.float64), 0, math.inf
+        z, value, gradient = evaluate(theta)
+        while True:
+            norm = np.abs(gradient).max(initial=0)
+            report = steps, value, norm
+            if not math.isfinite(value + norm):
+                return ModelStatus.NONFINITE, report, theta, nothing
+            if side is not None and (side * z[counts] > 0).all():
+                return ModelStatus.SEPARABLE, report, theta, nothing
+            small, drifts = norm <= config.tol, free and moved > config.settled
+            if small and not drifts:
+                status = ModelStatus.CONVERGED
+                break
+            if steps == config.max_iter:
+                status = ModelStatus.SEPARABLE if small and steps else ModelStatus.MAX_ITER
+                break
+            factor = _factor(hessian(z), config.singular)
+            if factor is None:
+                status = ModelStatus.SEPARABLE if free and steps else ModelStatus.COLLINEAR
+                return status, report, theta, nothing
+            step = np.linalg.solve(factor.T, np.linalg.solve(factor, -gradient))
+            accepted = _halved(evaluate, config, rows.real, theta, value, gradient, step)
+            if accepted is None:
+                status = ModelStatus.CONVERGED if small else ModelStatus.PRECISION
+                if small and drifts and steps:
+                    status = ModelStatus.SEPARABLE
+                break
+            before = z
+            theta, (z, value, gradient), t = accepted
+            # By the whole step.
+            moved = np.abs(z - before)[counts].max(initial=0) / t
+            steps += 1
+        factor = _factor(hessian(z) * total, config.singular)
+        variance = nothing
+        if factor is not None:
+            variance = (np.linalg.inv(factor) ** 2).sum(axis=0)
+        return status, report, theta, variance
+
+
+def _halved(evaluate, config, real, theta, value, gradient, step):
+    """Where the first step that serves leads, what is there, its share; None where none does."""
+    slope, norm = float(gradient @ step), np.abs(gradient).max()
+    noise, t = config.noise * abs(value), 1.0
+    for _ in range(config.halvings + 1):
+        trial = (theta + t * step).astype(real).astype(np.float64)
+        if not slope < 0 or (trial == theta).all():
+            return None
+        found = evaluate(trial)
+        below_noise = -t * slope / 2 <= noise
+        bound = value + noise + (0 if below_noise else config.armijo * t * slope)
+        smaller = np.abs(found[2]).max() < norm
+        if math.isfinite(found[1]) and found[1] <= bound and (smaller or not below_noise):
+            return trial, found, t
+        t /= 2
+    return None
+
+
+def gradient_many(data, models, loss, theta, values, gradients, n_threads):
+    _CODES.check_curved(loss)
+    n, d = data.X.shape
+    values[:], gradients[:] = 0, 0
+    theta = theta.astype(REAL_TYPE[data.X.dtype])
+    for rows in _blocks(0, n):
+        X = _read(data.X, rows)
+        for m, (_, _, target, weight, _) in enumerate(models.tolist()):
+            z = X @ theta[m, :d] + theta[m, d:].sum()
+            value, derivative = _loss(z, data.y[target, rows], loss)
+            if weight >= 0:
+                value, derivative = (
+                    part * data.sample_weight[weight, rows] for part in (value, derivative)
+                )
+            values[m] += value.sum(dtype=np.float64)
+            gradients[m, :d] += derivative @ X
+            gradients[m, d:] += derivative.sum(dtype=np.float64)
 
 
 def add_product(left, right, factor, out, upper):

@@ -1,13 +1,13 @@
 """The best point of a grid."""
 
 import math
-import os
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds
 
+from schuss.memory import machine_memory
 from schuss.minimizer.inputs import check_number
 from schuss.minimizer.problem import Problem, note_iteration
 from schuss.minimizer.run import Callback, MinimizeResult, make_result, warn_of_interrupt
@@ -32,7 +32,7 @@ def grid_axes(bounds: Any, n_points: Any) -> list[np.ndarray]:
         check_number(count, "n_points", Integral, 2)
     size, variables = math.prod(counts), len(pairs)
     # Two copies of the points while they are made, and the values; Python's integers.
-    needed, memory = 8 * size * (2 * variables + 1), _memory()
+    needed, memory = 8 * size * (2 * variables + 1), machine_memory()
     if needed > memory / 2:
         shape = " x ".join(map(str, counts))
         raise ValueError(
@@ -41,14 +41,6 @@ def grid_axes(bounds: Any, n_points: Any) -> list[np.ndarray]:
             "Use fewer points, or refine narrower bounds step by step."
         )
     return [np.linspace(low, high, count) for (low, high), count in zip(pairs, counts, strict=True)]
-
-
-def _memory():
-    """Bytes of memory of the machine; 8 GiB where it is unknown."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 8 << 30
 
 
 def search_grid(problem: Problem, axes: list[np.ndarray], callback: Callback) -> MinimizeResult:

@@ -6,7 +6,7 @@ from schuss.vectors import dot
 
 # Relative error of a value that a kernel returns, by the bytes of its type. Losses are
 # summed in its type over a block and in float64 over the blocks.
-_NOISE = {8: 64 * 2.0**-52, 4: 4 * 2.0**-23}
+NOISE = {8: 64 * 2.0**-52, 4: 4 * 2.0**-23}
 
 # Features beyond this size are measured in units of their own, so that their squares, which
 # the second derivatives hold, stay finite.
@@ -42,7 +42,7 @@ class Problem:
         self.objective = objective
         self.shape = objective.n_outputs, objective.n_features + bool(objective.fit_intercept)
         self.size = self.shape[0] * self.shape[1]
-        self.noise = _NOISE[objective.dtype.itemsize]
+        self.noise = NOISE[objective.dtype.itemsize]
         self.passes = self.hessians = 0
         self.intercept_scaling = intercept_scaling
         self._arrays = tuple(

@@ -38,7 +38,7 @@ _squared_error_sums, _log_loss_sums, _quadratic_sums = map(
 
 
 @fused
-def _loss_sums(loss, z, intercept, y, weight):
+def loss_sums(loss, z, intercept, y, weight):
     """Weighted sums of losses and derivatives; these take the place of the scores."""
     if loss == Loss.SQUARED_ERROR:
         return _squared_error_sums(z, intercept, y, weight)
@@ -105,7 +105,7 @@ def gradient_sums(X, targets, loss, coef, intercept, order, start, stop, memory,
             read_targets(targets, k, n_outputs, order, first, y[k, :m])
             if not coupled:
                 b = np.float64(intercept[k])
-                c, g = _loss_sums(loss, z[k, :m], b, y[k, :m], weight[:m])
+                c, g = loss_sums(loss, z[k, :m], b, y[k, :m], weight[:m])
                 value += c
                 sums[k, d] += g
         if coupled:
