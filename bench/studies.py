@@ -7,7 +7,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import expit
 
-from bench import tasks
+from bench import many, tasks
 from bench.networks import ESTIMATORS, SIMPLE_CHAINS, Network
 from bench.networks import LIBRARIES as NETWORKS
 from schuss import threads
@@ -221,6 +221,17 @@ STUDIES: dict[str, dict[str, Item]] = {
         f"{n}x{d} {dtype}": Item(partial(tasks.sgd, n, d, dtype), tasks.SGD)
         for dtype in ("float64", "float32")
         for n, d in ((1000, 20), (100_000, 20), (100_000, 100), (20_000, 1000))
+    },
+    "many": {
+        load.func.__name__ + " " + "x".join(map(str, load.args)): Item(load, libraries, 2, 3)
+        for load, libraries in (
+            (partial(many.groups, 10_000, 200, 10), (many.TOGETHER, many.LOOP, many.SKLEARN)),
+            (partial(many.scan, 2535, 5, 25_956), (many.TOGETHER,)),
+            (partial(many.scan, 2535, 5, 2000), (many.TOGETHER, many.LOOP, many.SKLEARN)),
+            (partial(many.folds, 100_000, 100, 5, 10), (many.TOGETHER, many.LOOP)),
+            (partial(many.targets, 1000, 20_000, 100), (many.TOGETHER, many.LOOP)),
+            (partial(many.replicates, 200, 10_000, 30), (many.TOGETHER, many.LOOP, many.SKLEARN)),
+        )
     },
     "prediction": dict(_predictions()),
     "memory": {

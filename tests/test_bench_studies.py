@@ -10,13 +10,14 @@ import pytest
 studies = pytest.importorskip("bench.studies", reason="no benchmarks beside the tests")
 
 from bench import __main__ as command  # noqa: E402
-from bench import gate_trial, networks, tables, tasks  # noqa: E402
+from bench import gate_trial, many, networks, tables, tasks  # noqa: E402
 from bench.chart import chart  # noqa: E402
 from schuss.bench.comparison import Pairs  # noqa: E402
 from schuss.bench.libraries import Library, Outcome  # noqa: E402
 from schuss.bench.race import Race  # noqa: E402
 from schuss.bench.runner import Result, Row, measure  # noqa: E402
 
+MANY = (many.TOGETHER, many.LOOP, many.SKLEARN)
 QUICK = {"rounds": 3, "min_seconds": 0.0}
 
 
@@ -48,8 +49,27 @@ def compiled():
             tasks.PREDICTION,
         ),
         (lambda: networks.Network((7, 5, 3), 40, 8, 3), networks.LIBRARIES),
+        (lambda: many.groups(3, 60, 2), MANY),
+        (lambda: many.scan(200, 3, 4), MANY),
+        (lambda: many.folds(300, 3, 2, 2), MANY),
+        (lambda: many.targets(3, 200, 3), MANY),
+        (lambda: many.replicates(2, 200, 3), MANY),
     ],
-    ids=["sgd", "parabola", "probabilities", "prediction", "classes", "log", "CSR", "network"],
+    ids=[
+        "sgd",
+        "parabola",
+        "probabilities",
+        "prediction",
+        "classes",
+        "log",
+        "CSR",
+        "network",
+        "groups",
+        "scan",
+        "folds",
+        "targets",
+        "replicates",
+    ],
 )
 def test_every_kind_of_task_runs_and_refuses_other_work(task, libraries):
     task = task()
