@@ -1,5 +1,7 @@
 """LogisticRegressionCV beyond what scikit-learn's own tests of it ask."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn import linear_model
@@ -63,12 +65,35 @@ def test_weights_are_those_of_the_best_penalty(cancer):
 
 def test_float32_is_not_copied_to_float64(cancer, monkeypatch):
     seen = []
-    fit = LogisticRegression.fit
+    fit, fit_many = LogisticRegression.fit, logistic_cv.fit_many
+    monkeypatch.setattr(
+        logistic_cv, "fit_many", lambda X, *a, **k: seen.append(X.dtype) or fit_many(X, *a, **k)
+    )
     monkeypatch.setattr(
         LogisticRegression, "fit", lambda self, X, *a, **k: seen.append(X.dtype) or fit(self, X, *a)
     )
     LogisticRegressionCV(**OPTIONS).fit(cancer[0].astype(np.float32), cancer[1])
-    assert len(seen) == 4 * 5 + 1 and set(seen) == {np.dtype(np.float32)}
+    # All folds and penalties, and the best one.
+    assert len(seen) == 2 and set(seen) == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"fit_intercept": False}, {"class_weight": "balanced"}, {"cv": KFold(3)},
+    {"penalty": None, "l1_ratios": "warn"}, {"max_iter": 49}, {"n_jobs": 2},
+])  # fmt: skip
+@pytest.mark.parametrize("weighted", [False, True])
+def test_folds_together_are_folds_one_by_one(cancer, options, weighted, monkeypatch):
+    X, y = cancer
+    weight = np.random.default_rng(0).random(len(y)) if weighted else None
+    options = {**OPTIONS, "tol": 1e-8, **options}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        together = LogisticRegressionCV(**options).fit(X, y == 1, weight)
+        monkeypatch.setattr(logistic_cv, "_fits_together", lambda tasks: False)
+        alone = LogisticRegressionCV(**options).fit(X, y == 1, weight)
+    np.testing.assert_allclose(together.coefs_paths_, alone.coefs_paths_, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(together.scores_, alone.scores_, rtol=1e-5)
+    assert together.C_ == alone.C_ and form(together) == form(alone)
 
 
 def test_a_class_that_a_fold_lacks_has_weights():

@@ -1,26 +1,33 @@
 """Cross-validated logistic regression: scikit-learn's estimator on our fits.
 
 Folds, scores, attributes, warnings and routing are the code of scikit-learn's `fit`. What it
-calls for the weights of a row of penalties is `fit_penalties` here.
+calls for the weights of a row of penalties is `fit_penalties` here; folds of two classes with an L2
+penalty are fitted together, as `fit_many` does, before they are scored.
 """
 
 import inspect
 import types
+import warnings
 from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import sklearn
 from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV as _LogisticRegressionCV
 from sklearn.linear_model import _logistic
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import validate_data
 
 from schuss.linear.logistic import LogisticRegression
+from schuss.many import fit_many
 from schuss.predictions import LinearClassifierPredictions
 from schuss.training import atomic_fit
 
 _SHARES = {"l1": 1.0, "l2": 0.0, None: 0.0}
+# Fewer iterations are left to single fits, whose warnings name the solver.
+_LEAST_ITERATIONS = 50
 
 
 def fit_penalties(
@@ -74,6 +81,85 @@ def score_penalties(*arguments: Any, **options: Any) -> tuple[np.ndarray, ...]:
     return _score_penalties(*arguments, **options)
 
 
+class Folds:
+    """In place of joblib's `Parallel`: folds that can be are fitted together.
+
+    Parameters
+    ----------
+    **options
+        Of `Parallel`, which serves where processes are wanted, and all else.
+    """
+
+    def __init__(self, **options: Any):
+        self._options = options
+
+    def __call__(self, tasks: Any) -> list:
+        """Results of `score_penalties`, from its arguments ``(args, kwargs)`` for each fold."""
+        tasks = list(tasks)
+        paths = None
+        if self._options.get("n_jobs") in (None, 1) and _fits_together(tasks):
+            paths = fit_folds(tasks)
+        if paths is None:
+            return Parallel(**self._options)(
+                delayed(score_penalties)(*args, **kwargs) for args, kwargs in tasks
+            )
+        results = []
+        for ((X, y, _, test), kwargs), path in zip(tasks, paths, strict=True):
+            score = _rebind(
+                _logistic._log_reg_scoring_path,
+                _logistic_regression_path=lambda *args, path=path, **options: path,
+                LogisticRegression=LogisticRegression,
+            )  # fmt: skip
+            # The rows to fit, which it would copy, have served already.
+            results.append(score(X, y, np.empty(0, np.intp), test, **kwargs))
+        return results
+
+
+def _fits_together(tasks):
+    (X, _, _, _), kwargs = tasks[0]
+    return (
+        isinstance(X, np.ndarray) and len(kwargs["classes"]) == 2 and len(tasks) > 1
+        and kwargs["solver"] != "liblinear" and kwargs["max_iter"] >= _LEAST_ITERATIONS
+        and all(_SHARES.get(k["penalty"], k["l1_ratio"]) == 0 for _, k in tasks)
+    )  # fmt: skip
+
+
+def fit_folds(tasks):
+    """Coefficients, penalties and iterations of each fold, by one read of X for many of them.
+
+    Returns None where some model has no optimum, for single fits to say so.
+    """
+    (X, y, _, _), kwargs = tasks[0]
+    classes, Cs = kwargs["classes"], kwargs["Cs"]
+    if isinstance(Cs, Integral):
+        Cs = np.logspace(-4, 4, Cs)
+    targets = (y == classes[1]).astype(np.uint8)
+    rows = np.ones(len(y)) if kwargs["sample_weight"] is None else kwargs["sample_weight"]
+    if kwargs["class_weight"] is not None:
+        factors = [kwargs["class_weight"].get(label, 1.0) for label in classes]
+        rows = rows * np.take(factors, targets)
+    weights = np.zeros((len(tasks), len(y)))
+    for weight, ((_, _, train, _), _) in zip(weights, tasks, strict=True):
+        weight[train] = rows[train]
+        if not (weight @ targets > 0 and weight @ (1 - targets) > 0):
+            return None
+    unpenalised = kwargs["penalty"] is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result = fit_many(
+            X, targets, sample_weight=weights, Cs=np.full(len(Cs), np.inf) if unpenalised else Cs,
+            fit_intercept=kwargs["fit_intercept"], tol=kwargs["tol"], max_iter=kwargs["max_iter"],
+        )  # fmt: skip
+    if not result.converged.all():
+        return None
+    coefs = result.coef[:, 0].astype(X.dtype if X.dtype.kind == "f" else np.float64)
+    if kwargs["fit_intercept"]:
+        coefs = np.column_stack([coefs, result.intercept.astype(coefs.dtype)])
+    shape = len(tasks), len(Cs)
+    coefs, n_iter = coefs.reshape(*shape, -1), result.n_iter.reshape(shape)
+    return [(coefs[i], np.asarray(Cs), n_iter[i]) for i in range(len(tasks))]
+
+
 def _validate_data(estimator, X, y, **options):
     """Float32 stays float32."""
     return validate_data(estimator, X, y, **{**options, "dtype": [np.float64, np.float32]})
@@ -105,7 +191,8 @@ _score_penalties = _rebind(
 _fit = _rebind(
     # `schuss.accelerate` may have wrapped it, too.
     inspect.unwrap(_LogisticRegressionCV.fit), _log_reg_scoring_path=score_penalties,
-    _logistic_regression_path=fit_penalties, validate_data=_validate_data,
+    _logistic_regression_path=fit_penalties, validate_data=_validate_data, Parallel=Folds,
+    delayed=lambda function: lambda *args, **kwargs: (args, kwargs),
 )  # fmt: skip
 
 
