@@ -401,7 +401,8 @@ def test_bad_data_is_named_and_nothing_is_written(run, content, words):
 
 def test_absent_files_and_targets(run, data):
     assert refused(run("train", "dada.csv", "--target", "y"), "did you mean data.csv?")
-    assert refused(run("train", ".", "--target", "y"), "a folder; expected a CSV or Parquet file")
+    assert refused(run("train", ".", "--target", "y"), "--target is for tables; . is a folder")
+    assert refused(run("train", "."), "pictures of 0 classes; expected at least 2 sub-folders")
     assert refused(run("train", data), "Name it with --target", "x, name, label, share")
     assert refused(run("train", "--target", "diagnoses"), "Did you mean 'diagnosis'?")
     assert refused(run("predict", "no.safetensors", data), "no.safetensors: cannot be read")

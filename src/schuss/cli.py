@@ -7,7 +7,7 @@ import select
 import sys
 from importlib.util import find_spec
 
-NEEDED = ("typer", "rich", "duckdb", "pyarrow", "narwhals")
+NEEDED = ("typer", "rich", "duckdb", "pyarrow", "narwhals", "PIL")
 
 OUTPUT_CLOSED = 141  # what shells report if the reader closes a pipe
 

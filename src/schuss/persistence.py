@@ -461,6 +461,15 @@ def _check_preprocessor(model):
         raise ValueError(f"n_features_out_ is {model.n_features_out_!r}, not {n_features}")
 
 
+def _check_images(model):
+    if type(model.size_) is not int or not 1 <= model.size_ <= 1024:
+        raise ValueError(f"size_={model.size_!r}")
+    if type(model.colour) is not bool or model.n_features_out_ != model.size_**2 * (
+        3 if model.colour else 1
+    ):
+        raise ValueError(f"colour={model.colour!r}, n_features_out_={model.n_features_out_!r}")
+
+
 def _check_classes(model, least=1):
     classes = model.classes_
     if not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) < least:
@@ -549,6 +558,8 @@ _SAVED = {
     "MLPClassifier": _Saved("schuss.network", _check_network, ("_label_binarizer", *_GOES_ON)),
     "MLPRegressor": _Saved("schuss.network", _check_network, _GOES_ON),
     "ManyResult": _Saved("schuss.many.result", _check_many, _MANY),
+    "PixelNetwork": _Saved("schuss.images", _check_network, ("_label_binarizer", *_GOES_ON)),
     "TablePreprocessor": _Saved("schuss.tables", _check_preprocessor),
+    "Images": _Saved("schuss.images", _check_images),
     "LabelBinarizer": _Saved("sklearn.preprocessing._label", _check_binarizer),
 }

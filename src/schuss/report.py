@@ -196,6 +196,8 @@ class TrainingReport:
     version: str
     model: str | None
     scores: Scores = field(repr=False)
+    hidden: list[int] | None = None
+    pictures: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -212,7 +214,9 @@ class TrainingReport:
         if self.columns_categorical:
             columns += f", {self.columns_categorical} categorical"
         columns += " column" + "s" * (self.columns_numeric + self.columns_categorical != 1)
-        table.add_row("features", f"{self.features:,}", columns)
+        table.add_row("features", f"{self.features:,}", self.pictures or columns)
+        if self.hidden:
+            table.add_row("hidden", ", ".join(map(str, self.hidden)), "neurons of a network")
         if self.columns_left_out:
             left_out = ", ".join(f"{name} ({why})" for name, why in self.columns_left_out.items())
             table.add_row("", "", f"left out: {left_out}")

@@ -24,11 +24,11 @@ def option(
     )
 
 
-def one_of(choices: Collection[str]) -> Callable[[str], str]:
+def one_of(choices: Collection[str]) -> Callable[[str | None], str | None]:
     """Callback of an option with a set of values."""
 
     def check(name):
-        if name not in choices:
+        if name is not None and name not in choices:
             raise typer.BadParameter(f"{name!r}; expected one of {', '.join(choices)}")
         return name
 
@@ -86,7 +86,13 @@ ModelFile = Annotated[
         parser=input_file,
     ),
 ]
-DataFile = Annotated[Path, typer.Argument(metavar="FILE", help=TABLE_HELP, parser=input_file)]
+PICTURES_HELP = " For a model of pictures: pictures, or folders of them."
+DataFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help=TABLE_HELP + PICTURES_HELP, parser=input_file)
+]
+DataFiles = Annotated[
+    list[Path], typer.Argument(metavar="FILE", help=TABLE_HELP + PICTURES_HELP, parser=input_file)
+]
 Delimiter = Annotated[
     str | None,
     option(

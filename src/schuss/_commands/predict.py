@@ -8,6 +8,7 @@ from schuss._commands.options import (
     OUTPUT,
     AsJSON,
     DataFile,
+    DataFiles,
     Decimal,
     Delimiter,
     Encoding,
@@ -30,7 +31,7 @@ from schuss.files import descriptor
 
 def predict(
     model: ModelFile,
-    file: DataFile,
+    files: DataFiles,
     out: Annotated[Path | None, option(
         OUTPUT, "Table to write, .csv or .parquet; -: stdout.", "FILE", default="CSV to stdout",
         parser=output_file,
@@ -42,13 +43,15 @@ def predict(
     skip_bad_rows: SkipBadRows = False,
     as_json: AsJSON = False,
 ) -> None:  # fmt: skip
-    """Apply a model to the rows of a table.
+    """Apply a model to the rows of a table, or to pictures.
 
     Columns are matched by name, in any order; others are ignored.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
     schuss predict late.schuss.safetensors tomorrow.csv --out predictions.csv
+
+    schuss predict pictures.schuss.safetensors photo.jpg another.png
     """
     if out and descriptor(out) == 1:
         if as_json:
@@ -57,12 +60,20 @@ def predict(
     if out:
         if is_plain_file(out):
             check_suffix("--out", out, (".csv", ".parquet"))
-        check_output(out, file, model)
+        check_output(out, *files, model)
     preprocessor, estimator = _load_pipeline(model)
-    reading = delimiter, encoding, decimal, skip_bad_rows
-    table = _read_table(preprocessor, file, reading)
-    X = _transform(preprocessor, table, file)
-    columns = {"prediction": estimator.predict(X)}
+    columns: dict[str, Any] = {}
+    if _takes_pictures(preprocessor):
+        pictures = _find_pictures(files)
+        X = preprocessor.transform(pictures)
+        columns["file"] = [str(path) for path in pictures]
+    elif len(files) > 1:
+        raise ValueError(f"FILE: {len(files)} files; expected one table for this model")
+    else:
+        reading = delimiter, encoding, decimal, skip_bad_rows
+        table = _read_table(preprocessor, files[0], reading)
+        X = _transform(preprocessor, table, files[0])
+    columns["prediction"] = estimator.predict(X)
     classes = getattr(estimator, "classes_", None)
     if proba and classes is not None:
         for label, column in zip(classes, estimator.predict_proba(X).T, strict=True):
@@ -70,7 +81,8 @@ def predict(
     if out or not as_json:
         write_table(columns, out)
     if as_json:
-        print_json({"model": str(model), "file": str(file), "rows": X.shape[0], **columns})
+        of_file = {} if "file" in columns else {"file": str(files[0])}
+        print_json({"model": str(model), **of_file, "rows": X.shape[0], **columns})
 
 
 def evaluate(
@@ -85,7 +97,7 @@ def evaluate(
     skip_bad_rows: SkipBadRows = False,
     as_json: AsJSON = False,
 ) -> None:  # fmt: skip
-    """Score a model on the rows of a table that has the target.
+    """Score a model on the rows of a table that has the target, or on folders of pictures.
 
     [bold]Example[/]
 
@@ -94,19 +106,30 @@ def evaluate(
     from schuss.report import EvaluationReport, score
 
     preprocessor, estimator = _load_pipeline(model)
-    target = target or preprocessor.target
     classes = getattr(estimator, "classes_", None)
-    text = [target] if classes is not None and classes.dtype.kind in "UO" else []
-    reading = delimiter, encoding, decimal, skip_bad_rows
-    table = _read_table(preprocessor, file, reading, text)
-    values, rows = _known_targets(table, target, classes, file, reading)
-    X = _transform(preprocessor, table.take(rows), file)
+    if _takes_pictures(preprocessor):
+        from schuss.images import labelled_pictures
+
+        if not file.is_dir():
+            raise ValueError(f"{file}: no folder; expected a sub-folder of pictures for each class")
+        paths, values, _ = labelled_pictures(file, least=1)
+        _refuse_unknown(values, classes, "the folders' names", lambda k: paths[k])
+        target, n_rows = "folder", len(values)
+        X = preprocessor.transform(paths)
+    else:
+        target = target or preprocessor.target
+        text = [target] if classes is not None and classes.dtype.kind in "UO" else []
+        reading = delimiter, encoding, decimal, skip_bad_rows
+        table = _read_table(preprocessor, file, reading, text)
+        values, rows = _known_targets(table, target, classes, file, reading)
+        n_rows = table.num_rows
+        X = _transform(preprocessor, table.take(rows), file)
     report = EvaluationReport(
         model=str(model),
         file=str(file),
         target=target,
         classes=None if classes is None else classes.tolist(),
-        rows_without_target=table.num_rows - len(rows),
+        rows_without_target=n_rows - len(values),
         scores=score(estimator, X, values),
     )
     print_report(report, as_json)
@@ -123,6 +146,23 @@ def _load_pipeline(path: Path) -> list[Any]:
             "model saved by schuss train. Use schuss.load in Python for this one"
         )
     return [step for _, step in model.steps]
+
+
+def _takes_pictures(preprocessor):
+    return type(preprocessor).__name__ == "Images"
+
+
+def _find_pictures(files):
+    """The pictures that are named, and those in folders that are."""
+    from schuss.images import ImageError, find_pictures
+
+    pictures: list[Path] = []
+    for path in files:
+        found = find_pictures(path)[0] if path.is_dir() else [path]
+        if not found:
+            raise ImageError(f"{path}: a folder without pictures")
+        pictures += found
+    return pictures
 
 
 def _read_table(preprocessor, file, reading, text=()):
@@ -158,13 +198,26 @@ def _known_targets(table, target, classes, file, reading):
                 "model was trained on"
             )
         return values.astype(np.float64), rows
+    _refuse_unknown(
+        values,
+        classes,
+        f"the target {target!r}",
+        lambda k: locate(file, int(rows[k]), Reading(*reading)),
+    )
+    return values, rows
+
+
+def _refuse_unknown(values, classes, what, where):
+    import numpy as np
+
+    from schuss.columns import TableError
+
     unknown = np.flatnonzero(~np.isin(values, classes))
     if len(unknown):
         first = unknown[0]
         raise TableError(
-            f"{locate(file, rows[first], Reading(*reading))}: class {values[first].item()!r} of "
-            f"the target {target!r} is unknown to the model, which was trained on "
-            f"{', '.join(map(repr, classes.tolist()[:20]))}; {len(unknown):,} of {len(values):,} "
-            "rows have unknown classes. Leave them out, or train on them"
+            f"{where(first)}: class {values[first].item()!r} of {what} is unknown to the model, "
+            f"which was trained on {', '.join(map(repr, classes.tolist()[:20]))}; "
+            f"{len(unknown):,} of {len(values):,} rows have unknown classes. Leave them out, or "
+            "train on them"
         )
-    return values, rows

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -47,6 +47,8 @@ DATA_SUFFIXES = (
     ".gz", ".bz2", ".xz", ".zst", ".zip", ".csv", ".tsv", ".txt", ".parquet", ".pq",
 )  # fmt: skip
 
+NETWORK_SOLVERS = ("adam", "sgd", "lbfgs")
+
 SAMPLE = "breast_cancer"
 SAMPLE_TARGET = "diagnosis"
 
@@ -58,7 +60,8 @@ _BATCH_SIZES = ", ".join(
 def train(
     context: typer.Context,
     file: Annotated[Path | None, typer.Argument(
-        metavar="FILE", help=TABLE_HELP, parser=input_file,
+        metavar="FILE", help=TABLE_HELP + " Or a folder with a sub-folder of pictures for each "
+        "class.", parser=input_file,
         show_default="the breast cancer data that scikit-learn ships",
     )] = None,
     target: Annotated[str | None, option(
@@ -81,6 +84,16 @@ def train(
     encoding: Encoding = None,
     decimal: Decimal = None,
     skip_bad_rows: SkipBadRows = False,
+    image_size: Annotated[int | None, option(
+        DATA, "Side of the pictures in pixels.", "N", min=1, max=1024,
+        default="32, or that of the smallest",
+    )] = None,
+    colour: Annotated[bool, option(
+        DATA, "Colour of the pictures; without it their grey.", None, "--colour",
+    )] = False,
+    mirror: Annotated[bool, option(
+        DATA, "Mirrored copies of the training pictures to learn from, too.", None, "--mirror",
+    )] = False,
     test_size: Annotated[float, option(
         DATA, "Fraction of the rows held out to score the model; 0: none.", "FRACTION", min=0,
         max=0.99,
@@ -88,14 +101,19 @@ def train(
     seed: Annotated[int, option(
         DATA, "Random seed for the split and for shuffling.", "N", min=0, max=2**32 - 1,
     )] = 0,
+    hidden: Annotated[str | None, option(
+        MODEL, "Hidden layers of a network: their numbers of neurons, such as 64,32.", "N,N",
+        default="one neuron, or one for each class",
+    )] = None,
     loss: Annotated[str, option(
         MODEL, f"Loss. {listed(LOSSES)}", "LOSS", callback=one_of(LOSSES),
     )] = "log_loss",
-    solver: Annotated[str, option(
-        MODEL, f"Solver. {listed(SOLVERS)}", "NAME", callback=one_of(SOLVERS),
-    )] = "nesterov",
+    solver: Annotated[str | None, option(
+        MODEL, f"Solver. {listed(SOLVERS)} A network has {', '.join(NETWORK_SOLVERS)}.", "NAME",
+        default="nesterov; lbfgs for pictures, adam for a network", callback=one_of(SOLVERS),
+    )] = None,
     learning_rate: Annotated[str, option(
-        MODEL, "Learning rate; auto: computed from the data.", "NUMBER",
+        MODEL, "Learning rate; auto: computed from the data, 0.001 for a network.", "NUMBER",
     )] = "auto",
     max_iter: Annotated[int, option(MODEL, "Maximum number of epochs.", "N", min=1)] = 1000,
     tol: Annotated[float | None, option(
@@ -105,13 +123,14 @@ def train(
     )] = None,
     alpha: Annotated[float | None, option(
         MODEL, "Strength of the penalty on the weights.", "NUMBER",
-        default="1 / rows, like C=1 of scikit-learn", min=0,
+        default="1 / rows, like C=1 of scikit-learn; 0.0001 for a network", min=0,
     )] = None,
     l1_ratio: Annotated[float, option(
         MODEL, "Fraction of the penalty that is L1; the rest is L2.", "FRACTION", min=0, max=1,
     )] = 0,
     batch_size: Annotated[int | None, option(
-        MODEL, "Batch size.", "N", default=f"all rows; {_BATCH_SIZES}", min=1,
+        MODEL, "Batch size.", "N", min=1,
+        default=f"all rows; {_BATCH_SIZES}; 200 in a network, 64 of pictures",
     )] = None,
     early_stopping: Annotated[bool, option(
         MODEL, "Early stopping: a tenth of the training rows is held out, and training stops when "
@@ -136,7 +155,7 @@ def train(
         OUTPUT, "No progress, notes or table.", None, "--quiet", "-q",
     )] = False,
 ) -> None:  # fmt: skip
-    """Train a neuron on a table, score it on held-out rows, and save it.
+    """Train a neuron or a network on a table or on pictures, score it, and save it.
 
     Numbers are standardised; missing numbers become the column's median. Text
     is one-hot encoded; missing text is a category of its own. Two classes take
@@ -149,11 +168,14 @@ def train(
     schuss train
 
     schuss train flights.csv --target late --out late.schuss.safetensors --report late.html
+
+    schuss train pictures --hidden 100
     """
-    from schuss import SigmoidClassifier, SigmoidRegressor, persistence
+    from schuss import persistence
     from schuss.report import TrainingReport, score
 
     rate = parse_learning_rate(learning_rate)
+    layers = _parse_hidden(hidden)
     name = file or Path(SAMPLE)
     out = None if no_save else _model_path(out, name, force)
     if out and descriptor(out) == 1 and (as_json or not quiet):
@@ -169,84 +191,89 @@ def train(
         from schuss.pages.training import training_page
 
     started = time.perf_counter()
-    reading = delimiter, encoding, decimal, skip_bad_rows
-    large = _large_table(file, target, parse_names(categorical), reading, early_stopping, quiet)
-    table = None if large is None else large.sample
-    if target is None or table is None:
-        table, target = _read_table(file, target, parse_names(categorical), reading, quiet)
-    labels, rows, held_out = _split(table, target, name, test_size, seed)
-    is_classes = labels.dtype.kind != "f"
-    preprocessor, X, X_held_out = _preprocess(
-        table.take(rows),
-        held_out,
-        name,
-        quiet,
-        target=target,
-        features=parse_names(features),
-        drop=parse_names(drop),
-        categorical=parse_names(categorical),
-        max_levels=max_levels,
-    )
-    notes = []
-    if not quiet or report is not None:
-        from schuss.advice import column_notes
-
-        names = [*preprocessor.numeric_columns_, *preprocessor.categorical_columns_]
-        notes = [*column_notes(table.take(rows), names, labels)]
+    large = None
+    if file is not None and file.is_dir():
+        options: dict[str, Any] = {
+            "--target": target, "--features": features, "--drop": drop,
+            "--categorical": categorical, "--delimiter": delimiter, "--encoding": encoding,
+            "--decimal": decimal, "--skip-bad-rows": skip_bad_rows,
+        }  # fmt: skip
+        _refuse(options, f"is for tables; {file} is a folder, of pictures by class")
+        prepared = _pictures(file, image_size, colour, mirror, test_size, seed)
+    else:
+        options = {"--image-size": image_size, "--colour": colour, "--mirror": mirror}
+        _refuse(options, "is for a folder of pictures")
+        reading = delimiter, encoding, decimal, skip_bad_rows
+        in_memory = "--early-stopping" if early_stopping else "--hidden" if layers else None
+        large = _large_table(file, target, parse_names(categorical), reading, in_memory, quiet)
+        table = None if large is None else large.sample
+        if target is None or table is None:
+            table, target = _read_table(file, target, parse_names(categorical), reading, quiet)
+        prepared = _table(
+            table,
+            name,
+            test_size,
+            seed,
+            quiet,
+            target=target,
+            features=parse_names(features),
+            drop=parse_names(drop),
+            categorical=parse_names(categorical),
+            max_levels=max_levels,
+        )
     if not quiet:
-        for text in notes:
+        for text in prepared.notes:
             note("note", text)
     seconds_reading = time.perf_counter() - started
 
-    given: dict[str, Any] = {} if tol is None else {"tol": tol}
-    estimator = (SigmoidClassifier if is_classes else SigmoidRegressor)(
-        loss=loss,
-        solver=solver,
-        learning_rate=rate,
-        max_iter=max_iter,
-        alpha=1 / (X.shape[0] if large is None else large.n_rows) if alpha is None else alpha,
-        l1_ratio=l1_ratio,
-        batch_size=batch_size,
-        early_stopping=early_stopping,
-        random_state=seed,
-        n_jobs=n_jobs,
-        **given,
-    )
-    y = labels[~held_out]
+    X, y = prepared.X, prepared.y
+    settings: dict[str, Any] = {"max_iter": max_iter, "early_stopping": early_stopping}
+    if tol is not None:
+        settings["tol"] = tol
+    is_pictures = "pictures" in prepared.facts
+    if layers:
+        _refuse({"--l1-ratio": l1_ratio, "--n-jobs": n_jobs}, "is not for networks")
+        estimator = _network(
+            layers, is_pictures, y, solver or "adam", rate, alpha, batch_size, seed, settings
+        )
+        given: dict[str, Any] = {"loss": loss}
+    else:
+        estimator = _neuron(
+            is_pictures, y, len(y) if large is None else large.n_rows, solver, rate, alpha,
+            batch_size, seed, settings | {"loss": loss, "l1_ratio": l1_ratio, "n_jobs": n_jobs},
+        )  # fmt: skip
+        given = {}
     started = time.perf_counter()
     with warnings_as_notes(quiet), _progress(max_iter, quiet) as callbacks:
         if large is None:
             n_trained = len(y)
-            estimator.fit(X, y, callbacks=callbacks)
+            estimator.fit(X, y, callbacks=callbacks, **given)
         else:
-            stream = large.stream(preprocessor, rows[held_out], is_classes)
+            stream = large.stream(
+                prepared.preprocessor, prepared.rows_held_out, y.dtype.kind != "f"
+            )
             estimator.fit(stream, callbacks=callbacks)
             n_trained = stream.n_rows
+            left_out = large.n_rows - n_trained - len(prepared.y_held_out)
+            prepared.facts["rows_without_target"] = left_out
     seconds_training = time.perf_counter() - started
 
     if out:
         from sklearn.pipeline import make_pipeline
 
-        persistence.save(make_pipeline(preprocessor, estimator), out)
+        persistence.save(make_pipeline(prepared.preprocessor, estimator), out)
 
-    scored = (X_held_out, labels[held_out]) if held_out.any() else (X, y)
+    scored = (prepared.X_held_out, prepared.y_held_out) if len(prepared.y_held_out) else (X, y)
     results = TrainingReport(
         file=str(name),
-        target=target,
-        classes=estimator.classes_.tolist() if is_classes else None,
+        classes=estimator.classes_.tolist() if hasattr(estimator, "classes_") else None,
         rows_trained=n_trained,
-        rows_held_out=int(held_out.sum()),
-        rows_without_target=(table.num_rows - len(labels))
-        if large is None
-        else large.n_rows - n_trained - int(held_out.sum()),
-        columns_numeric=len(preprocessor.numeric_columns_),
-        columns_categorical=len(preprocessor.categorical_columns_),
-        columns_left_out=preprocessor.left_out_,
-        features=preprocessor.n_features_out_,
+        rows_held_out=len(prepared.y_held_out),
+        features=X.shape[1],
         estimator=type(estimator).__name__,
+        hidden=layers,
         loss=loss,
-        solver=solver,
-        learning_rate=float(estimator.learning_rate_),
+        solver=estimator.solver,
         alpha=float(estimator.alpha),
         l1_ratio=l1_ratio,
         epochs=int(estimator.n_iter_),
@@ -256,6 +283,7 @@ def train(
         seconds_reading=seconds_reading,
         seconds_training=seconds_training,
         epochs_per_second=estimator.n_iter_ / seconds_training,
+        **prepared.facts,
         **_circumstances(estimator, X, y),
         model=str(out) if out else None,
         scores=score(estimator, *scored),
@@ -265,8 +293,8 @@ def train(
             results,
             estimator,
             *scored,
-            names=preprocessor.get_feature_names_out(),
-            notes=notes,
+            names=prepared.preprocessor.get_feature_names_out(),
+            notes=prepared.notes,
             command=shlex.join(["schuss", *context.find_root().obj]),
         )
         with write_whole(report) as stream:
@@ -275,6 +303,79 @@ def train(
 
 
 # ----- data ---------------------------------------------------------------------------
+
+
+class Prepared(NamedTuple):
+    """What a model learns from, whatever it was."""
+
+    preprocessor: Any
+    X: Any
+    y: Any
+    X_held_out: Any
+    y_held_out: Any
+    rows_held_out: Any  # their places in the table
+    notes: list[str]
+    facts: dict[str, Any]  # for the report
+
+
+def _refuse(given, why):
+    for name, value in given.items():
+        if value:
+            raise ValueError(f"{name} {why}")
+
+
+def _pictures(folder, size, colour, mirror, test_size, seed):
+    """Rows of pixels of a folder of pictures."""
+    import numpy as np
+
+    from schuss.images import Images, labelled_pictures
+
+    paths, labels, n_others = labelled_pictures(folder)
+    images = Images(size, colour)
+    X = images.fit_transform(paths)
+    held_out = _held_out(labels, True, "the folders' names", folder, test_size, seed)
+    parts = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    learnt, y = X[parts[0]], labels[parts[0]]
+    if mirror:
+        shape = len(learnt), images.size_, images.size_, -1
+        learnt = np.vstack([learnt, learnt.reshape(shape)[:, :, ::-1].reshape(learnt.shape)])
+        y = np.tile(y, 2)
+    notes = [f"{n_others:,} files that are no pictures are passed over"] if n_others else []
+    facts = {
+        "target": "folder",
+        "rows_without_target": 0,
+        "columns_numeric": 0,
+        "columns_categorical": 0,
+        "columns_left_out": {},
+        "pictures": f"{images.size_} × {images.size_} pixels, {'colour' if colour else 'grey'}",
+    }
+    return Prepared(images, learnt, y, X[parts[1]], labels[parts[1]], parts[1], notes, facts)
+
+
+def _table(table, name, test_size, seed, quiet, *, target, **parameters):
+    """Features of a table."""
+    from schuss.advice import column_notes
+    from schuss.tables import target_values
+
+    labels, rows = target_values(table, target, name)
+    is_classes = labels.dtype.kind != "f"
+    held_out = _held_out(labels, is_classes, f"the target {target!r}", name, test_size, seed)
+    learnt = table.take(rows)
+    preprocessor, X, X_held_out = _preprocess(
+        learnt, held_out, name, quiet, target=target, **parameters
+    )
+    names = [*preprocessor.numeric_columns_, *preprocessor.categorical_columns_]
+    facts = {
+        "target": target,
+        "rows_without_target": table.num_rows - len(labels),
+        "columns_numeric": len(preprocessor.numeric_columns_),
+        "columns_categorical": len(preprocessor.categorical_columns_),
+        "columns_left_out": preprocessor.left_out_,
+    }
+    return Prepared(
+        preprocessor, X, labels[~held_out], X_held_out, labels[held_out],
+        rows[held_out], column_notes(learnt, names, labels), facts,
+    )  # fmt: skip
 
 
 def _read_table(file, target, categorical, reading, quiet):
@@ -300,7 +401,7 @@ def _read_table(file, target, categorical, reading, quiet):
     return table, target
 
 
-def _large_table(file, target, categorical, reading, early_stopping, quiet):
+def _large_table(file, target, categorical, reading, in_memory, quiet):
     """The table, where it is too large for memory; else None."""
     from schuss._commands import large
 
@@ -308,10 +409,10 @@ def _large_table(file, target, categorical, reading, early_stopping, quiet):
         return None
     from schuss.tables import Reading
 
-    if early_stopping:
+    if in_memory:
         raise ValueError(
-            f"--early-stopping: {file} is larger than the free memory allows, and rows to stop by "
-            "cannot be held out of it. Leave the option out, or train on a part of the rows"
+            f"{in_memory}: {file} is larger than the free memory allows, and this needs all rows "
+            "there. Leave the option out, or train on a part of the rows"
         )
     with warnings_as_notes(quiet):
         table = large.LargeTable(file, categorical or [], target, Reading(*reading))
@@ -335,25 +436,23 @@ def _sample_table():
     return pa.table(columns | {SAMPLE_TARGET: data.target_names[data.target].tolist()})
 
 
-def _split(table, target, source, test_size, seed):
-    """The targets, the rows that have one, and a mask of those held out."""
+def _held_out(values, is_classes, what, source, test_size, seed):
+    """A mask of the rows that are held out."""
     import numpy as np
     from sklearn.model_selection import train_test_split
 
-    from schuss.tables import TableError, target_values
+    from schuss.columns import TableError
 
-    values, rows = target_values(table, target, source)
-    is_classes = values.dtype.kind != "f"
     if is_classes:
         classes, counts = np.unique(values, return_counts=True)
         if len(classes) < 2:
             raise TableError(
-                f"{source}: the target {target!r} has one class only, {classes[0].item()!r} in "
+                f"{source}: {what} has one class only, {classes[0].item()!r} in "
                 f"{len(values):,} rows; expected at least two"
             )
         if test_size and counts.min() < 2:
             raise TableError(
-                f"{source}: class {classes[counts.argmin()].item()!r} of the target {target!r} is "
+                f"{source}: class {classes[counts.argmin()].item()!r} of {what} is "
                 "in one row only; expected at least two, one to train on and one to hold out. "
                 "Add rows, leave that one out, or hold nothing out (--test-size 0)"
             )
@@ -372,7 +471,7 @@ def _split(table, target, source, test_size, seed):
                 f"that both parts have every class ({error})"
             ) from None
         held_out[places] = True
-    return values, rows, held_out
+    return held_out
 
 
 def _preprocess(table, held_out, name, quiet, **parameters):
@@ -391,6 +490,67 @@ def _preprocess(table, held_out, name, quiet, **parameters):
 
 
 # ----- training -----------------------------------------------------------------------
+
+
+def _parse_hidden(text):
+    """The numbers of neurons in ``64,32``."""
+    if text is None:
+        return None
+    try:
+        layers = [int(part) for part in text.split(",")]
+    except ValueError:
+        layers = []
+    if not layers or min(layers) < 1:
+        raise typer.BadParameter(
+            f"{text!r}; expected whole numbers of neurons, such as 100 or 64,32",
+            param_hint="'--hidden'",
+        )
+    return layers
+
+
+def _neuron(is_pictures, y, n_rows, solver, rate, alpha, batch_size, seed, settings):
+    from schuss import SigmoidClassifier, SigmoidRegressor
+
+    if alpha is None:
+        # Of pictures as much as C=0.1 is for pixels between 0 and 1.
+        alpha = (10 * 255**2 if is_pictures else 1) / n_rows
+    if is_pictures:
+        # As the default for pixels between 0 and 1.
+        settings.setdefault("tol", 0.0255)
+    return (SigmoidRegressor if y.dtype.kind == "f" else SigmoidClassifier)(
+        solver=solver or ("lbfgs" if is_pictures else "nesterov"), learning_rate=rate, alpha=alpha,
+        batch_size=batch_size, random_state=seed, **settings,
+    )  # fmt: skip
+
+
+def _network(layers, is_pictures, y, solver, rate, alpha, batch_size, seed, settings):
+    from schuss import MLPClassifier
+    from schuss.columns import TableError
+
+    if y.dtype.kind == "f":
+        raise TableError(
+            "--hidden needs a target of classes, not of fractions; leave --hidden out, or divide "
+            "the target into classes"
+        )
+    # The others suit features of unit scale.
+    solvers = NETWORK_SOLVERS[:1] if is_pictures else NETWORK_SOLVERS
+    if solver not in solvers:
+        raise typer.BadParameter(
+            f"{solver!r}; expected {' or '.join(solvers)} for a network"
+            + " of pixels" * is_pictures, param_hint="'--solver'",
+        )  # fmt: skip
+    network = MLPClassifier
+    if is_pictures:
+        from schuss.images import PixelNetwork as network
+
+        # Small folders need more steps an epoch than scikit-learn's 200 rows a step would give.
+        batch_size = batch_size or min(64, max(8, len(y) // 8))
+    if rate == "auto":
+        rate = 3e-5 if is_pictures else 1e-3
+    return network(
+        layers, solver=solver, learning_rate_init=rate, alpha=1e-4 if alpha is None else alpha,
+        batch_size=batch_size or "auto", random_state=seed, **settings,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -422,13 +582,21 @@ def _progress(max_iter: int, quiet: bool) -> Iterator[list[Callable] | None]:
 def _circumstances(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
     """What the estimator does not store: the initial loss, threads, backend and version.
 
-    The history of mini-batches does not have that loss.
+    The history of mini-batches does not have that loss; of a network it is the first epoch's.
     """
     import numpy as np
 
     from schuss import backends, data, show_config, threads, validation
     from schuss.objective import Objective
 
+    config = show_config()
+    facts = {name: config[name] for name in ("backend", "isa", "version")}
+    if hasattr(estimator, "coefs_"):
+        return facts | {
+            "learning_rate": float(estimator.learning_rate_init),
+            "cost_before": float(estimator.history_["loss"][0]),
+            "threads": estimator.fit_info_["threads"],
+        }
     y = validation.check_labels(y, len(y))[1] if hasattr(estimator, "classes_") else y
     coef = np.zeros_like(np.atleast_2d(estimator.coef_))
     objective = Objective(
@@ -440,14 +608,11 @@ def _circumstances(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
         n_outputs=len(coef),
         n_threads=threads.available(estimator.n_jobs),
     )
-    config = show_config()
     batch_size = estimator.batch_size or SOLVERS[estimator.solver].batch_size
-    return {
+    return facts | {
+        "learning_rate": float(estimator.learning_rate_),
         "cost_before": float(objective.value(coef, coef[:, 0].copy())),
         "threads": objective.n_threads(batch_size),
-        "backend": config["backend"],
-        "isa": config["isa"],
-        "version": config["version"],
     }
 
 
