@@ -12,7 +12,7 @@ from bench.networks import ESTIMATORS, SIMPLE_CHAINS, Network
 from bench.networks import LIBRARIES as NETWORKS
 from schuss import threads
 from schuss.bench.libraries import L1_SOLVERS, LIBRARIES, SOLVERS, with_threads
-from schuss.bench.problems import FITS, ORDERS, PROBLEMS, Problem
+from schuss.bench.problems import FITS, ORDERS, PROBLEMS, Problem, random_sparse
 from schuss.bench.suite import Item, shaped
 
 KERNEL, TRAIN = LIBRARIES["schuss-cython"], LIBRARIES["train-cython"]
@@ -68,6 +68,25 @@ FITTED = {name: (PROBLEMS[name], dtype) for name, dtype in FITS.items() if name 
     ),
     "20000x1000": (Problem("20000x1000", 20_000, 1000, 1, partial(_scaled, 1.0)), "float32"),
     "text": (Problem("text", 100_000, 50_000, 1, _text, sparse=True), "float64"),
+}  # fmt: skip
+
+# With an L1 penalty, a share of the least that leaves no weight.
+SELECTED = {
+    "breast-cancer": (*FITTED["breast-cancer"], (0.1, 0.01)),
+    "20000x1000": (*FITTED["20000x1000"], (0.1, 0.02)),
+    "1000x5000": (shaped(1000, 5000), "float32", (0.1,)),
+    "2000x50000": (shaped(2000, 50_000), "float32", (0.1,)),
+    "text": (*FITTED["text"], (0.1, 0.01)),
+    "text 50000x20000": (
+        Problem("text 50000x20000", 50_000, 20_000, 1, partial(_text, words=50), sparse=True),
+        "float64", (0.01,),
+    ),
+    # Random entries, not words: many weights are not 0.
+    "sparse 50000x20000": (
+        Problem("sparse 50000x20000", 50_000, 20_000, 1, partial(random_sparse, row_length=50),
+                sparse=True),
+        "float64", (0.01,),
+    ),
 }  # fmt: skip
 
 NETWORK = {
@@ -156,8 +175,8 @@ STUDIES: dict[str, dict[str, Item]] = {
     "epochs": {name: Item(PROBLEMS[name].load, PEERS) for name in PROBLEMS},
     "fits": {name: _fit(*problem) for name, problem in FITTED.items()},
     "l1": {
-        f"{name}, {share:g}": _fit(*FITTED[name], L1_SOLVERS, l1=share)
-        for name in ("breast-cancer", "20000x1000", "text") for share in (0.1, 0.01)
+        f"{name}, {share:g}": _fit(problem, dtype, L1_SOLVERS, l1=share)
+        for name, (problem, dtype, shares) in SELECTED.items() for share in shares
     },
     "classes": {
         f"20000x50, {k} classes": _fit(

@@ -14,6 +14,8 @@
 # network_*           network_*     rows, targets, product.h (layers, outputs under all)
 # shuffle             shuffle
 # add_product         products      product.h
+# take_columns,       coordinate    rows
+# coordinate_descent
 # walk                walk          steps (float64 only)
 #
 # Under all of them: formulas and softmax (each loss once), threads (the team), memory, vec.h
@@ -161,6 +163,7 @@ include "newton.pxi"
 include "newton_many.pxi"
 include "gradient_many.pxi"
 include "products.pxi"
+include "coordinate.pxi"
 include "yardsticks.pxi"
 
 

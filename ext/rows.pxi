@@ -465,6 +465,10 @@ cdef class Matrix:
             x.row_stride, x.column_stride = self.view.strides[0], self.view.strides[1]
             self._choose_layout(self.view.itemsize)
 
+    @property
+    def is_sparse(self):
+        return self.rows.layout == SPARSE
+
     def __dealloc__(self):
         if self.has_view:
             PyBuffer_Release(&self.view)

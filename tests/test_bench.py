@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 
 from schuss.backends import numpy_
 from schuss.bench import floors, libraries, memory, report, runner
-from schuss.bench.problems import PROBLEMS, Problem, _sparse, gaussian
+from schuss.bench.problems import PROBLEMS, Problem, gaussian, random_sparse
 from schuss.bench.race import Build
 from schuss.constants import REAL_TYPE
 from schuss.losses import LOSSES
@@ -65,7 +65,7 @@ def test_every_feature_type_and_order(dtype, order):
 
 
 def test_sparse_problem():
-    problem = Problem("sparse", 50, 1000, 3, lambda n, d, seed: _sparse(n, d, seed, 6), True)
+    problem = Problem("sparse", 50, 1000, 3, lambda n, d, seed: random_sparse(n, d, seed, 6), True)
 
     task = problem.load("float64")
 
@@ -98,7 +98,7 @@ def test_the_baseline_agrees_with_the_reference_backend(dtype, loss, order):
 
 
 def test_the_baseline_agrees_with_the_reference_backend_on_sparse_rows():
-    problem = Problem("sparse", 50, 1000, 3, lambda n, d, seed: _sparse(n, d, seed, 6), True)
+    problem = Problem("sparse", 50, 1000, 3, lambda n, d, seed: random_sparse(n, d, seed, 6), True)
     task = problem.load("float64")
 
     runner.verify(libraries.BASELINE.prepare(task, 1), runner.reference_of(task))

@@ -65,16 +65,22 @@ def test_weights_are_those_of_the_best_penalty(cancer):
 
 def test_float32_is_not_copied_to_float64(cancer, monkeypatch):
     seen = []
-    fit, fit_many = LogisticRegression.fit, logistic_cv.fit_many
+    plan, fit_many = LogisticRegression._plan, logistic_cv.fit_many
     monkeypatch.setattr(
         logistic_cv, "fit_many", lambda X, *a, **k: seen.append(X.dtype) or fit_many(X, *a, **k)
     )
     monkeypatch.setattr(
-        LogisticRegression, "fit", lambda self, X, *a, **k: seen.append(X.dtype) or fit(self, X, *a)
-    )
+        LogisticRegression, "_plan",
+        lambda self, rows, *a, **k: seen.append(rows.X.dtype) or plan(self, rows, *a, **k),
+    )  # fmt: skip
     LogisticRegressionCV(**OPTIONS).fit(cancer[0].astype(np.float32), cancer[1])
     # All folds and penalties, and the best one.
     assert len(seen) == 2 and set(seen) == {np.dtype(np.float32)}
+    # Of an L1 penalty one plan for each fold serves all penalties.
+    LogisticRegressionCV(**{**OPTIONS, "l1_ratios": (1,), "solver": "saga"}).fit(
+        cancer[0].astype(np.float32), cancer[1]
+    )
+    assert len(seen) == 2 + 5 + 1 and set(seen) == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("options", [

@@ -553,11 +553,10 @@ class BlockObjective(Objective):
         self.n_outputs = n_outputs
         self.dtype = data.real_type(blocks)
         self.size = blocks.size
-        self.l2 = float(alpha * (1 - l1_ratio))
-        self.l1 = float(alpha * l1_ratio)
+        self.set_penalty(alpha, l1_ratio)
         self.fit_intercept = fit_intercept
         self.is_sparse = blocks.is_sparse
-        self.takes_newton = False
+        self.takes_newton = self.takes_columns = False
         self._threads = threads.available(n_jobs)
         self._X = self._blocks = blocks
         self.passes = self.hessians = 0

@@ -217,6 +217,28 @@ def run(
     return outcome
 
 
+def run_path(solver, penalties, max_iter):
+    """Minimise under one penalty after the other, each from the weights of the one before.
+
+    Parameters
+    ----------
+    solver : SecondOrder
+    penalties : iterable of (float, float)
+        `alpha` and `l1_ratio` of each, as `Objective` takes them; the strongest L1 penalty first
+        is the quickest.
+    max_iter : int
+        For each of them.
+
+    Yields
+    ------
+    Outcome
+        While the weights are in the solver's state.
+    """
+    for alpha, l1_ratio in penalties:
+        solver.set_penalty(alpha, l1_ratio)
+        yield run(solver, max_iter=max_iter)
+
+
 def _standing(solver, plateau, best):
     waited = None if plateau is None else (float(plateau.best), plateau.waited)
     return Standing(solver.snapshot(), waited, best)

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from scipy.linalg import lapack
 
 from schuss import backends, data, threads, validation
-from schuss.backends.contract import Data
+from schuss.backends.contract import Columns, Data
 from schuss.constants import Activation
 from schuss.losses import QUADRATIC
 from schuss.sparse import without_duplicates
@@ -123,17 +123,19 @@ class Objective:
         self.n_outputs = n_outputs
         self.dtype = data.real_type(X)
         self.size = data.size(X)
-        self.l2 = float(alpha * (1 - l1_ratio))
-        self.l1 = float(alpha * l1_ratio)
+        self.set_penalty(alpha, l1_ratio)
         self.fit_intercept = fit_intercept
         self.is_sparse = sp.issparse(X)
-        # Whether the backend's `newton` reads such rows.
-        self.takes_newton = not self.is_sparse
+        # Whether the backend's `newton` reads such rows, and whether it can copy columns of them.
+        self.takes_newton, self.takes_columns = not self.is_sparse, True
         self._threads = n_threads
         self._X = X
         self.passes = self.hessians = 0  # how often all rows were read, and for a Hessian
         self._curvature = {}  # by batch size
         self._augmented = None
+
+    def set_penalty(self, alpha, l1_ratio):
+        self.l2, self.l1 = float(alpha * (1 - l1_ratio)), float(alpha * l1_ratio)
 
     def n_threads(self, batch_size=None):
         """Threads worth using for a pass over a batch (None: all rows)."""
@@ -184,7 +186,7 @@ class Objective:
         k, r = theta.shape
         coupled = self.loss.couples
         blocks = np.zeros((1, k * r, k * r) if coupled else (k, r, r))
-        z = self._scores(theta if units is None else theta * units)
+        z = self.scores(theta if units is None else theta * units)
         add_product = self.backend.add_product
         for rows, lines in self._lines(units, k if coupled else 1):
             slopes, weight = self._slopes(z[rows], rows)
@@ -208,7 +210,7 @@ class Objective:
         k, r = theta.shape
         diagonal = np.zeros((k, r))
         # A run begins without weights.
-        z = self._scores(theta) if theta.any() else np.zeros((self.n_rows, k), self.dtype)
+        z = self.scores(theta) if theta.any() else np.zeros((self.n_rows, k), self.dtype)
         if sp.issparse(self._X):
             squares = without_duplicates(self._X).power(2)
             parts = [(slice(None), squares)]
@@ -227,7 +229,27 @@ class Objective:
                 self.backend.add_product(slopes, lines * lines, 1.0, diagonal, upper=False)
         return diagonal
 
-    def _scores(self, theta):
+    def columns(self, features):
+        """Columns of [X 1], in the type of the weights: see `contract.take_columns`.
+
+        Parameters
+        ----------
+        features : ndarray of int32, ascending
+        """
+        d, n = self.n_features, self.n_rows
+        taken = self.backend.take_columns(self.data.X, features[features < d])
+        if not len(features) or features[-1] < d:
+            return taken
+        ones = np.ones(n, self.dtype)
+        if taken.rows is None:
+            return taken._replace(values=np.concatenate([taken.values, ones[None, :]]))
+        return Columns(
+            np.concatenate([taken.values, ones]),
+            np.concatenate([taken.rows, np.arange(n, dtype=np.int32)]),
+            np.append(taken.starts, taken.starts[-1] + n),
+        )
+
+    def scores(self, theta):
         """Scores of all rows, shape (n, K)."""
         theta = theta.astype(self.dtype)
         k, d = len(theta), self.n_features

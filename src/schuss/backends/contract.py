@@ -49,7 +49,7 @@ FUNCTIONS = (
     "prepare", "pointwise", "gradient", "evaluator", "newton", "newton_many", "gradient_many",
     "add_product", "descend", "predict",
     "network_gradient", "network_epochs", "network_predict", "shuffle",
-    "walk", "sweep",
+    "walk", "sweep", "take_columns", "coordinate_descent",
 )  # fmt: skip
 
 
@@ -248,6 +248,14 @@ class SGDConfig(NamedTuple):
     largest_derivative: float = LARGEST_DERIVATIVE
     divisor: float = ADAPTIVE_DIVISOR
     least_step: float = ADAPTIVE_LEAST
+
+
+class Columns(NamedTuple):
+    """Columns of X, one after the other."""
+
+    values: np.ndarray  # real: (m, n), or of a sparse X the (nnz,) entries by column
+    rows: np.ndarray | None  # (nnz,) int32, ascending within a column; None: dense
+    starts: np.ndarray | None  # (m + 1,) int64, where each column begins in `values`
 
 
 def prepare(X):
@@ -635,4 +643,58 @@ def shuffle(random_state, order, out):
     random_state : numpy.random.RandomState
     order : int32 of shape (n,), IN
     out : int32 of shape (k, n), C order, OUT
+    """
+
+
+def take_columns(X, features):
+    """Copy some columns.
+
+    Parameters
+    ----------
+    X : from prepare()
+        CSR may hold an entry in several parts, which are added.
+    features : ndarray of shape (m,), int32, different from each other
+
+    Returns
+    -------
+    Columns
+    """
+
+
+def coordinate_descent(
+    columns, places, residual, curvature, l2, l1, theta, change, tol, rate, sweeps
+):  # fmt: skip
+    """Minimise a quadratic model of the loss plus penalties over some weights, one at a time.
+
+    With A the columns of ``places`` and t0 the weights at the call it is::
+
+        (A (t - t0)) . residual + sum_i curvature_i (A (t - t0))_i^2 / 2
+            + sum_j l2_j t_j^2 / 2 + l1_j |t_j|
+
+    Sweeps over all weights alternate with sweeps over those that are not 0, until a sweep over all
+    of them finds no entry of the smallest subgradient above `tol`, or above `rate` times what the
+    first one found. A weight whose column has no curvature, and no l2, stays as it is.
+
+    Parameters
+    ----------
+    columns : Columns
+    places : ndarray of shape (w,), int32
+        Which of them, in the order of the weights; each once.
+    residual : ndarray of shape (n,), real, IN and OUT
+        Derivatives of the loss by the scores; those of the model at the end.
+    curvature : ndarray of shape (n,), real, not negative
+    l2, l1 : ndarray of shape (w,), float64, not negative
+    theta : ndarray of shape (w,), float64, IN and OUT
+        New weights are rounded to real.
+    change : ndarray of shape (n,), real, OUT
+        ``A (t - t0)``.
+    tol, rate : float
+    sweeps : int
+        The most, at least 1.
+
+    Returns
+    -------
+    sweeps : int
+    first, last : float
+        Largest entry of the smallest subgradient that the first and the last sweep met.
     """

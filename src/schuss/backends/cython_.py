@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from schuss.backends.codes import Codes
+from schuss.backends.contract import Columns
 from schuss.errors import BackendUnavailableError
 from schuss.validation import environment_choice
 
@@ -155,6 +156,35 @@ def predict(X, coef, intercept, activation, out, n_threads):
 def walk(function, state, config, limits, previous, rates, path, values):
     _CODES.check_walk(config)
     return _double.walk(function, state, config, limits, previous, rates, path, values)
+
+
+def take_columns(X, features):
+    module = _double if isinstance(X, _double.Matrix) else _single
+    real, (n, d), m = (
+        np.dtype(np.float64 if module is _double else np.float32),
+        X.shape,
+        len(features),
+    )
+    if not X.is_sparse:
+        values = np.empty((m, n), real)
+        module.copy_columns(X, features, values)
+        return Columns(values, None, None)
+    places, starts = np.full(d, -1, np.int32), np.zeros(m + 1, np.int64)
+    places[features] = np.arange(m)
+    module.count_entries(X, places, starts[1:])
+    starts.cumsum(out=starts)
+    values, rows = np.empty(starts[-1], real), np.empty(starts[-1], np.int32)
+    module.copy_entries(X, places, starts, values, rows)
+    return Columns(values, rows, starts)
+
+
+def coordinate_descent(
+    columns, places, residual, curvature, l2, l1, theta, change, tol, rate, sweeps
+):  # fmt: skip
+    module = _module(residual.dtype)
+    return module.coordinate_descent(
+        *columns, places, residual, curvature, l2, l1, theta, change, tol, rate, sweeps
+    )
 
 
 def network_gradient(data, network, theta, grad, n_threads):

@@ -13,6 +13,9 @@ from schuss.backends import numpy_
 from schuss.backends.codes import Codes
 from schuss.backends.numba_kernels import rows
 from schuss.backends.numba_kernels.compiling import as_annotated, read_only
+from schuss.backends.numba_kernels.coordinate_descent import (
+    coordinate_descent as run_coordinate_descent,
+)
 from schuss.backends.numba_kernels.descend import descend as run_descend
 from schuss.backends.numba_kernels.gradient import gradient as run_gradient
 from schuss.backends.numba_kernels.gradient_many import gradient_many as run_gradient_many
@@ -32,6 +35,8 @@ _CODES = Codes()
 # In place of orders of the rows: their own.
 _OWN_ORDERS = read_only(np.empty((0, 0), np.int32))
 _OWN_ORDER = _OWN_ORDERS.reshape(-1)
+# Of dense columns, which have all of them.
+_NO_ROWS = np.empty(0, np.int32)
 
 
 def prepare(X):
@@ -123,6 +128,23 @@ def walk(function, state, config, limits, previous, rates, path, values):
     return run_walk(
         read_only(function.coef), read_only(function.derivative), *state, as_annotated(config),
         as_annotated(limits), *previous, read_only(rates), path, values,
+    )  # fmt: skip
+
+
+def take_columns(X, features):
+    return numpy_.take_columns(X.X, features)
+
+
+def coordinate_descent(
+    columns, places, residual, curvature, l2, l1, theta, change, tol, rate, sweeps
+):  # fmt: skip
+    values, rows, starts = columns
+    if rows is None:
+        m, n = values.shape
+        rows, starts = _NO_ROWS, np.arange(0, m * n + 1, n)
+    return run_coordinate_descent(
+        *map(read_only, (values.reshape(-1), rows, starts, places)), residual,
+        *map(read_only, (curvature, l2, l1)), theta, change, float(tol), float(rate), int(sweeps),
     )  # fmt: skip
 
 

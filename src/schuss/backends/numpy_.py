@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from schuss.backends.calls import c_function
 from schuss.backends.codes import Codes, unknown_code
+from schuss.backends.contract import Columns
 from schuss.constants import (
     REAL_TYPE,
     Activation,
@@ -26,6 +27,7 @@ from schuss.constants import (
 )
 from schuss.losses import BY_CODE, Loss, Output, RowLoss
 from schuss.methods import Solver
+from schuss.sparse import without_duplicates
 
 NAME = "numpy"
 
@@ -489,6 +491,60 @@ def _evaluation(function, difference):
         return value(x), gradient
 
     return differences
+
+
+def take_columns(X, features):
+    real = REAL_TYPE[X.dtype]
+    if not sp.issparse(X):
+        return Columns(np.ascontiguousarray(X[:, features].T, real), None, None)
+    part = without_duplicates(X)[:, features].tocsc()
+    return Columns(part.data, part.indices.astype(np.int32), part.indptr.astype(np.int64))
+
+
+def coordinate_descent(
+    columns, places, residual, curvature, l2, l1, theta, change, tol, rate, sweeps
+):  # fmt: skip
+    start, curvatures = theta.copy(), np.zeros(len(theta))
+    first, last, done, everywhere = math.inf, math.inf, 0, True
+    with np.errstate(over="ignore", invalid="ignore"):
+        for j, place in enumerate(places):
+            x, rows = _column(columns, place)
+            curvatures[j] = (curvature[rows] * x) @ x + l2[j]
+        while done < sweeps:
+            last = 0.0
+            for j in np.flatnonzero((theta != 0) | everywhere):
+                if not curvatures[j] > 0:
+                    continue
+                x, rows = _column(columns, places[j])
+                slope = float(x @ residual[rows]) + l2[j] * theta[j]
+                old, wanted = theta[j], curvatures[j] * theta[j] - slope
+                if old:
+                    excess = abs(slope + math.copysign(l1[j], old))
+                else:
+                    excess = max(abs(slope) - l1[j], 0.0)
+                last = excess if not excess <= last else last
+                shrunk = math.copysign(max(abs(wanted) - l1[j], 0.0), wanted)
+                theta[j] = residual.dtype.type(shrunk / curvatures[j])
+                residual[rows] += residual.dtype.type(theta[j] - old) * curvature[rows] * x
+            done += 1
+            if done == 1:
+                first, tol = last, max(tol, rate * last)
+            if everywhere and last <= tol or not math.isfinite(last):
+                break
+            everywhere = last <= tol
+        change[:] = 0
+        for j in np.flatnonzero(theta != start):
+            x, rows = _column(columns, places[j])
+            change[rows] += change.dtype.type(theta[j] - start[j]) * x
+    return done, first, last
+
+
+def _column(columns, place):
+    """Values of a column, and the rows that they are of."""
+    if columns.rows is None:
+        return columns.values[place], slice(None)
+    part = slice(columns.starts[place], columns.starts[place + 1])
+    return columns.values[part], columns.rows[part]
 
 
 def network_gradient(data, network, theta, grad, n_threads):

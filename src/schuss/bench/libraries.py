@@ -256,11 +256,16 @@ def _solver(name, prepare, package):
     return Library(name, prepare, installed(package), _TOLERANCES)
 
 
-def _estimator(name, make, package):
-    """A library with scikit-learn's interface; `make` gets the task, threads and tolerance."""
+def _estimator(name, make, package, by_columns=False):
+    """A library with scikit-learn's interface; `make` gets the task, threads and tolerance.
+
+    One that reads X `by_columns` gets it so, rather than copy it in each fit.
+    """
 
     def prepare(task, n_threads, tol):
         X, y = task.real_features(), task.codes.astype(np.int32)
+        if by_columns:
+            X = sp.csc_matrix(X) if sp.issparse(X) else np.asfortranarray(X)
         model = make(task, n_threads, tol)
 
         def run(epochs):
@@ -364,6 +369,8 @@ def _prepare_liblinear(task, n_threads, tol):
     if not task.l1:
         bias = np.full((n, 1), _SCALING)
         X = sp.hstack([X, bias], "csr") if sp.issparse(X) else np.hstack([X, bias])
+    # It knows SciPy's matrices, not its arrays.
+    X = sp.csr_matrix(X) if sp.issparse(X) else X
     data = problem(np.where(task.codes, 1.0, -1.0), X)
     kind, strength = (6, task.l1) if task.l1 else (0, task.alpha)
     threads = f" -m {n_threads}" * (n_threads > 1)
@@ -414,7 +421,7 @@ _BOTH = (
         "sklearn",
     ),
     _estimator("glum", _glum, "glum"),
-    _estimator("skglm", _skglm, "skglm"),
+    _estimator("skglm", _skglm, "skglm", by_columns=True),
     _estimator("snapml", _snapml, "snapml"),
     _solver("adelie", _prepare_adelie, "adelie"),
     # With one thread it does what the package liblinear-official does.
@@ -439,5 +446,5 @@ SOLVERS = _by_name(
 L1_SOLVERS = _by_name(
     _estimator("schuss", _logistic("schuss", "saga"), "schuss"),
     _estimator("sklearn-saga", _logistic("sklearn.linear_model", "saga"), "sklearn"),
-    _estimator("celer", _celer, "celer"),
+    _estimator("celer", _celer, "celer", by_columns=True),
 )

@@ -149,7 +149,7 @@ def gaussian(n, d, seed):
     return X, _noisy_codes(X, rng)
 
 
-def _sparse(n, d, seed, row_length=60):
+def random_sparse(n, d, seed, row_length=60):
     rng = np.random.default_rng(seed)
     indices = np.sort(rng.integers(0, d, (n, row_length), dtype=np.int32), axis=1)
     values = rng.standard_normal(n * row_length, dtype=np.float32)
@@ -225,8 +225,8 @@ PROBLEMS = {
         Problem("100000x100", 100_000, 100, 20, gaussian),
         Problem("1000000x28", 1_000_000, 28, 10, gaussian),
         Problem("1000000x100", 1_000_000, 100, 10, gaussian),
-        Problem("small-sparse", 4_000, 2_000, 200, _sparse, sparse=True),
-        Problem("sparse", 100_000, 50_000, 10, _sparse, sparse=True),
+        Problem("small-sparse", 4_000, 2_000, 200, random_sparse, sparse=True),
+        Problem("sparse", 100_000, 50_000, 10, random_sparse, sparse=True),
     )
 }
 # Fitted to the optimum, in the type that each is usually asked for.

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression as _LogisticRegression
 from sklearn.linear_model._logistic import _check_solver
 from sklearn.utils import metadata_routing
 
-from schuss import data, objective, validation
+from schuss import data, driver, objective, validation
 from schuss.constants import Activation
 from schuss.errors import warn
 from schuss.losses import LOSSES, MULTINOMIAL
@@ -76,7 +76,8 @@ default="lbfgs"
         give the same optimum ("liblinear" that of a penalised intercept). What serves
         depends on the data: Newton's method for small problems; L-BFGS that begins at the
         optimum of a sample of the rows, with its Hessian, where n is much larger than d;
-        L-BFGS alone for many features.
+        L-BFGS alone for many features; working sets of features for an L1 penalty where X is
+        sparse or n is not much larger than d.
     max_iter : int, default=100
     verbose : int, default=0
         Lines of progress a second.
@@ -175,10 +176,9 @@ default="lbfgs"
             self, (n_outputs, rows.X.shape[1]), data.real_type(rows.X),
             self.warm_start and not liblinear,
         )  # fmt: skip
-        total = rows.X.shape[0] if rows.sample_weight is None else float(rows.sample_weight.sum())
         learnt, validate = objective.on_rows(
             rows, eval_rows, LOSSES["log_loss"] if n_outputs == 1 else MULTINOMIAL, coef, intercept,
-            alpha=1 / (self.C * total) if penalised else 0.0, l1_ratio=l1_ratio,
+            alpha=self._alpha(rows, penalised), l1_ratio=l1_ratio,
             fit_intercept=self.fit_intercept,
         )  # fmt: skip
         run = SecondOrder(
@@ -192,6 +192,32 @@ default="lbfgs"
             run, self.max_iter, eval_rows, validate=validate,
             callbacks=() if tasks is None else (tasks,),
         )  # fmt: skip
+
+    def _alpha(self, rows, penalised):
+        """Strength of the penalty of the mean loss."""
+        total = rows.X.shape[0] if rows.sample_weight is None else float(rows.sample_weight.sum())
+        return 1 / (self.C * total) if penalised else 0.0
+
+    def _fit_path(self, X, y, sample_weight, Cs):
+        """Fit with one C after the other, each from the weights of the one before.
+
+        Yields after each; `coef_` and `intercept_` are the same arrays all along.
+        """
+        self.C = Cs[0]
+        options = self._options(False)
+        rows = self._check_rows(X, y, sample_weight, False)
+        plan = self._plan(rows, None, False, **options)
+
+        def penalties():
+            for self.C in Cs:
+                yield self._alpha(rows, options["penalised"]), options["l1_ratio"]
+
+        for outcome in driver.run_path(plan.run, penalties(), self.max_iter):
+            if outcome.stop_reason == "diverged":
+                raise plan.run.divergence_error()
+            self._store(outcome, plan.run.unrecorded, False)
+            self._keep(rows, plan, outcome, False)
+            yield
 
     def _keep(self, rows, plan, outcome, more):
         run = plan.run

@@ -66,12 +66,12 @@ def fit_penalties(
         model.classes_, model.coef_ = classes, np.ascontiguousarray(coef[:, :d])
         model.intercept_ = coef[:, d].copy() if model.fit_intercept else np.zeros(len(coef))
     coefs, n_iter = [], []
-    for C in Cs:
-        model.set_params(C=np.inf if penalty is None else C).fit(X, y, sample_weight)
+    strengths = np.full(len(Cs), np.inf) if penalty is None else Cs
+    for _ in model._fit_path(X, y, sample_weight, strengths):
         weights = model.coef_
         if model.fit_intercept:
             weights = np.column_stack([weights, model.intercept_])
-        coefs.append(weights[0] if len(weights) == 1 else np.asfortranarray(weights))
+        coefs.append(weights[0].copy() if len(weights) == 1 else np.array(weights, order="F"))
         n_iter.append(model.n_iter_[0])
     return np.stack(coefs), np.asarray(Cs), np.array(n_iter, np.int32)
 

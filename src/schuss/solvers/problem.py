@@ -64,6 +64,11 @@ class Problem:
         self._set_units(np.append(units, np.ones(self.shape[1] - len(units))))
         return True
 
+    def set_penalty(self, alpha, l1_ratio):
+        """Change the penalty, of the objective as well."""
+        self.objective.set_penalty(alpha, l1_ratio)
+        self._set_units(self.units)
+
     def _set_units(self, units):
         objective = self.objective
         l2, l1 = (np.full(self.shape[1], share) for share in (objective.l2, objective.l1))

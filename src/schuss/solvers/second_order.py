@@ -21,6 +21,7 @@ from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal
 from schuss.solvers.problem import LARGE, Problem
 from schuss.solvers.run import Progress, Run, Snapshot
+from schuss.solvers.working_set import WorkingSet
 from schuss.vectors import dot
 
 # Multiplications that a Hessian over all rows, and its factors, may cost for Newton's
@@ -45,6 +46,12 @@ _DIAGONAL_ROWS = 400
 # gradients cost a fraction of it. 1797 x 64 took 17 gradients and 2 Hessians, where a Hessian
 # for each step made it 8.
 _FACTOR_RATE = 0.7
+
+# Rows for each parameter from which an L1 penalty of a dense X is left to passes over all rows.
+_TALL = 5
+# What a step over a working set leaves of the gradient at the most, where it does not improve the
+# objective.
+_SHRINKAGE = 0.9
 
 _MEMORY = 10
 # Share of the subgradient that may be left by the quadratic problems of an L1 penalty.
@@ -79,10 +86,15 @@ class SecondOrder(Run):
     Attributes
     ----------
     method : str
-        "newton" or "lbfgs": what serves.
+        "newton", "lbfgs" or "working set": what serves.
     norm : float
         Largest entry of the smallest subgradient, whatever the units of `problem` are.
     """
+
+    loss: float
+    _gradient: np.ndarray
+    # While the method is that of working sets.
+    _set: WorkingSet
 
     def __init__(
         self, objective, coef, intercept, *,
@@ -107,13 +119,23 @@ class SecondOrder(Run):
             convex and rows >= _LEAST_ROWS * r and r <= _SAMPLED_SIZE and n * r > _SAMPLED_ELEMENTS
         )
         small = n * blocks * r * r <= _NEWTON_PRODUCTS and blocks * r**3 <= _NEWTON_FACTOR
+        sets = objective.takes_columns and convex and self.problem.sparse and blocks == 1
+        sets = sets and not exact and units is None
+        # Of many more rows than features more weights are not 0, and rows are read faster.
+        sets = sets and (objective.is_sparse or n < _TALL * r)
         newton = exact or (small and not sampled)
-        self.method = self.algorithm = "newton" if newton else "lbfgs"
-        self._sample = rows if sampled and not newton else 0
+        self.method = "newton" if newton else "lbfgs"
+        if sets:
+            self.method, self._set = "working set", WorkingSet(self.problem)
+        self._sample = rows if sampled and self.method == "lbfgs" else 0
         self._reuses = convex and (reuses or not exact)
         self._helper = None
         # The diagonal of the Hessian as the model, until steps do not improve anything.
         self._scales = convex and not newton
+
+    @property
+    def algorithm(self):
+        return self.method
 
     # Pairs, models and samples would have to be kept, too.
     resumable = False
@@ -191,6 +213,8 @@ class SecondOrder(Run):
         self.theta = self.problem.join(self.state.coef, self.state.intercept)
         self._begun = False
         self._forget()
+        if self.method == "working set":
+            self._set.forget()
 
     def memory(self):
         return None
@@ -216,6 +240,24 @@ class SecondOrder(Run):
             "(sklearn.preprocessing.StandardScaler)."
         )
 
+    def set_penalty(self, alpha, l1_ratio):
+        """Go on from here with another penalty, at the cost of no pass."""
+        problem, theta = self.problem, self.theta
+        value, l2, l1 = (
+            self.loss - self._lasso(theta) if self._begun else 0.0,
+            problem.l2,
+            problem.l1,
+        )
+        problem.set_penalty(alpha, l1_ratio)
+        self._forget()
+        if self.method == "working set":
+            # The strong rule (Tibshirani et al., JRSS B 2012).
+            self._set.threshold = 2 * problem.l1 - l1
+        if self._begun:
+            pull = (problem.l2 - l2) * theta
+            self._gradient = self._gradient + pull
+            self._settle(value + 0.5 * dot(pull, theta))
+
     # ------------------------------------------------------------ the loop
 
     def _forget(self):
@@ -230,7 +272,7 @@ class SecondOrder(Run):
         if self._begun:
             return self._end()
         cold = not self.theta.any()
-        null = self._null() if cold else None
+        null = self._null() if cold else math.inf
         if cold and self._sample:
             self._begin_with_sample()
             self._evaluate(self.theta)
@@ -248,6 +290,7 @@ class SecondOrder(Run):
         self._evaluate(theta)
         large = LARGE[self.objective.dtype.itemsize]
         if not np.abs(self._gradient).max(initial=0) < large and self.problem.rescale():
+            self._leave_sets()
             self.theta = self.problem.join(self.state.coef, self.state.intercept)
             self._evaluate(self.theta)
 
@@ -285,6 +328,8 @@ class SecondOrder(Run):
 
     def _iterate(self):
         """One step; why it was the last, and its length, 0 where none was found."""
+        if self.method == "working set":
+            return self._solve_set()
         self._renew()
         direction, slope = self._direct()
         if not slope < 0 or not math.isfinite(slope):
@@ -310,6 +355,28 @@ class SecondOrder(Run):
             self._remember(self.theta - before[0], self._gradient - before[1])
         self.learning_rate = step
         return self._end(), step
+
+    def _solve_set(self):
+        """Minimise over a working set, or leave it to L-BFGS; returns as `_iterate` does."""
+        place = self._here()
+        new = self._set.improve(self.theta, self._gradient, self._slope, self.tol)
+        if new is None:
+            self._leave_sets()
+            return None, 0.0
+        self._evaluate(self.problem.round(new))
+        flat = self.problem.noise * abs(self.loss)
+        # Below rounding errors the gradient decides.
+        shrinks = self._largest <= _SHRINKAGE * place[-1]
+        if self.loss < place[2] - flat or self.loss <= place[2] + flat and shrinks:
+            return self._end(), 1.0
+        self._return(place)
+        self._set.forget()
+        return "precision", 0.0
+
+    def _leave_sets(self):
+        """Go on over all features; columns of sets are in no units of their own."""
+        if self.method == "working set":
+            self.method = "lbfgs"
 
     def _whole_steps(self, iterations, enough=0.0, model=None, wanted=False):
         """Steps of Newton's method that no search has to shorten; rows of their history.
