@@ -158,6 +158,7 @@ cdef int walk_polynomial(
         if (
             (fabs(gradient) > tol) & (gradient * last_gradient > 0) & (fabs(step) > xtol)
             & (fabs(value - state.value) > ftol) & (value <= state.first_value)
+            & (value > -INFINITY)
             & (fabs(change) <= state.curvature * fabs(step)) & (k > 0)
         ):
             state.value = value

@@ -1,6 +1,7 @@
 """Checkpoints: resuming leaves no trace; damage is found, and what is strange refused."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from schuss import (
     train,
 )
 from schuss.constants import Counter
+from tests import kills
 
 FORMAT, VERSION = "schuss-checkpoint", 3
 OPTIONS = {"solver": "sgd", "random_state": 0, "batch_size": 4}
@@ -314,6 +316,13 @@ def test_a_killed_process_loses_nothing_that_was_written(tmp_path, name):
     whole = estimator(**parameters).fit(*rows, **arguments)
     assert 4 <= done < whole.n_iter_
     assert_same(whole, estimator(**parameters).fit(*rows, **arguments, checkpoint=path))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a child of fork")
+@pytest.mark.parametrize("name", ["sgd averages", "neuron adam"])
+def test_fits_survive_kills_at_random_moments(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(kills, "_MOST_KILLS", 4)
+    kills.survive(name, random.Random(0), tmp_path)
 
 
 def test_files_are_written_at_times_and_at_the_end(tmp_path, monkeypatch):

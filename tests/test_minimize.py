@@ -792,3 +792,10 @@ def test_wrong_signatures_in_c():
         schuss.minimize(LowLevelCallable(several), 1.0, jac=LowLevelCallable(one))
     with pytest.raises(ValueError, match="takes none"):
         schuss.minimize(LowLevelCallable(one), 1.0, args=(2,))
+
+
+def test_values_that_overflow_downwards_end_the_run():
+    result = schuss.minimize(Polynomial([0.0, 0.0, 0.0, 1.0]), 1.0, learning_rate=2.0, max_iter=50)
+
+    assert result.stop_reason == "diverged" and np.isfinite(result.fun)
+    assert np.isfinite(result.path_fun).all() and result.fun == result.x[0] ** 3

@@ -237,3 +237,11 @@ def test_sparsified_models_can_be_trained_on(cls, average, method):
     for model in (dense, sparse):
         getattr(model, method)(X, y)
     np.testing.assert_array_equal(dense.coef_, sparse.coef_)
+
+
+def test_weights_that_vanish_in_float32_are_no_error():
+    X = np.zeros((2, 3), np.float32)
+
+    model = SGDRegressor(max_iter=3, random_state=0).fit(X, [0.0, 0.0], sample_weight=[0, 1e-174])
+
+    assert not model.coef_.any()

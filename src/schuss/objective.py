@@ -51,7 +51,8 @@ def bind(backend, X, y, sample_weight):
     if y.dtype.kind == "f":
         y = np.ascontiguousarray(np.atleast_2d(y.T))
     total = X.shape[0] if sample_weight is None else sample_weight.sum(dtype=np.float64)
-    return Data(backend.prepare(X), y, sample_weight, 1.0 / float(total))
+    # Weights of stochastic gradient descent are not scaled, and may vanish in float32.
+    return Data(backend.prepare(X), y, sample_weight, 1.0 / float(total) if total else 0.0)
 
 
 def on_rows(rows, eval_rows, loss, coef, intercept, *, n_jobs=None, **options):

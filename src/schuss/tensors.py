@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import reprlib
 import stat
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ _SLOT = f'"{CHECKSUM_KEY}":"'.encode()
 _ZEROS = b"0" * 64
 # Padded to 80 bytes, so that the arrays stay aligned.
 _ENTRY = _SLOT + b'%s",    '
+_CHECKSUM = re.compile(re.escape(_SLOT) + b"[0-9a-f]{64}")
 
 
 class TensorFileError(ValueError):
@@ -78,11 +80,16 @@ def write(path: PathLike, tensors: Mapping[str, np.ndarray], document: dict[str,
             f"to {MAX_TENSORS:,} arrays and {MAX_HEADER_BYTES:,} bytes of text (parameters, "
             "classes, names)"
         )
-    digest = _digest(head, data).encode()
     with write_whole(path) as file:
         file.write(len(head).to_bytes(8, "little"))
-        file.write(head.replace(_SLOT + _ZEROS, _SLOT + digest, 1))
+        file.write(signed(head, data))
         file.write(data)
+
+
+def signed(head: bytes, data: Any) -> bytes:
+    """Return a header with the checksum of itself and of the arrays in place of what it has."""
+    blank = _CHECKSUM.sub(_SLOT + _ZEROS, head, count=1)
+    return blank.replace(_SLOT + _ZEROS, _SLOT + _digest(blank, data).encode(), 1)
 
 
 def read(path: PathLike, kind: str, version: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
