@@ -6,6 +6,8 @@ from itertools import product
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import expit
+from sklearn.datasets import load_digits
+from sklearn.preprocessing import StandardScaler
 
 from bench import many, tasks
 from bench.networks import ESTIMATORS, SIMPLE_CHAINS, Network
@@ -60,6 +62,77 @@ def _classes(k, n, d, seed):
     noise = rng.gumbel(size=(n, k)) * score.std()
     return X, (score + noise).argmax(axis=1).astype(np.uint8)
 
+
+def _digits(n, d, seed):
+    X, target = load_digits(return_X_y=True)
+    return StandardScaler().fit_transform(X).astype(np.float32), target.astype(np.uint8)
+
+
+def _pictures(divisor, n, d, seed):
+    """Grey pictures of 28 x 28 points, 0 to 255: two of scikit-learn's digits of a class, mixed,
+    enlarged to 20 x 20, somewhere in the picture, with noise. Divided, they are floats."""
+    rng = np.random.default_rng(seed)
+    small, target = load_digits(return_X_y=True)
+    codes = rng.integers(0, 10, n).astype(np.uint8)
+    order = np.argsort(target, kind="stable")
+    counts = np.bincount(target)
+    starts = np.cumsum(counts) - counts
+    places = np.linspace(0, 7, 20)
+    low = np.minimum(places.astype(int), 6)
+    enlarge = np.zeros((20, 8), np.float32)
+    enlarge[np.arange(20), low] = 1 - (places - low)
+    enlarge[np.arange(20), low + 1] += (places - low).astype(np.float32)
+    large = np.einsum("ai,nij,bj->nab", enlarge, small.reshape(-1, 8, 8) / 16, enlarge)
+    first, second = (
+        large[order[starts[codes] + (rng.random(n) * counts[codes]).astype(int)]] for _ in range(2)
+    )
+    share = (rng.random((n, 1, 1)) / 2).astype(np.float32)
+    mixed = (1 - share) * first + share * second
+    noise = rng.standard_normal(mixed.shape, dtype=np.float32) * np.float32(0.08)
+    mixed = ((mixed - 0.25) * 1.8 + noise * (mixed > 0.05)).clip(0, 1)
+    X = np.zeros((n, 28, 28), np.uint8)
+    top, left = rng.integers(1, 8, (2, n))
+    for place in range(49):
+        here = np.flatnonzero((top == 1 + place // 7) & (left == 1 + place % 7))
+        rows, columns = (np.arange(20) + 1 + part for part in divmod(place, 7))
+        X[here[:, None, None], rows[:, None], columns] = 255 * mixed[here]
+    X = X.reshape(n, d)
+    return X if divisor == 1 else X / np.float32(divisor), codes
+
+
+def _topics(k, n, d, seed, words=100):
+    """tf-idf of texts whose words follow Zipf's law, one in seven from those of their class."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, k, n).astype(np.uint8)
+    share = np.cumsum(1 / (np.arange(d) + 10.0))
+    columns = np.searchsorted(share, rng.random(n * words) * share[-1])
+    own = rng.integers(0, d, (k, 2000))
+    topical = own[np.repeat(codes, words), (2000 * rng.random(n * words) ** 3).astype(int)]
+    columns = np.where(rng.random(n * words) < 0.15, topical, columns)
+    rows = np.repeat(np.arange(n), words)
+    X = sp.csr_array((np.ones(n * words, np.float32), (rows, columns)), shape=(n, d))
+    rarity = np.log((1 + n) / (1 + np.bincount(X.indices, minlength=d)))
+    X.data = ((1 + np.log(X.data)) * rarity[X.indices]).astype(np.float32)
+    norms = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
+    return sp.csr_array(sp.diags_array(1 / norms.astype(np.float32)) @ X), codes
+
+
+# Problems of several classes, and the type of the features.
+CLASSES = {
+    **{
+        f"20000x50, {k} classes": (20_000, 50, partial(_classes, k), "float64") for k in (3, 10, 50)
+    },
+    "100000x50, 10 classes": (100_000, 50, partial(_classes, 10), "float32"),
+    "20000x784, 10 classes": (20_000, 784, partial(_classes, 10), "float32"),
+    "digits, 10 classes": (1797, 64, _digits, "float64"),
+    "pictures, uint8": (60_000, 784, partial(_pictures, 1), "uint8"),
+    "pictures, float32": (60_000, 784, partial(_pictures, 255), "float32"),
+    "topics, 20 classes": (11_000, 100_000, partial(_topics, 20), "float32"),
+}
+# More features than rows.
+WIDE = {
+    f"1000x{d}": Problem(f"1000x{d}", 1000, d, 1, partial(_scaled, 1.0)) for d in (20_000, 50_000)
+}
 
 FITTED = {name: (PROBLEMS[name], dtype) for name, dtype in FITS.items() if name != "sparse"} | {
     "100x5": (Problem("100x5", 100, 5, 1, partial(_scaled, 1.0)), "float64"),
@@ -179,13 +252,14 @@ STUDIES: dict[str, dict[str, Item]] = {
         for name, (problem, dtype, shares) in SELECTED.items() for share in shares
     },
     "classes": {
-        f"20000x50, {k} classes": _fit(
-            Problem(f"20000x50, {k} classes", 20_000, 50, 1, partial(_classes, k)), "float64",
+        name: _fit(
+            Problem(name, n, d, 1, make, sparse=name.startswith("topics")), dtype,
             {name: SOLVERS[name] for name in ("schuss", "sklearn-lbfgs", "sklearn-newton-cholesky",
                                               "sklearn-newton-cg", "sklearnex-lbfgs")},
         )
-        for k in (3, 10, 50)
+        for name, (n, d, make, dtype) in CLASSES.items()
     },
+    "wide": {name: _fit(problem, "float32") for name, problem in WIDE.items()},
     "limits": {
         f"{dtype} {order} d={d}, {n} thread{'s' * (n > 1)}": Item(
             partial(_memory_sized, dtype, order, d), (KERNEL,), n

@@ -13,7 +13,7 @@ import schuss
 from schuss import driver
 from schuss.losses import LOSSES, MULTINOMIAL
 from schuss.objective import Objective
-from schuss.solvers import proximal, second_order
+from schuss.solvers import curvature, proximal, second_order
 from schuss.solvers.problem import Problem
 from schuss.solvers.second_order import SecondOrder
 
@@ -68,6 +68,69 @@ def test_hessian_is_the_derivative_of_the_gradient(loss, n_outputs, weighted):
         slope = (problem.evaluate(theta + step)[1] - problem.evaluate(theta - step)[1]) / (2 * h)
         np.testing.assert_allclose(full[j], slope, atol=1e-8)
     np.testing.assert_allclose(problem.diagonal(theta), full.diagonal(), atol=1e-12)
+
+
+@pytest.mark.parametrize("weighted", (False, True))
+def test_kronecker_product_is_the_hessian_of_classes_alike(weighted):
+    rng = np.random.default_rng(0)
+    X, y = rows(60, 4, rng, 3)
+    weight = rng.random(60) if weighted else None
+    o = objective(schuss.backends.current(), X, y, MULTINOMIAL, weight, 3)
+    product = np.kron(*o.kronecker(np.zeros((3, 5))))
+    np.testing.assert_allclose(product, o.hessian(np.zeros((3, 5)))[0], atol=1e-15)
+
+
+def test_blocks_of_classes_are_those_of_the_hessian():
+    rng = np.random.default_rng(0)
+    X, y = rows(60, 4, rng, 3)
+    problem = Problem(objective(schuss.backends.current(), X, y, MULTINOMIAL, None, 3))
+    problem._pin = lambda *args: None
+    theta = rng.standard_normal(15)
+    whole, parts = problem.hessian(theta)[0], problem.hessian(theta, coupled=False)
+    assert parts.shape == (3, 5, 5)
+    for k, part in enumerate(parts):
+        place = slice(5 * k, 5 * k + 5)
+        np.testing.assert_allclose(part, whole[place, place], atol=1e-15)
+
+
+@pytest.mark.parametrize("r", (1, 5, 48, 49, 130))
+def test_inverse_of_a_factor(r):
+    part = np.random.default_rng(r).standard_normal((2 * r, r))
+    matrix = part.T @ part
+    inverse = curvature.inverse(curvature.factorise(matrix))
+    np.testing.assert_allclose(inverse @ matrix, np.eye(r), atol=1e-10)
+
+
+@pytest.mark.parametrize("n, d, most", ((10_000, 20, 6), (3000, 150, 30)))
+@pytest.mark.parametrize("dtype", (np.float64, np.float32))
+def test_classes_take_few_passes(dtype, n, d, most):
+    rng = np.random.default_rng(1)
+    X, y = rows(n, d, rng, 5)
+    best = schuss.LogisticRegression(tol=1e-9, max_iter=1000).fit(X, y)
+    assert best.converged_
+    model = schuss.LogisticRegression(tol=1e-12, max_iter=most - most // 10 - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X.astype(dtype), y)
+    assert model.fit_info_["passes"] <= most
+    assert model.loss_ <= best.loss_ * (1 + 1e-6)
+    assert bool(model.fit_info_["sample_size"]) == (n > 100 * d)
+
+
+@pytest.mark.parametrize("loss", ("squared_error", "log_loss"))
+@pytest.mark.parametrize("solver", ("newton", "lbfgs"))
+def test_many_rows_take_few_passes(solver, loss):
+    rng = np.random.default_rng(1)
+    X, y = rows(20_000, 20, rng)
+    model = schuss.SigmoidClassifier(loss, solver, tol=1e-6).fit(X.astype(np.float32), y)
+    assert model.converged_ and model.fit_info_["passes"] <= 8
+    assert model.fit_info_["algorithm"] == solver and model.fit_info_["sample_size"] == 1680
+    # The same from weights where no sample is of use.
+    again = schuss.SigmoidClassifier(loss, solver, tol=1e-6, max_iter=1000, warm_start=True)
+    again.coef_, again.intercept_ = model.coef_ + 0.5, model.intercept_ - 0.5
+    again.classes_, again.n_features_in_ = model.classes_, 20
+    again.fit(X, y)
+    assert again.loss_ == pytest.approx(model.loss_, rel=1e-6)
 
 
 @pytest.mark.parametrize("layout", ("dense", "csr"))

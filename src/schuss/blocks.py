@@ -565,10 +565,10 @@ class BlockObjective(Objective):
     def n_threads(self, batch_size=None):
         return threads.useful(self._threads, self._blocks.block_size * self.n_outputs)
 
-    def hessian(self, theta, units=None):
+    def hessian(self, theta, units=None, coupled=True):
         self.passes += 1
         self.hessians += 1
-        return self._total("hessian", theta, units)
+        return self._total("hessian", theta, units, coupled)
 
     def hessian_diagonal(self, theta):
         self.passes += 1

@@ -164,7 +164,7 @@ class Objective:
             intercept[:] = np.clip(score, -_SATURATED, _SATURATED)
         return self.value(np.zeros((self.n_outputs, self.n_features), self.dtype), intercept)
 
-    def hessian(self, theta, units=None):
+    def hessian(self, theta, units=None, coupled=True):
         """Curvature of the mean loss, without penalties, positive semidefinite.
 
         Exact but for the squared loss, which gets its Gauss-Newton part, sigma'^2.
@@ -175,22 +175,25 @@ class Objective:
             Weights, and with ``fit_intercept`` the intercept last.
         units : ndarray of shape (r,) or None
             Factors of the columns of [X 1].
+        coupled : bool
+            Whether the blocks between the classes of a loss that couples them are wanted.
 
         Returns
         -------
         ndarray of shape (K, r, r), float64
-            One block a neuron; for the multinomial loss, which couples them,
-            (1, K r, K r).
+            One block a neuron; (1, K r, K r) where they are coupled.
         """
         self.passes += 1
         self.hessians += 1
         k, r = theta.shape
-        coupled = self.loss.couples
+        coupled = coupled and self.loss.couples
         blocks = np.zeros((1, k * r, k * r) if coupled else (k, r, r))
         z = self.scores(theta if units is None else theta * units)
         add_product = self.backend.add_product
         for rows, lines in self._lines(units, k if coupled else 1):
             slopes, weight = self._slopes(z[rows], rows)
+            if self.loss.couples and not coupled:
+                slopes = slopes * (1 - slopes)
             for i in range(k):
                 root = np.sqrt(slopes[:, i] * weight, dtype=self.dtype)
                 part = lines * root[:, None]
@@ -204,6 +207,38 @@ class Objective:
         for block in blocks:
             _mirror(block)
         return blocks
+
+    def kronecker(self, theta, units=None):
+        """Two matrices whose Kronecker product resembles the Hessian of a loss of classes.
+
+        Martens & Grosse, arXiv 1503.05671, for one layer: the mean over the rows of
+        ``diag(p) - p p^T``, and that of x x^T, rows weighted by the trace of the former. At
+        theta = 0, where all p are alike, the product is the Hessian.
+
+        Parameters
+        ----------
+        theta, units
+            As of `hessian`.
+
+        Returns
+        -------
+        classes, features : ndarrays of shapes (K, K) and (r, r), float64
+        """
+        self.passes += 1
+        self.hessians += 1
+        k, r = theta.shape
+        classes, features = np.zeros((k, k)), np.zeros((r, r))
+        z = self.scores(theta if units is None else theta * units)
+        add_product = self.backend.add_product
+        for rows, lines in self._lines(units):
+            p, weight = self._slopes(z[rows], rows)
+            classes[np.diag_indices(k)] += np.einsum("ik,i->k", p, weight, dtype=np.float64)
+            part = p * np.sqrt(weight)[:, None]
+            add_product(part, part, -1.0, classes, upper=False)
+            part = lines * np.sqrt(weight * (1 - np.einsum("ik,ik->i", p, p)).clip(0))[:, None]
+            add_product(part, part, 1.0, features, upper=True)
+        _mirror(features)
+        return classes, features / (classes.trace() or 1.0)
 
     def hessian_diagonal(self, theta):
         """Diagonal of the Hessian, shape (K, r); see `hessian`."""

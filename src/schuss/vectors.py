@@ -24,6 +24,17 @@ def dot(x: np.ndarray, y: np.ndarray) -> float:
     return float(blocks.sum() + x[whole:] @ y[whole:])
 
 
+def max_norm(x: np.ndarray) -> float:
+    """Largest absolute value, NaN where there is one; without a copy, unlike `numpy.abs`.
+
+    Examples
+    --------
+    >>> max_norm(np.array([3.0, -4.0]))
+    4.0
+    """
+    return float(np.maximum(x.max(initial=0), -x.min(initial=0)))
+
+
 def norm(x: np.ndarray) -> float:
     """Euclidean norm.
 

@@ -178,6 +178,8 @@ def _digits_parity(n, d, seed):
 
 
 def _cast(X, dtype):
+    if X.dtype == dtype:
+        return X
     if dtype.kind == "f":
         return X.astype(dtype, copy=False)
     if sp.issparse(X):

@@ -24,12 +24,13 @@ class Blocks:
         Symmetric, positive semidefinite but for rounding.
     singular : float
         Share of a diagonal entry that is rounding.
+    scaled : bool
+        Whether its length is right, or each step measures a factor.
     """
 
-    scaled = True
-
-    def __init__(self, blocks, singular=SINGULAR[8]):
+    def __init__(self, blocks, singular=SINGULAR[8], scaled=True):
         self.blocks = blocks
+        self.scaled = scaled
         self.singular = singular
         self._factors = None
 
@@ -53,6 +54,29 @@ class Blocks:
             if product > np.finfo(float).eps * dot(y, y) and expected > 0:
                 block += np.outer(y, y) / product - np.outer(turned, turned / expected)
         self._factors = None
+
+
+class Kronecker:
+    """The Kronecker product of two matrices times a factor that each step measures.
+
+    Parameters
+    ----------
+    classes, features : ndarrays of shapes (K, K) and (p, p)
+        Symmetric, positive semidefinite but for rounding.
+    singular : float
+    """
+
+    scaled = False
+
+    def __init__(self, classes, features, singular=SINGULAR[8]):
+        self._classes, self._features = (
+            inverse(factorise(matrix, singular)) for matrix in (classes, features)
+        )
+
+    def solve(self, v):
+        """H^-1 v, for v of K p entries."""
+        v = v.reshape(len(self._classes), -1)
+        return _product(_product(self._classes, v), self._features).ravel()
 
 
 class Diagonal:
@@ -91,6 +115,32 @@ def factorise(matrix, singular=SINGULAR[8]):
 def solve(factor, v):
     """Solve with a factor of `factorise`."""
     return lapack.dpotrs(factor, v, lower=1)[0]
+
+
+def inverse(factor):
+    """Of the matrix that has this lower factor."""
+    upper = _inverse_of_upper(factor.T)
+    return _product(upper, upper.T)
+
+
+def _inverse_of_upper(matrix):
+    """By halves: [[A, B], [0, C]]^-1 = [[A^-1, -A^-1 B C^-1], [0, C^-1]]."""
+    r = len(matrix)
+    if r <= _COLUMNS:
+        return np.triu(lapack.dtrtri(matrix)[0])
+    half = r // 2
+    left, right = (_inverse_of_upper(part) for part in (matrix[:half, :half], matrix[half:, half:]))
+    result = np.zeros((r, r))
+    result[:half, :half], result[half:, half:] = left, right
+    result[:half, half:] = -_product(_product(left, matrix[:half, half:]), right)
+    return result
+
+
+def _product(left, right):
+    """Their product, with the same bits for every number of threads."""
+    out = np.zeros((len(left), right.shape[1]))
+    backends.current().add_product(left.T, right, 1.0, out, upper=False)
+    return out
 
 
 def _cholesky(matrix):

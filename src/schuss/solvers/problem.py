@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from schuss.vectors import dot
+from schuss.vectors import dot, max_norm
 
 # Relative error of a value that a kernel returns, by the bytes of its type. Losses are
 # summed in its type over a block and in float64 over the blocks.
@@ -106,7 +106,7 @@ class Problem:
         """Largest entry of a gradient in the units of the features as they are."""
         if self.units is not None:
             gradient = (gradient.reshape(self.shape) / self.units).ravel()
-        return float(np.abs(gradient).max(initial=0))
+        return max_norm(gradient)
 
     def round(self, theta):
         """The parameters as the type of the kernels holds them."""
@@ -148,16 +148,31 @@ class Problem:
                 gradient += pull
         return value, gradient
 
-    def hessian(self, theta):
-        """Curvature of the smooth part, positive semidefinite: blocks (B, r, r), B r = q."""
-        blocks = self.objective.hessian(theta.reshape(self.shape), self.units)
+    def hessian(self, theta, coupled=True):
+        """Curvature of the smooth part, positive semidefinite: blocks (B, r, r), B r = q.
+
+        Without those between classes where they are not wanted to be `coupled`.
+        """
+        blocks = self.objective.hessian(theta.reshape(self.shape), self.units, coupled)
         b, r, _ = blocks.shape
         diagonal = np.einsum("bii->bi", blocks)
         if self.penalised:
             diagonal += self.l2.reshape(b, r)
-        if self.objective.loss.couples:
+        if coupled and self.objective.loss.couples:
             self._pin(blocks[0], theta)
         return blocks
+
+    def kronecker(self, theta):
+        """Factors of `Objective.kronecker`, positive definite where the rows allow it.
+
+        The penalty is that of classes of the mean curvature, which the sum over all classes gets,
+        too: it changes no probability.
+        """
+        k, p = self.shape
+        classes, features = self.objective.kronecker(theta.reshape(self.shape), self.units)
+        mean = classes.trace() / (k - 1) or 1.0
+        np.einsum("ii->i", features)[...] += self.l2[:p] / mean
+        return classes + mean / k, features
 
     def diagonal(self, theta):
         """Diagonal of the Hessian."""
