@@ -269,8 +269,10 @@ def test_pipeline_with_a_table(tmp_path):
     model.fit(table, [0, 1, 0, 1])
     schuss.save(model, tmp_path / "model")
     loaded = schuss.load(tmp_path / "model")
-    for left, right in zip(model.named_steps.values(), loaded.named_steps.values(), strict=True):
-        assert_same(left, right)
+    assert_same(model[1], loaded[1])
+    assert loaded[0].get_params(deep=False) == preprocessor.get_params(deep=False)
+    for name, value in preprocessor.fitted_state().items():
+        assert_equal_values(loaded[0].fitted_state()[name], value, name)
     np.testing.assert_array_equal(model.predict_proba(table), loaded.predict_proba(table))
 
 

@@ -10,6 +10,14 @@ import zipfile
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_html_repr
+
+import schuss
 
 pa = pytest.importorskip("pyarrow")
 pytest.importorskip("narwhals")
@@ -502,10 +510,64 @@ def test_wide_matrices_are_sparse_and_equal_to_dense_ones(monkeypatch):
     assert all(sp.issparse(X) and X.dtype == np.float32 for X in matrices)
     assert matrices[0].indices.dtype == np.int32
     monkeypatch.setattr(tables, "SPARSE_DENSITY", 0)
+    dense_one = TablePreprocessor().fit(table)
     for X, rows in zip(matrices, (table, other), strict=True):
-        dense = preprocessor.transform(rows)
+        dense = dense_one.transform(rows)
         assert isinstance(dense, np.ndarray)
         np.testing.assert_array_equal(X.toarray(), dense)
+
+
+def test_it_is_a_column_transformer_of_scikit_learn(training):
+    """Medians, scales and categories are those of scikit-learn's own steps on the same columns."""
+    preprocessor = TablePreprocessor(target="y").fit(training)
+    assert isinstance(preprocessor, ColumnTransformer)
+    numbers = preprocessor.named_transformers_["numbers"]
+    x = np.array([[1.0], [2.0], [9.0], [np.nan]])
+    peer = make_pipeline(SimpleImputer(strategy="median"), StandardScaler()).fit(x)
+    assert numbers[0].statistics_[0] == peer[0].statistics_[0] == preprocessor.median_[0]
+    assert numbers[1].mean_[0] == peer[1].mean_[0] == preprocessor.mean_[0]
+    assert numbers[1].scale_[0] == peer[1].scale_[0] == preprocessor.scale_[0]
+    encoder = preprocessor.named_transformers_["categories"]
+    assert encoder.categories_[0].tolist() == ["a", "b", None] == preprocessor.categories_[0]
+    again = clone(preprocessor)
+    assert not hasattr(again, "transformers_") and again.get_params()["target"] == "y"
+    np.testing.assert_array_equal(again.fit_transform(training), preprocessor.transform(training))
+    for model in (preprocessor, TablePreprocessor()):
+        assert "OneHotEncoder" in estimator_html_repr(model)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_set_output(training, library):
+    frames = pytest.importorskip(library)
+    preprocessor = TablePreprocessor(target="y").set_output(transform=library)
+    X = preprocessor.fit_transform(training)
+    assert isinstance(X, frames.DataFrame)
+    assert list(X.columns) == preprocessor.get_feature_names_out().tolist()
+    plain = TablePreprocessor(target="y").fit_transform(training)
+    np.testing.assert_allclose(X.to_numpy(), plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_a_saved_pipeline_predicts_on_data_frames(training, library, tmp_path):
+    table = pa.concat_tables([training] * 10).append_column(
+        "price", pa.array([f"{i},{i % 4}" for i in range(40)])
+    )
+    labels = table.column("y").to_numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = make_pipeline(TablePreprocessor(target="y"), schuss.SigmoidClassifier("log_loss"))
+        model.fit(table, labels)
+    schuss.save(model, tmp_path / "m")
+    again = schuss.load(tmp_path / "m")
+    assert again[0].decimal_commas_ == ["price"]
+    frame = {
+        "pandas": lambda: table.to_pandas(),
+        "polars": lambda: pytest.importorskip("polars").from_arrow(table),
+        "pyarrow": lambda: table,
+    }[library]()
+    np.testing.assert_array_equal(again.predict_proba(frame), model.predict_proba(table))
+    np.testing.assert_array_equal(again[0].transform(frame), model[0].transform(table))
+    assert again[0].get_feature_names_out().tolist() == model[0].get_feature_names_out().tolist()
 
 
 def test_large_numbers_do_not_overflow():

@@ -19,7 +19,7 @@ import re
 import reprlib
 from collections.abc import Callable
 from importlib import import_module
-from types import NoneType
+from types import NoneType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -205,9 +205,12 @@ def _describe(model, prefix, arrays):
             f"{', '.join(_SAVED)}, or a Pipeline of them"
         )
     private = _private(model)
+    state = getattr(model, "fitted_state", None)
     attributes = {
         key: value for key, value in vars(model).items() if _PUBLIC.fullmatch(key) or key in private
     }
+    if state and attributes:
+        attributes = state()
     if not any(key in private or _PUBLIC.fullmatch(key) for key in attributes):
         raise NotFittedError(f"this {name} is not fitted yet, so there is nothing to save: fit it")
     # The models of `fit_many` have none.
@@ -274,7 +277,12 @@ def _build(description, arrays):
         return cls(**_decode_named(description["attributes"], arrays))
     model = cls(**_decode_named(description["parameters"], arrays))
     private = _private(model)
-    for key, value in _decode_named(description["attributes"], arrays).items():
+    attributes = _decode_named(description["attributes"], arrays)
+    if hasattr(model, "set_fitted_state"):
+        saved.check(SimpleNamespace(**attributes))
+        model.set_fitted_state(attributes)
+        return model
+    for key, value in attributes.items():
         if key not in private and (not _PUBLIC.fullmatch(key) or hasattr(cls, key)):
             raise ValueError(f"attribute {key!r}")
         setattr(model, key, value)

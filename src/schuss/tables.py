@@ -20,7 +20,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from schuss.columns import (
@@ -28,6 +31,7 @@ from schuss.columns import (
     OTHER_NOTATION,
     TableError,
     as_table,
+    decimal_commas,
     is_large,
     is_text,
     listed,
@@ -616,8 +620,11 @@ def target_values(
 # ----- preprocessing ----------------------------------------------------------------
 
 
-class TablePreprocessor(TransformerMixin, BaseEstimator):
+class TablePreprocessor(ColumnTransformer):
     """Standardise numbers, one-hot encode categories, and fill missing values.
+
+    It is scikit-learn's `ColumnTransformer`, of a `SimpleImputer` and a `StandardScaler` for
+    numbers and a `OneHotEncoder` for text, whose columns it chooses itself.
 
     A missing number becomes the column's median; a missing category is a category of its own
     if the training rows have one. Unknown categories are encoded as zeros, with a warning;
@@ -645,9 +652,13 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
     categorical_columns_ : list of str
     categories_ : list of list of str
         Sorted categories of each categorical column; None, at the end, for missing values.
+    decimal_commas_ : list of str
+        Numeric columns whose text had decimal commas.
     left_out_ : dict
         Columns without information, and why.
     n_features_out_ : int
+    transformers_, named_transformers_
+        Those of `sklearn.compose.ColumnTransformer`: "numbers" and "categories".
 
     Examples
     --------
@@ -670,6 +681,10 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
         self.drop = drop
         self.categorical = categorical
         self.max_levels = max_levels
+        super().__init__(
+            _transformers([], [], []), sparse_threshold=SPARSE_DENSITY,
+            verbose_feature_names_out=False,
+        )  # fmt: skip
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Compute medians, means, scales and categories of the rows of a table.
@@ -683,40 +698,56 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
         -------
         self
         """
+        self.fit_transform(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Fit, and return the features of the same rows.
+
+        Parameters
+        ----------
+        X : pyarrow.Table or data frame
+        y, **params : ignored
+
+        Returns
+        -------
+        ndarray or CSR array
+            As from `transform`.
+        """
         table = as_table(X, text=self.categorical or ())
-        numeric, categorical = {}, {}
-        self.left_out_ = {}
+        numeric, categories = [], {}
+        left_out = {}
         for name in self._chosen(table.column_names):
             column = table.column(name)
             if column.null_count == len(column):
-                self.left_out_[name] = "no values"
+                left_out[name] = "no values"
+            elif len(levels := self._levels(name, column)) == 1:
+                left_out[name] = "one value only"
             elif is_text(column.type):
-                levels = self._levels(name, column)
-                if len(levels) > 1:
-                    categorical[name] = levels
-                    if name not in (self.categorical or ()):
-                        _warn_of_other_notation(name, levels)
-                else:
-                    self.left_out_[name] = "one value only"
+                categories[name] = levels
+                if name not in (self.categorical or ()):
+                    _warn_of_other_notation(name, levels)
             else:
-                statistics = _statistics(column)
-                if statistics[2] > 0:
-                    numeric[name] = statistics
-                else:
-                    self.left_out_[name] = "one value only"
-        if not numeric and not categorical:
-            reasons = ", ".join(f"{name} ({why})" for name, why in self.left_out_.items())
+                numeric.append(name)
+        if not numeric and not categories:
+            reasons = ", ".join(f"{name} ({why})" for name, why in left_out.items())
             raise TableError(
                 "no column is left to learn from; expected at least one feature besides the target"
                 + (f". Left out: {reasons}" if reasons else "")
             )
+        self.left_out_ = left_out
+        self.decimal_commas_ = [name for name in decimal_commas(table) if name in numeric]
+        self._choose(numeric, categories)
+        return _as_float32(super().fit_transform(_for_scikit_learn(table, numeric, categories)))
+
+    def _choose(self, numeric, categories):
         self.numeric_columns_ = list(numeric)
-        statistics = np.array(list(numeric.values()), dtype=np.float64).reshape(-1, 3)
-        self.median_, self.mean_, self.scale_ = np.ascontiguousarray(statistics.T)
-        self.categorical_columns_ = list(categorical)
-        self.categories_ = list(categorical.values())
+        self.categorical_columns_ = list(categories)
+        self.categories_ = list(categories.values())
         self.n_features_out_ = len(numeric) + sum(map(len, self.categories_))
-        return self
+        self.transformers = _transformers(
+            self.numeric_columns_, self.categorical_columns_, self.categories_
+        )
 
     def _chosen(self, names):
         chosen = list(names) if self.features is None else list(self.features)
@@ -727,6 +758,9 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
         return [name for name in chosen if name != self.target and name not in (self.drop or ())]
 
     def _levels(self, name, column):
+        """Categories of text; of numbers the least and the greatest."""
+        if not is_text(column.type):
+            return sorted(set(pc.min_max(column).as_py().values()))
         unique = column.unique()
         if len(unique) > self.max_levels:
             raise TableError(
@@ -737,66 +771,116 @@ class TablePreprocessor(TransformerMixin, BaseEstimator):
         levels = sorted(unique.drop_null().to_pylist())
         return levels + [None] if column.null_count else levels
 
-    def transform(self, X: Any) -> np.ndarray | sp.csr_array:
+    def transform(self, X: Any, **params: Any) -> Any:
         """Features of the rows of a table.
 
         Parameters
         ----------
         X : pyarrow.Table or data frame
             Columns are matched by name, in any order; others are ignored.
+        **params : ignored
 
         Returns
         -------
-        ndarray of shape (n, n_features_out_), float32, C order, or CSR array
-            CSR if less than a tenth of the entries are not zero.
+        ndarray of shape (n, n_features_out_), float32, C order, or CSR matrix
+            CSR if less than a tenth of the entries are not zero. After `set_output` a data frame.
         """
         check_is_fitted(self)
-        table = as_table(X, text=self.categorical_columns_, numbers=self.numeric_columns_)
+        table = as_table(
+            X, text=self.categorical_columns_, numbers=self.numeric_columns_,
+            commas=self.decimal_commas_,
+        )  # fmt: skip
         _require_columns(
             table.column_names,
             [*self.numeric_columns_, *self.categorical_columns_],
             "the model needs it",
         )
-        n_numeric, n_categorical = len(self.numeric_columns_), len(self.categorical_columns_)
-        numbers = np.empty((table.num_rows, n_numeric), dtype=np.float32)
-        for j, name in enumerate(self.numeric_columns_):
-            values = _floats(table.column(name))
-            np.copyto(values, self.median_[j], where=np.isnan(values))
-            numbers[:, j] = (values - self.mean_[j]) / self.scale_[j]
-        # Column of each row's 1, or -1 for an unknown category.
-        places = np.empty((table.num_rows, n_categorical), dtype=np.int32)
-        offset = n_numeric
-        for j, (name, levels) in enumerate(
-            zip(self.categorical_columns_, self.categories_, strict=True)
-        ):
-            codes = _codes(name, table.column(name), pa.array(levels, pa.string()))
-            places[:, j] = np.where(codes < 0, -1, codes + offset)
-            offset += len(levels)
-        if n_numeric + n_categorical < SPARSE_DENSITY * self.n_features_out_:
-            return _sparse_rows(numbers, places, self.n_features_out_)
-        out = np.zeros((table.num_rows, self.n_features_out_), dtype=np.float32)
-        out[:, :n_numeric] = numbers
-        for column in places.T:
-            known = np.flatnonzero(column >= 0)
-            out[known, column[known]] = 1
-        return out
+        levels = dict(zip(self.categorical_columns_, self.categories_, strict=True))
+        return _as_float32(
+            super().transform(_for_scikit_learn(table, self.numeric_columns_, levels))
+        )
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the features, such as ``delay`` and ``carrier=UA``.
+    @property
+    def _numbers(self):
+        """Steps of the numeric columns."""
+        return self.named_transformers_["numbers"].named_steps
+
+    @property
+    def median_(self) -> np.ndarray:
+        return self._numbers["impute"].statistics_ if self.numeric_columns_ else np.empty(0)
+
+    @property
+    def mean_(self) -> np.ndarray:
+        return self._numbers["scale"].mean_ if self.numeric_columns_ else np.empty(0)
+
+    @property
+    def scale_(self) -> np.ndarray:
+        return self._numbers["scale"].scale_ if self.numeric_columns_ else np.empty(0)
+
+    def fitted_state(self) -> dict[str, Any]:
+        """What a fit has found, as plain values for a model file."""
+        return {name: getattr(self, name) for name in _STATE}
+
+    def set_fitted_state(self, state: dict[str, Any]) -> None:
+        """Become the preprocessor whose `fitted_state` this is.
+
+        scikit-learn's own `fit` makes whatever the installed version keeps.
 
         Parameters
         ----------
-        input_features : ignored
-
-        Returns
-        -------
-        ndarray of str objects
+        state : dict
+            That of files before `decimal_commas_`, too.
         """
-        check_is_fitted(self)
-        names = list(self.numeric_columns_)
-        for column, levels in zip(self.categorical_columns_, self.categories_, strict=True):
-            names += [f"{column}={MISSING_LEVEL if level is None else level}" for level in levels]
-        return np.array(names, dtype=object)
+        numeric, median = state["numeric_columns_"], np.asarray(state["median_"], np.float64)
+        categories = dict(zip(state["categorical_columns_"], state["categories_"], strict=True))
+        row = {name: [value] for name, value in zip(numeric, median, strict=True)}
+        row |= {name: pa.array(levels[:1], pa.string()) for name, levels in categories.items()}
+        self.left_out_ = state["left_out_"]
+        self.decimal_commas_ = state.get("decimal_commas_", [])
+        self._choose(numeric, categories)
+        super().fit_transform(_for_scikit_learn(pa.table(row), numeric, categories))
+        if numeric:
+            scaler = self._numbers["scale"]
+            scaler.mean_, scaler.scale_ = np.array(state["mean_"]), np.array(state["scale_"])
+            scaler.var_ = scaler.scale_**2
+
+
+_STATE = (
+    "numeric_columns_", "median_", "mean_", "scale_", "categorical_columns_", "categories_",
+    "decimal_commas_", "left_out_", "n_features_out_",
+)  # fmt: skip
+
+
+def _transformers(numeric, categorical, categories):
+    steps = [
+        ("impute", SimpleImputer(strategy="median")),
+        ("scale", StandardScaler()),
+        # Before the columns are joined, which would make doubles of the categories.
+        ("round", FunctionTransformer(_as_float32, feature_names_out="one-to-one")),
+    ]
+    encoder = OneHotEncoder(
+        categories=[np.array(levels, dtype=object) for levels in categories],
+        handle_unknown="ignore", dtype=np.float32, feature_name_combiner=_feature_name,
+    )  # fmt: skip
+    return [("numbers", Pipeline(steps), numeric), ("categories", encoder, categorical)]
+
+
+def _feature_name(column, level):
+    return f"{column}={MISSING_LEVEL if level is None else level}"
+
+
+def _for_scikit_learn(table, numeric, levels):
+    """The columns of the features: floats, and texts that are known where they can be."""
+    columns = {name: pa.array(_floats(table.column(name))) for name in numeric}
+    for name, known in levels.items():
+        columns[name] = _known_texts(name, table.column(name), pa.array(known, pa.string()))
+    return pa.table(columns)
+
+
+def _as_float32(X):
+    if isinstance(X, np.ndarray):
+        return np.ascontiguousarray(X, dtype=np.float32)
+    return X.astype(np.float32, copy=False) if sp.issparse(X) else X
 
 
 def _warn_of_other_notation(name, levels):
@@ -813,23 +897,27 @@ def _warn_of_other_notation(name, levels):
         )
 
 
-def _codes(name, column, levels):
-    """Index of each value among the levels, -1 for unknown values."""
+def _known_texts(name, column, levels):
+    """A column of text in which each value that the model knows in another form has the known one.
+
+    Other values are told, and stay as they are.
+    """
     codes = pc.index_in(column, value_set=levels)
     unknown = pc.and_(codes.is_null(), column.is_valid())
-    if pc.any(unknown).as_py():
-        # Other tools write 1 as 1.0 if a column has missing values.
-        whole = partial(pc.replace_substring_regex, pattern=_INTEGER_AS_FLOAT, replacement=r"\1")
-        codes = pc.coalesce(codes, pc.index_in(whole(column), value_set=whole(levels)))
-        others = column.filter(pc.and_(codes.is_null(), column.is_valid()))
-        if len(others):
-            warnings.warn(
-                f"column {name!r}: {len(others):,} of {len(column):,} values are unknown to the "
-                f"model, such as {short(others[0].as_py())}; they are ignored",
-                UserWarning,
-                stacklevel=3,
-            )
-    return codes.fill_null(-1).to_numpy()
+    if not pc.any(unknown).as_py():
+        return column
+    # Other tools write 1 as 1.0 if a column has missing values.
+    whole = partial(pc.replace_substring_regex, pattern=_INTEGER_AS_FLOAT, replacement=r"\1")
+    codes = pc.coalesce(codes, pc.index_in(whole(column), value_set=whole(levels)))
+    others = column.filter(pc.and_(codes.is_null(), column.is_valid()))
+    if len(others):
+        warnings.warn(
+            f"column {name!r}: {len(others):,} of {len(column):,} values are unknown to the "
+            f"model, such as {short(others[0].as_py())}; they are ignored",
+            UserWarning,
+            stacklevel=4,
+        )
+    return pc.coalesce(levels.take(codes.combine_chunks()), column)
 
 
 def _floats(column):
@@ -837,24 +925,3 @@ def _floats(column):
     column = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
     column = column.cast(pa.float64(), safe=False)
     return np.array(column.to_numpy(), dtype=np.float64)
-
-
-def _statistics(column):
-    values = _floats(column)
-    median = np.nanmedian(values)
-    np.copyto(values, median, where=np.isnan(values))
-    scale = 0.0 if values.min() == values.max() else values.std()
-    return median, values.mean(), scale
-
-
-def _sparse_rows(numbers, places, n_features):
-    n_rows, n_numeric = numbers.shape
-    columns = np.concatenate(
-        [np.broadcast_to(np.arange(n_numeric, dtype=np.int32), numbers.shape), places], axis=1
-    )
-    values = np.concatenate([numbers, np.ones(places.shape, dtype=np.float32)], axis=1)
-    known = columns >= 0
-    indptr = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
-    if indptr[-1] <= np.iinfo(np.int32).max:
-        indptr = indptr.astype(np.int32)
-    return sp.csr_array((values[known], columns[known], indptr), shape=(n_rows, n_features))

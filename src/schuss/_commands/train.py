@@ -483,6 +483,8 @@ def _preprocess(table, held_out, name, quiet, **parameters):
     preprocessor = TablePreprocessor(**parameters)
     with prefix_errors(name), warnings_as_notes(quiet):
         X = preprocessor.fit_transform(table.take(np.flatnonzero(~held_out)))
+        if not held_out.any():
+            return preprocessor, X, X[:0]
         with warnings.catch_warnings():
             # Rare categories may occur in held-out rows only.
             warnings.simplefilter("ignore", UserWarning)
