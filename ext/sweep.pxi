@@ -1,9 +1,15 @@
 # `sweep` of the contract: stochastic gradient descent, a step for each row before the next.
 # The weights are `scale * w`, padded to whole registers; see docs/internals/kernels.md.
+#
+# With `in_order` sums are added and products rounded as in scikit-learn, so that weights have its
+# bits: the path of long steps is chaotic, and a last bit becomes another model.
 
 cdef extern from "exponential.h" nogil:
     double fast_exp(double x)
     void fill_parts()
+
+cdef extern from "math.h" nogil:
+    double exp(double x)
 
 fill_parts()
 
@@ -118,6 +124,21 @@ cdef inline double log_loss(double p, double y, double *derivative, real *e_) no
     return max(p, 0.0) - p * y
 
 
+cdef inline double log_loss_in_order(
+    double p, double y, double *derivative, real *e_
+) noexcept nogil:
+    """`log_loss`, its derivative rounded as scikit-learn's."""
+    cdef double e
+    if p > -37:
+        e = exp(-p)
+        derivative[0] = ((1 - y) - rounded(y * e)) / (1 + e)
+    else:
+        e = exp(p)
+        derivative[0] = e - y
+    e_[0] = <real>e
+    return max(p, 0.0) - p * y
+
+
 cdef double sum_logarithms(real *e, Py_ssize_t count) noexcept nogil:
     """Sum of log(1 + min(e, 1 / e)) of up to PENDING_LOSSES rows."""
     cdef vreal total = v_set(0), v
@@ -174,6 +195,22 @@ cdef inline double dense_dot(
     return v_sum((a0 + a1) + (a2 + a3))
 
 
+cdef inline double dot_in_order(
+    const real *w, const real *x, Py_ssize_t d, vreal tail, const real *later
+) noexcept nogil:
+    """`dense_dot` from the first product to the last."""
+    cdef real[MAX_LANES] products
+    cdef double total = 0
+    cdef Py_ssize_t j = 0, k
+    prefetch_row(later, d)
+    while j < d:
+        v_store(products, v_rounded(v_load(w + j) * load_row(x, j, d, tail)))
+        for k in range(min(LANES, d - j)):
+            total += products[k]
+        j += LANES
+    return total
+
+
 cdef inline inlined_void dense_dots(
     const real *w, const Row *row, const real *next, Py_ssize_t d, vreal tail, real *dots
 ) noexcept nogil:
@@ -225,7 +262,7 @@ cdef inline inlined_void dense_add(
 
 
 cdef void dense_l1(
-    real *w, real *applied, Py_ssize_t d, double scale, double total
+    real *w, real *applied, Py_ssize_t d, double scale, double total, bint in_order
 ) noexcept nogil:
     """Apply the cumulative L1 penalty, as far as the weights have not had it yet."""
     cdef vreal zero = v_set(0), s = v_set(<real>scale), u = v_set(<real>total)
@@ -234,11 +271,15 @@ cdef void dense_l1(
     while j < d:
         v = v_load(w + j)
         q = v_load(applied + j)
-        high = v_max(zero, v - (u + q) * inverse)
-        low = v_min(zero, v + (u - q) * inverse)
+        if in_order:
+            high = v_max(zero, v - (u + q) / s)
+            low = v_min(zero, v + (u - q) / s)
+        else:
+            high = v_max(zero, v - (u + q) * inverse)
+            low = v_min(zero, v + (u - q) * inverse)
         high = v_where_zero(v, v, v_where_negative(v, low, high))
         v_store(w + j, high)
-        v_store(applied + j, q + s * (high - v))
+        v_store(applied + j, q + v_rounded(s * (high - v)))
         j += LANES
 
 
@@ -284,7 +325,25 @@ cdef void sparse_l1(
         elif z < 0:
             v = min(0., z + (total - applied[j]) / scale)
         w[j] = <real>v
-        applied[j] = <real>(applied[j] + scale * (w[j] - z))
+        applied[j] = <real>(applied[j] + rounded(scale * (w[j] - z)))
+
+
+cdef inline double sparse_dot_in_order(
+    index_t *indices, const Row *row, const real *w
+) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t j
+    for j in range(row.count):
+        total += rounded(w[indices[j]] * row.x[j])
+    return total
+
+
+cdef inline void sparse_average_in_order(
+    index_t *indices, const Row *row, real *average, double share, double factor
+) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(row.count):
+        average[indices[j]] += <real>rounded(rounded(share * row.x[j]) * factor)
 
 
 # --------------------------------------------------------------------- rows of any layout
@@ -313,6 +372,12 @@ cdef inline inlined_void point_at_row(
 
 
 cdef inline double score_row(const Sweeper *s, const Row *row) noexcept nogil:
+    if s.config.in_order:
+        if s.p.x.layout != SPARSE:
+            return dot_in_order(s.w, row.x, row.count, s.tail, row.later)
+        if s.p.x.index_size == 4:
+            return sparse_dot_in_order(<int32_t *>row.indices, row, s.w)
+        return sparse_dot_in_order(<int64_t *>row.indices, row, s.w)
     if s.p.x.layout != SPARSE:
         return dense_dot(s.w, row.x, row.count, s.tail, row.later)
     if s.p.x.index_size == 4:
@@ -338,11 +403,28 @@ cdef inline inlined_void add_row(
         dense_add(target, row.x, row.count, s.tail, <real>factor, True, False, norms)
 
 
+cdef inline inlined_void average_in_order(
+    const Sweeper *s, const Row *row, double share, double factor
+) noexcept nogil:
+    """average += (share x) factor, each product rounded."""
+    cdef vreal v, a = v_set(<real>share), f = v_set(<real>factor)
+    cdef Py_ssize_t j = 0
+    if s.p.x.layout != SPARSE:
+        while j < row.count:
+            v = v_rounded(v_rounded(a * load_row(row.x, j, row.count, s.tail)) * f)
+            v_store(s.average + j, v_load(s.average + j) + v)
+            j += LANES
+    elif s.p.x.index_size == 4:
+        sparse_average_in_order(<int32_t *>row.indices, row, s.average, share, factor)
+    else:
+        sparse_average_in_order(<int64_t *>row.indices, row, s.average, share, factor)
+
+
 cdef inline inlined_void apply_l1(
     const Sweeper *s, const Row *row, double scale, double total
 ) noexcept nogil:
     if s.p.x.layout != SPARSE:
-        dense_l1(s.w, s.l1_applied, row.count, scale, total)
+        dense_l1(s.w, s.l1_applied, row.count, scale, total, s.config.in_order)
     elif s.p.x.index_size == 4:
         sparse_l1(<int32_t *>row.indices, row.count, s.w, s.l1_applied, scale, total)
     else:
@@ -353,7 +435,7 @@ cdef inline double squared_norm(const Row *row) noexcept nogil:
     cdef Py_ssize_t j
     cdef double total = 0
     for j in range(row.count):
-        total += <double>row.x[j] * row.x[j]
+        total += rounded(<double>row.x[j] * row.x[j])
     return total
 
 
@@ -395,7 +477,8 @@ cdef void fold_scale(Sweeper *s, double scale, double share, double whole) noexc
 
 cdef inline bint shrink_weights(Sweeper *s, SGDScalars *state) noexcept nogil:
     """Multiply the weights by 1 - learning rate * l2; returns whether they were rewritten."""
-    cdef double factor = <real>max(0., 1 - rounded(state.step * s.config.l2))
+    cdef double decrease = (1 - s.config.l1_ratio) * state.step * s.config.alpha
+    cdef double factor = <real>max(0., 1 - rounded(decrease))
     state.scale *= factor
     state.squares *= factor * factor
     state.absolutes *= factor
@@ -411,25 +494,29 @@ cdef inline inlined_void move(
 ) noexcept nogil:
     """Add the row to the weights, the averages too, and apply the L1 penalty."""
     cdef const SGDConfig *config = &s.config
-    cdef double scale = state.scale, inverse = 1 / scale, seen
+    cdef double scale = state.scale, seen, factor
     cdef Norms norms
     norms.squares = norms.absolutes = 0
+    # The reciprocal is at hand before the update is.
+    factor = <real>update / scale if s.config.in_order else <real>update * (1 / scale)
     if update != 0:
-        add_row(s, row, s.w, <real>update * inverse, &norms)
+        add_row(s, row, s.w, factor, &norms)
         state.squares = norms.squares * (scale * scale)
         state.absolutes = norms.absolutes * scale
         if config.fit_intercept:
             state.intercept += rounded(update * config.decay)
     if s.average != NULL and config.average_from <= state.t:
         seen = state.t - config.average_from + 1
-        if update != 0:
-            add_row(s, row, s.average, state.share * (-<real>update * inverse), NULL)
+        if update != 0 and s.config.in_order:
+            average_in_order(s, row, state.share, -factor)
+        elif update != 0:
+            add_row(s, row, s.average, state.share * -factor, NULL)
         if seen > 1:
             state.whole /= 1 - 1 / seen
-        state.share += state.whole * scale / seen
+        state.share += rounded(1 / seen * state.whole * scale)
         state.average_intercept += (state.intercept - state.average_intercept) / seen
     if config.l1 > 0:
-        state.l1_total += state.step * config.l1
+        state.l1_total += rounded(config.l1_ratio * state.step * config.alpha)
         apply_l1(s, row, scale, state.l1_total)
 
 
@@ -450,8 +537,8 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
     cdef LookAhead ahead
     # Not where a threshold might tell the rounding errors from those of a plain score.
     cdef bint looks_ahead = (
-        p.x.layout != SPARSE and config.loss == ROWLOSS_LOG_LOSS and config.l1 == 0
-        and p.x.d * REAL_SIZE <= LOOK_AHEAD_BYTES
+        not config.in_order and p.x.layout != SPARSE and config.loss == ROWLOSS_LOG_LOSS
+        and config.l1 == 0 and p.x.d * REAL_SIZE <= LOOK_AHEAD_BYTES
     )
     memset(&row, 0, sizeof(row))
     ahead.next = ahead.ready = -1
@@ -482,7 +569,10 @@ cdef int sweep_epoch(Sweeper *s, double *objective) noexcept nogil:
         y = target(p, s.neuron, at, low)
         state.step = learning_rate(config, &state)
         if config.loss == ROWLOSS_LOG_LOSS:
-            loss = log_loss(score, y, &derivative, e + pending)
+            if s.config.in_order:
+                loss = log_loss_in_order(score, y, &derivative, e + pending)
+            else:
+                loss = log_loss(score, y, &derivative, e + pending)
             pending += 1
             if pending == PENDING_LOSSES:
                 total += sum_logarithms(e, pending)

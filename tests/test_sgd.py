@@ -3,6 +3,7 @@
 import itertools
 import os
 import pickle
+import platform
 import signal
 import threading
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn import linear_model
+from sklearn.datasets import load_iris
 
 import schuss
 from schuss import SGDClassifier, SGDRegressor
@@ -17,6 +19,8 @@ from schuss import SGDClassifier, SGDRegressor
 pytestmark = pytest.mark.filterwarnings("ignore:Maximum number of iteration")
 
 LOSSES = tuple(linear_model.SGDClassifier.loss_functions)
+# Of the passive-aggressive schedules.
+PASSIVE = ("hinge", "squared_hinge", "epsilon_insensitive", "squared_epsilon_insensitive")
 
 
 def rows(n=200, d=9, seed=0):
@@ -32,6 +36,62 @@ def same(ours, theirs, close=1e-9):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, close, close * np.abs(b).max())
     assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
+
+
+@pytest.fixture
+def exact():
+    """Skips where scikit-learn's wheel, or the kernels, may fuse products with sums."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("scikit-learn's bits are those of x86-64")
+    if schuss.get_backend() != "cython":
+        pytest.skip("the compiled kernels alone have scikit-learn's bits")
+
+
+def same_bits(ours, theirs):
+    for name in ("coef_", "intercept_", "n_iter_", "t_"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_iris_as_it_is_to_the_bit(exact, loss):
+    X, y = load_iris(return_X_y=True)
+    ours, theirs = (
+        module.SGDClassifier(loss=loss, random_state=0).fit(X, y)
+        for module in (schuss, linear_model)
+    )
+    same_bits(ours, theirs)
+    assert ours.score(X, y) == theirs.score(X, y)
+
+
+@pytest.mark.parametrize("sparse", (False, True))
+@pytest.mark.parametrize("d", (1, 5, 8, 16))
+def test_short_rows_to_the_bit(exact, d, sparse):
+    rng = np.random.default_rng(d)
+    X = 10 * rng.standard_normal((80, d))
+    z = X @ rng.standard_normal(d) + 5 * rng.standard_normal(80)
+    X = sp.csr_array(X * (rng.random(X.shape) < 0.7)) if sparse else X
+    options = itertools.product(
+        LOSSES, ("optimal", "constant", "invscaling", "adaptive", "pa1", "pa2"),
+        ("l2", "l1", "elasticnet", None),
+    )  # fmt: skip
+    for i, (loss, schedule, penalty) in enumerate(options):
+        if schedule.startswith("pa") and loss not in PASSIVE:
+            continue
+        parameters = {
+            "loss": loss, "learning_rate": schedule, "penalty": penalty, "eta0": 0.1,
+            "alpha": (1e-4, 1e-2)[i % 2], "l1_ratio": 0.3, "max_iter": 30, "random_state": i,
+            "average": (False, True, 100)[i % 3], "fit_intercept": i % 5 != 0,
+        }  # fmt: skip
+        weight = rng.random(80) if i % 4 == 0 else None
+        pairs = [(SGDClassifier, linear_model.SGDClassifier, z > 0)]
+        if loss in linear_model.SGDRegressor.loss_functions:
+            pairs.append((SGDRegressor, linear_model.SGDRegressor, z))
+        for mine, their, y in pairs:
+            try:
+                expected = their(**parameters).fit(X, y, sample_weight=weight)
+            except ValueError:  # overflow
+                continue
+            same_bits(mine(**parameters).fit(X, y, sample_weight=weight), expected)
 
 
 @pytest.mark.parametrize("sparse", (False, True))

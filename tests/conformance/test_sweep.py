@@ -26,11 +26,17 @@ PENALTIES = ({}, {"l2": 0.1}, {"l1": 0.02}, {"l2": 0.05, "l1": 0.01})
 def sgd_config(real, **changes):
     usual = {
         "loss": RowLoss.LOG_LOSS, "parameter": 0.2, "schedule": Schedule.INVSCALING, "eta0": 0.05,
-        "power_t": 0.3, "alpha": 0.5, "shift": 20.0, "l2": 0.0, "l1": 0.0, "fit_intercept": True,
-        "decay": 1.0, "average_from": 0, "tol": -np.inf, "patience": 3,
-        "least_scale": LEAST_SCALE[np.dtype(real)],
+        "power_t": 0.3, "alpha": 0.5, "shift": 20.0, "l2": 0.0, "l1": 0.0, "l1_ratio": 0.0,
+        "fit_intercept": True, "decay": 1.0, "average_from": 0, "tol": -np.inf, "patience": 3,
+        "least_scale": LEAST_SCALE[np.dtype(real)], "in_order": False,
     }  # fmt: skip
-    return SGDConfig(**{**usual, **changes})
+    config = {**usual, **changes}
+    strength = config["l1"] + config["l2"]
+    if strength:
+        # The penalties are shares of alpha; the steps of OPTIMAL, which it sets, still contract.
+        config["l1_ratio"], config["alpha"] = config["l1"] / strength, strength
+        config["shift"] *= 4 * usual["alpha"] / strength
+    return SGDConfig(**config)
 
 
 def sweep_state(p, config):

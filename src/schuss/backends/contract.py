@@ -235,16 +235,18 @@ class SGDConfig(NamedTuple):
     schedule: int  # constants.Schedule
     eta0: float
     power_t: float
-    alpha: float  # OPTIMAL: a step is 1 / (alpha * (shift + t - 1))
+    alpha: float  # of the penalties; OPTIMAL: a step is 1 / (alpha * (shift + t - 1))
     shift: float
     l2: float  # l2/2 * ||w||^2, not on the intercept
     l1: float  # l1 * ||w||_1, not on the intercept
+    l1_ratio: float  # l2 = (1 - l1_ratio) * alpha and l1 = l1_ratio * alpha, or both are 0
     fit_intercept: bool
     decay: float  # of the intercept's steps
     average_from: int  # first row whose weights are averaged, 0: none
     tol: float  # an epoch that improves the objective by less counts; -inf: none does
     patience: int  # so many of them in a row end the sweep
     least_scale: float  # constants.LEAST_SCALE of the weights' type
+    in_order: bool = False  # float64: each sum from its first term on, each product rounded
     largest_derivative: float = LARGEST_DERIVATIVE
     divisor: float = ADAPTIVE_DIVISOR
     least_step: float = ADAPTIVE_LEAST

@@ -1110,7 +1110,7 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
         if data.sample_weight is not None:
             update *= data.sample_weight[row]
         if config.l2 > 0:
-            factor = float(real(max(0.0, 1 - eta * config.l2)))
+            factor = float(real(max(0.0, 1 - (1 - config.l1_ratio) * eta * config.alpha)))
             m[SGDScalar.SCALE] *= factor
             m[SGDScalar.SQUARES] *= factor * factor
             m[SGDScalar.ABSOLUTES] *= factor
@@ -1137,7 +1137,7 @@ def _sweep_epoch(data, state, config, class_weight, held_out, k):
                 m[SGDScalar.INTERCEPT] - m[SGDScalar.AVERAGE_INTERCEPT]
             ) / seen
         if config.l1 > 0:
-            m[SGDScalar.L1_TOTAL] += eta * config.l1
+            m[SGDScalar.L1_TOTAL] += config.l1_ratio * eta * config.alpha
             z, q, total_l1 = w[at].copy(), applied[at].copy(), m[SGDScalar.L1_TOTAL]
             positive = np.maximum(0, z - (total_l1 + q) / scale)
             negative = np.minimum(0, z + (total_l1 - q) / scale)

@@ -314,10 +314,10 @@ class SGDClassifier(_Classification, linear_model.SGDClassifier):
 
     Notes
     -----
-    Rows are taken in scikit-learn's order, and each step is its step; sums are added in another
-    order, so numbers agree to rounding. Where steps are so long that the path is chaotic
-    (``learning_rate="optimal"`` with a small ``alpha`` begins so), rounding is all that it takes to
-    part two paths.
+    Rows are taken in scikit-learn's order, and each step is its step: to the bit for float64 rows
+    of up to 16 features. Sums of longer rows are added in another order, so numbers agree to
+    rounding. Where steps are so long that the path is chaotic (``learning_rate="optimal"`` with a
+    small ``alpha`` begins so), rounding is all that it takes to part two paths.
 
     Source: Bottou, Stochastic Gradient Descent Tricks (2012).
 

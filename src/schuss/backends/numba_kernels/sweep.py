@@ -108,7 +108,7 @@ def _sweep_row(at, x, y, s, w, average, applied, m, config):
         update = -eta * min(max(derivative, -config.largest_derivative), config.largest_derivative)
     update *= s
     if config.l2 > 0.0:
-        factor = max(0.0, 1.0 - eta * config.l2)
+        factor = max(0.0, 1.0 - (1.0 - config.l1_ratio) * eta * config.alpha)
         m[SGDScalar.SCALE] *= factor
         m[SGDScalar.SQUARES] *= factor * factor
         m[SGDScalar.ABSOLUTES] *= factor
@@ -141,7 +141,7 @@ def _sweep_row(at, x, y, s, w, average, applied, m, config):
             m[SGDScalar.INTERCEPT] - m[SGDScalar.AVERAGE_INTERCEPT]
         ) / seen
     if config.l1 > 0.0:
-        m[SGDScalar.L1_TOTAL] += eta * config.l1
+        m[SGDScalar.L1_TOTAL] += config.l1_ratio * eta * config.alpha
         for j in range(count):
             z, q = np.float64(w[at[j]]), np.float64(applied[at[j]])
             v = z
