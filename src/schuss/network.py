@@ -7,13 +7,12 @@ training and prediction are the backends'.
 import math
 from copy import copy, deepcopy
 from numbers import Integral
-from os import PathLike
 from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
 import sklearn.neural_network as sklearn_networks
-from sklearn.base import _clone_parametrized, _fit_context
+from sklearn.base import _clone_parametrized
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
@@ -31,7 +30,7 @@ from schuss import backends, data, threads, validation
 from schuss.backends.contract import Network, NetworkConfig
 from schuss.callbacks import Callback
 from schuss.constants import Hidden
-from schuss.docstrings import borrows, extends
+from schuss.docstrings import borrows
 from schuss.errors import warn
 from schuss.losses import NETWORK_OUTPUTS
 from schuss.methods import Solver
@@ -39,7 +38,7 @@ from schuss.objective import NetworkObjective
 from schuss.solvers.network import MiniBatches, QuasiNewton
 from schuss.solvers.run import Plateau
 from schuss.sparse import check_structure
-from schuss.training import Incremental, IncrementalClassifier, Plan, Rows, Trained, hold_out
+from schuss.training import Incremental, Plan, Rows, Trained, TrainedByChoice, hold_out
 
 # Of `MLPClassifier`, besides those of scikit-learn's constructor.
 _OWN_PARAMS = {"class_weight": None, "loss": "log_loss"}
@@ -283,7 +282,7 @@ class _SchussNetwork(Trained):
         return out
 
 
-class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
+class MLPClassifier(_SchussNetwork, TrainedByChoice, sklearn_networks.MLPClassifier):
     """A network of neurons that tells classes apart, in place of scikit-learn's.
 
     Methods and attributes are those of `sklearn.neural_network.MLPClassifier`, and so are
@@ -367,36 +366,9 @@ class MLPClassifier(_SchussNetwork, sklearn_networks.MLPClassifier):
         bare = copy(self).set_params(**_OWN_PARAMS) if own else self
         return _clone_parametrized(bare).set_params(**deepcopy(own))
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    @extends(Trained.fit)
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, class_weight: Any = None,
-        eval_set: Any = None, callbacks: Any = None, loss: str | None = None,
-        checkpoint: str | PathLike[str] | None = None,
-    ) -> Self:  # fmt: skip
-        """
-        y : array-like of shape (n,), or (n, K) of 0 and 1 for several labels a row
-        class_weight : dict, "balanced" or None, default=None
-            Factors of the sample weights. None: none, but with ``warm_start`` as in the fit
-            before; `partial_fit` takes the factors of the last `fit`.
-        loss : {"log_loss", "squared_error"}, default=None
-            "squared_error" is the textbook's: ``1/(2N) sum (a - y)^2`` over sigmoid
-            outputs, one for each class. None: "log_loss", but with ``warm_start`` as in the
-            fit before; `partial_fit` goes on with that of the last `fit`.
-        """
-        return self._train(
-            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint,
-            loss=loss, class_weight=class_weight,
-        )  # fmt: skip
-
-    @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
-    @extends(IncrementalClassifier.partial_fit)
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """
-        y : array-like of shape (n,), or (n, K) of 0 and 1 for several labels a row
-        """
-        return self._train(X, y, sample_weight, more=True, classes=classes)
+    partial_fit = available_if(lambda estimator: estimator._check_solver())(
+        TrainedByChoice.partial_fit
+    )
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities of the classes.

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.utils import metadata_routing
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from schuss import backends, blocks, data, driver, objective, threads, validation
@@ -139,6 +140,11 @@ class Trained:
     # Whether X may be a `blocks.Source`, and whether a memory map that is too large becomes one.
     _takes_streams = False
     _streams_maps = False
+
+    # Not arrays with an entry for each row, which a router could split.
+    __metadata_request__fit = dict.fromkeys(
+        ("callbacks", "checkpoint", "eval_set"), metadata_routing.UNUSED
+    )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -478,6 +484,42 @@ class IncrementalClassifier(TrainedClassifier):
         """
         classes : array-like of shape (n_classes,), default=None
             All labels that will come; needed in the first call.
+        """
+        return self._train(X, y, sample_weight, more=True, classes=classes)
+
+
+class TrainedByChoice(Trained):
+    """`Trained`, where `fit` takes the loss and the weights of the classes, too."""
+
+    __metadata_request__fit = dict.fromkeys(("class_weight", "loss"), metadata_routing.UNUSED)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @extends(Trained.fit)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, class_weight: Any = None,
+        eval_set: Any = None, callbacks: Any = None, loss: str | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+    ) -> Self:  # fmt: skip
+        """
+        y : array-like of shape (n,), or (n, K) of 0 and 1 for several labels a row
+        class_weight : dict, "balanced" or None, default=None
+            Factors of the sample weights. None: none, but with ``warm_start`` as in the fit
+            before; `partial_fit` takes the factors of the last `fit`.
+        loss : {"log_loss", "squared_error"}, default=None
+            "squared_error" is the textbook's: ``1/(2N) sum (a - y)^2`` over sigmoid
+            outputs, one for each class. None: "log_loss", but with ``warm_start`` as in the
+            fit before; `partial_fit` goes on with that of the last `fit`.
+        """
+        return self._train(
+            X, y, sample_weight, eval_set=eval_set, callbacks=callbacks, checkpoint=checkpoint,
+            loss=loss, class_weight=class_weight,
+        )  # fmt: skip
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    @extends(IncrementalClassifier.partial_fit)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """
+        y : array-like of shape (n,), or (n, K) of 0 and 1 for several labels a row
         """
         return self._train(X, y, sample_weight, more=True, classes=classes)
 

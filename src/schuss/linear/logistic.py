@@ -12,7 +12,6 @@ from scipy.special import log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as _LogisticRegression
 from sklearn.linear_model._logistic import _check_solver
-from sklearn.utils import metadata_routing
 
 from schuss import data, driver, objective, validation
 from schuss.constants import Activation
@@ -140,11 +139,6 @@ default="lbfgs"
     """
 
     _takes_streams = _streams_maps = True
-
-    # Objects of Python's, not arrays that a router could split.
-    __metadata_request__fit = dict.fromkeys(
-        ("callbacks", "checkpoint", "eval_set"), metadata_routing.UNUSED
-    )
 
     def _options(self, more, **given):
         l1_ratio, penalised = self._resolve_penalty()
