@@ -729,11 +729,17 @@ print(sys.argv, __file__, __spec__)
 def test_commands_are_still_commands():
     pytest.importorskip("typer")
     assert "schuss 0." in run([sys.executable, "-m", "schuss", "--version"]).stdout
-    result = subprocess.run([sys.executable, "-m", "schuss", "--classes=Ridge", "x.py"],
-                            capture_output=True, text=True,
-                            env={**os.environ, "PYTHONPATH": str(SOURCES)})  # fmt: skip
-    assert result.returncode == 1
-    assert "got Ridge, expected some of LogisticRegression" in result.stderr
+    for options, given in (
+        (["--classes=Ridge"], "Ridge"), (["--classes=verbose"], "verbose"), (["--classes="], ""),
+        (["--verbose", "--classes", "Ridge,Perceptron"], "Ridge,Perceptron"),
+    ):  # fmt: skip
+        result = subprocess.run([sys.executable, "-m", "schuss", *options, "x.py"],
+                                capture_output=True, text=True,
+                                env={**os.environ, "PYTHONPATH": str(SOURCES)})  # fmt: skip
+        assert result.returncode == 1
+        assert result.stderr.startswith(
+            f"schuss: --classes={given}: expected names separated by commas, of LogisticRegression"
+        )
 
 
 def test_a_wrong_variable_is_told():

@@ -117,7 +117,11 @@ KINDS = {
     "X: None": bad(ValueError, "Expected 2D array, got scalar array", X=None),
     "X: no rows": bad(ValueError, "Found array with 0 sample", X=X[:0], y=Y[:0]),
     "X: no columns": bad(ValueError, "Found array with 0 feature", X=X[:, :0]),
-    "X: text": bad(ValueError, "could not convert string to float", X=TEXT[:, None]),
+    "X: text": bad(ValueError, "X holds text .* not compatible", X=TEXT[:, None]),
+    "X: numbers as text": bad(ValueError, "X holds text .* not compatible", X=X.astype("U5")),
+    "X: numbers as StringDType": bad(
+        ValueError, "X holds text .* not compatible", X=X.astype(np.dtypes.StringDType())
+    ),
     "X: text as objects": bad(
         ValueError, "could not convert string to float", X=TEXT[:, None].astype(object)
     ),

@@ -17,17 +17,22 @@ FLAGS = {"--verbose", "--strict", "--verify", "--report"}
 
 def main():
     """Run what the arguments of the process name."""
-    words, rest = _split(sys.argv[1:])
+    words, classes, rest = _split(sys.argv[1:])
     if not (rest[:1] == ["-m"] and len(rest) > 1) and not (rest and rest[0].endswith(".py")):
         from schuss import cli
 
         sys.exit(cli.main())
-    from schuss.acceleration import start
+    from schuss.acceleration import available, start
 
-    try:
-        start(words)
-    except ValueError as error:
-        sys.exit(f"schuss: --classes: {error}")
+    if classes is not None:
+        names = set(classes.split(",")) - {""}
+        if not names or names - {*available()}:
+            sys.exit(
+                f"schuss: --classes={classes}: expected names separated by commas, of "
+                f"{', '.join(available())}."
+            )
+        words |= names
+    start(words)
     if rest[0] == "-m":
         sys.argv = rest[1:]
         runpy.run_module(rest[1], run_name="__main__", alter_sys=True)
@@ -52,17 +57,18 @@ def _run_script(name):
 
 
 def _split(arguments):
-    """The options for `schuss.acceleration.start`, and what comes behind them."""
-    words = set()
-    for i, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if argument in FLAGS:
-            words.add(argument[2:])
+    """The options, the value of ``--classes`` or None, and what comes behind them."""
+    words, classes, rest = set(), None, list(arguments)
+    while rest:
+        name, equals, value = rest[0].partition("=")
+        if rest[0] in FLAGS:
+            words.add(name[2:])
         elif name == "--classes":
-            words.update(value.split(","))
+            classes = value if equals else rest.pop(1) if len(rest) > 1 else ""
         else:
-            return words, arguments[i:]
-    return words, []
+            break
+        del rest[0]
+    return words, classes, rest
 
 
 if __name__ == "__main__":

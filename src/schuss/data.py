@@ -4,7 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn import get_config
 from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
 from sklearn.utils.validation import validate_data
 
 from schuss.constants import REAL_TYPE
@@ -66,6 +68,12 @@ def check_features(X, *, estimator=None, reset=True, finite=False):
     finite : bool
         Whether to take it for granted that X is finite, which saves a pass over it.
     """
+    if isinstance(X, np.ndarray) and X.dtype.kind in "SUT":
+        # As scikit-learn: text that looks like numbers is not taken for them.
+        raise ValueError(
+            f"X holds text ({X.dtype}), expected numbers: dtype='numeric' is not compatible with "
+            "arrays of bytes/strings. Convert it, for example by X.astype(float)."
+        )
     if type(X) is np.ndarray and X.dtype.newbyteorder("=") in REAL_TYPE:
         if not X.dtype.isnative:
             X = X.astype(X.dtype.newbyteorder("="))
@@ -76,6 +84,7 @@ def check_features(X, *, estimator=None, reset=True, finite=False):
             if estimator is not None and reset:
                 estimator.n_features_in_ = X.shape[1]
             return X
+    refuse_other_libraries(X)
     sparse = sp.issparse(X)
     X = as_csr(X)
     options = {
@@ -104,6 +113,19 @@ def check_orders(n_rows):
             f"X has {n_rows:,} rows, but a solver that takes them one by one or in shuffled "
             f"batches expects {most:,} at most. Train on parts of X by partial_fit, or choose a "
             "solver that takes all rows at once, such as 'lbfgs'."
+        )
+
+
+def refuse_other_libraries(X):
+    """Raise where scikit-learn is told to compute by the library of X, and that is not NumPy."""
+    if not get_config()["array_api_dispatch"]:
+        return
+    namespace, is_array = get_namespace(X)
+    if is_array and not _is_numpy_namespace(namespace):
+        raise TypeError(
+            f"X is a {type(X).__module__}.{type(X).__name__}, and array_api_dispatch asks that its "
+            "library computes. schuss computes NumPy arrays: pass numpy.asarray(X), or leave "
+            "array_api_dispatch off, where scikit-learn's own estimators do the same."
         )
 
 

@@ -157,6 +157,7 @@ def scores(estimator, X):
     X : array-like, sparse matrix or data frame of shape (n, d)
     """
     check_is_fitted(estimator)
+    data.refuse_other_libraries(X)
     with np.errstate(over="ignore", invalid="ignore"):
         X = validate_data(
             estimator, as_csr(X), accept_sparse="csr", dtype=[np.float64, np.float32], reset=False
