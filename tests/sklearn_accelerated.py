@@ -3,12 +3,14 @@
     python -m tests.sklearn_accelerated [--folder FOLDER] [--timeout SECONDS] [part ...]
 
 Of each part, by default all of `PARTS`, the test modules that name an accelerated class run in a
-process of their own. What does not pass runs again without acceleration. A test that passes only
-then is a failure, unless ``sklearn_accelerated_exceptions.toml`` names it with a reason; so is an
-exception that passes.
+process of their own; of `DOCSTRINGS` the examples in all modules with an example that names one,
+which have to print the same figures (with scipy-doctest, as scikit-learn checks them). What does
+not pass runs again without acceleration. A test that passes only then is a failure, unless
+``sklearn_accelerated_exceptions.toml`` names it with a reason; so is an exception that passes.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import re
@@ -25,7 +27,9 @@ import sklearn
 from schuss.acceleration import MODULES
 
 SKLEARN = Path(sklearn.__file__).parent
+DOCSTRINGS = "docstrings"
 PARTS = (
+    DOCSTRINGS,
     "linear_model",
     "neural_network",
     "model_selection",
@@ -66,6 +70,8 @@ def main(arguments=None):
     parser.add_argument("--folder", type=Path, help="where the output of the tests is kept")
     parser.add_argument("--timeout", type=float, default=7200, help="seconds for each run")
     options = parser.parse_args(arguments)
+    if DOCSTRINGS in options.parts and importlib.util.find_spec("scipy_doctest") is None:
+        parser.error(f"{DOCSTRINGS}: scipy-doctest is missing: pip install 'schuss[test]'")
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -98,8 +104,11 @@ def modules(part):
     path = SKLEARN / part
     if path.is_file():
         return [part]
-    found = sorted(path.rglob("test_*.py"))
-    ours = [file for file in found if re.search(NAMES, file.read_text(encoding="utf-8"))]
+    folder, files, words = path, "test_*.py", NAMES
+    if part == DOCSTRINGS:
+        folder, files, words = SKLEARN, "*.py", rf">>> .*\b({NAMES})\b"
+    found = sorted(folder.rglob(files))
+    ours = [file for file in found if re.search(words, file.read_text(encoding="utf-8"))]
     return [file.relative_to(SKLEARN).as_posix() for file in ours or found]
 
 
@@ -110,6 +119,8 @@ def run(tests, part, accelerated, folder, timeout):
     # No configuration: that of a folder above has nothing to do with scikit-learn.
     command += ["-c", os.devnull, "--rootdir", str(SKLEARN), "-o", "junit_family=xunit1"]
     command += [f"--junitxml={base}.xml"]
+    if part == DOCSTRINGS:
+        command += ["--doctest-modules"]
     if accelerated and part in SELECTED:
         command += ["-k", SELECTED[part]]
     # Small fits on machines with other work: one thread is quickest.
