@@ -5,13 +5,13 @@ JSON document: the results or ``{"error": ...}``, which stderr also reports as t
 are inside the functions that need them, so that ``schuss --help`` is quick.
 """
 
-from schuss._commands import bench, info, learn, minimize, predict, train
+from schuss._commands import bench, demo, info, learn, minimize, predict, train
 from schuss._commands.app import app, report_error
 
 __all__ = ["app", "report_error"]
 
 for command in (
     train.train, predict.predict, predict.evaluate, minimize.minimize, learn.learn,
-    bench.bench, info.info,
+    demo.demo, bench.bench, info.info,
 ):  # fmt: skip
     app.command()(command)

@@ -17,7 +17,7 @@ def learn(
     ),
     language: Annotated[str, option(OUTPUT, "Language shown first: en or pl.", "NAME")] = "en",
     browser: Annotated[bool, typer.Option(
-        "--open/--no-open", help="Open the page in the browser.", rich_help_panel=OUTPUT,
+        "--open/--no-open", help="Page opened in the browser.", rich_help_panel=OUTPUT,
     )] = True,
 ) -> None:  # fmt: skip
     """Write and open a page to learn gradient descent: from a parabola to backpropagation.

@@ -36,7 +36,7 @@ def predict(
         OUTPUT, "Table to write, .csv or .parquet; -: stdout.", "FILE", default="CSV to stdout",
         parser=output_file,
     )] = None,
-    proba: Annotated[bool, option(OUTPUT, "Write the probability of each class, too.")] = True,
+    proba: Annotated[bool, option(OUTPUT, "Probability of each class, a column each.")] = True,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     decimal: Decimal = None,

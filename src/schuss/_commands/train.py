@@ -148,7 +148,7 @@ def train(
     )] = None,
     no_save: Annotated[bool, option(OUTPUT, "No model file.", None, "--no-save")] = False,
     force: Annotated[bool, option(
-        OUTPUT, "Overwrite a file that is not a schuss model.", None, "--force",
+        OUTPUT, "Overwriting of a file that is not a schuss model.", None, "--force",
     )] = False,
     as_json: AsJSON = False,
     quiet: Annotated[bool, option(
