@@ -259,7 +259,7 @@ cdef class Newton(NeuronJob):
     cdef double[::1] theta
     cdef const double[::1] l2
     cdef double[::1] gradient
-    cdef double scale, tol, rate, enough, noise, singular, armijo
+    cdef double scale, tol, gap, floor, rate, enough, noise, singular, armijo
     cdef Py_ssize_t r
     cdef Curvature curvature
     cdef Evaluator helper
@@ -273,10 +273,10 @@ cdef class Newton(NeuronJob):
     cdef double *shares
     cdef Py_ssize_t n_pairs, most_pairs
     # Where the last call ended: its value and largest entry of the gradient, whether the factor
-    # still serves there, and whether it is of that place.
+    # still serves there, whether it is of that place, and whether there is one.
     cdef double *last
     cdef double value, norm
-    cdef bint begun, known, serves, here
+    cdef bint begun, known, serves, here, factored
 
     def __cinit__(self):
         self.reals = NULL
@@ -297,7 +297,8 @@ cdef class Newton(NeuronJob):
         cdef Py_ssize_t wanted, n_threads = 1 if helper is None else helper.team.n_threads
         self.theta, self.gradient = theta, gradient
         self.l2, self.scale = config.l2, data.scale
-        self.tol, self.rate, self.enough = config.tol, config.rate, config.enough
+        self.tol, self.gap, self.floor = config.tol, config.gap, config.floor
+        self.rate, self.enough = config.rate, config.enough
         self.noise, self.singular, self.armijo = config.noise, config.singular, config.armijo
         self.bind(X, 1, config.loss, data.y, data.sample_weight)
         self.pack(X)
@@ -338,12 +339,13 @@ cdef class Newton(NeuronJob):
         self.changes = self.moves + self.most_pairs * self.r
         self.products = self.changes + self.most_pairs * self.r
         self.shares = self.products + self.most_pairs
-        self.begun = self.known = self.serves = self.here = False
+        self.begun = self.known = self.serves = self.here = self.factored = False
         self.n_pairs = 0
         if model is not None:
             memcpy(self.doubles, &model[0, 0], self.r * self.r * sizeof(double))
             with nogil:
                 self.serves = factorise(p.team, 0, self.doubles, self.r, self.singular)
+            self.factored = self.serves
             raise_if_interrupted(p.team)
 
     cdef double evaluate(self, const double *theta, double *grad) noexcept nogil:
@@ -422,7 +424,7 @@ cdef class Newton(NeuronJob):
         cdef double *trial = trial_grad + r
         cdef double *step = trial + r
         cdef double new, directional, flat, trial_norm, expected = INFINITY
-        cdef bint moved, known = self.known
+        cdef bint moved, within, known = self.known
         # Unless this call comes to its end.
         self.known = False
         if self.helper is not None:
@@ -430,25 +432,36 @@ cdef class Newton(NeuronJob):
         with nogil:
             if not known or memcmp(theta, self.last, size):
                 self.serves, self.here = self.serves and not self.begun, False
-                self.begun = True
+                self.factored, self.begun = self.serves, True
                 self.value = self.evaluate(theta, grad)
                 self.norm = largest_entry(grad, r)
                 gradients += 1
             while (
-                steps < history.shape[0] and self.norm > self.tol
-                and isfinite(self.value + self.norm) and not self.p.team.interrupted
+                steps < history.shape[0] and isfinite(self.value + self.norm)
+                and not self.p.team.interrupted
             ):
-                if not self.serves:
+                within = self.norm <= self.tol
+                if within and (self.gap == INFINITY or self.value < self.floor):
+                    break
+                # The factor of an earlier iterate will do to tell whether it is the last.
+                if not self.serves and not (within and self.factored):
                     self.curve(theta, factor)
                     if self.p.team.interrupted:
                         break
                     hessians += 1
                     self.n_pairs = 0
-                    if not factorise(self.p.team, 0, factor, r, self.singular):
+                    self.factored = factorise(self.p.team, 0, factor, r, self.singular)
+                    if not self.factored:
                         break
                     self.serves = self.here = True
                 self.direct(factor, grad, step)
                 directional, moved = dot(grad, step, r), False
+                if within and -directional / 2 <= self.gap * fabs(self.value):
+                    expected = -directional / 2
+                    break
+                if not self.serves:
+                    self.factored = False
+                    continue
                 for j in range(r):
                     # As the kernels hold it.
                     trial[j] = <real>(theta[j] + step[j])

@@ -123,7 +123,8 @@ def test_many_rows_take_few_passes(solver, loss):
     rng = np.random.default_rng(1)
     X, y = rows(20_000, 20, rng)
     model = schuss.SigmoidClassifier(loss, solver, tol=1e-6).fit(X.astype(np.float32), y)
-    assert model.converged_ and model.fit_info_["passes"] <= 8
+    # Two more where there might be no minimum, without a penalty.
+    assert model.converged_ and model.fit_info_["passes"] <= 8 + 2 * (loss == "log_loss")
     assert model.fit_info_["algorithm"] == solver and model.fit_info_["sample_size"] == 1680
     # The same from weights where no sample is of use.
     again = schuss.SigmoidClassifier(loss, solver, tol=1e-6, max_iter=1000, warm_start=True)

@@ -565,14 +565,30 @@ class BlockObjective(Objective):
     def n_threads(self, batch_size=None):
         return threads.useful(self._threads, self._blocks.block_size * self.n_outputs)
 
-    def hessian(self, theta, units=None, coupled=True):
+    def hessian(self, theta, units=None, centres=None, coupled=True):
         self.passes += 1
         self.hessians += 1
-        return self._total("hessian", theta, units, coupled)
+        return self._total("hessian", theta, units, centres, coupled)
 
-    def hessian_diagonal(self, theta):
+    def hessian_diagonal(self, theta, units=None, centres=None):
         self.passes += 1
-        return self._total("hessian_diagonal", theta)
+        return self._total("hessian_diagonal", theta, units, centres)
+
+    def largest_score(self, theta):
+        self.passes += 1
+        return max(part for (part,) in self._collect("largest_score", theta))
+
+    def has_labels(self):
+        return self.data.y.dtype.kind != "f"
+
+    def least_weight(self):
+        # The smallest is not known.
+        return 0.0 if self._blocks.weighted else self.data.scale
+
+    def centres(self):
+        # Of the first block: that is near enough.
+        (centres,) = next(self._collect("centres"))
+        return centres
 
     def largest_features(self):
         self.passes += 1

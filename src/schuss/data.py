@@ -18,6 +18,12 @@ ORDER_TYPE = np.int32
 # Bytes of X, as float64, that are looked at in one go outside the kernels.
 _BLOCK_BYTES = 1 << 22
 
+# Rows, and elements at the most, that tell the centres of columns; how many standard deviations
+# from 0 is far.
+_CENTRE_ROWS = 200
+_CENTRE_ELEMENTS = 1 << 20
+_FAR = 10.0
+
 
 class Rows(NamedTuple):
     """What a fit learns from, checked."""
@@ -162,6 +168,29 @@ def largest(X):
         return X.largest()
     values = X.data if sp.issparse(X) else X
     return max(-float(values.min(initial=0)), float(values.max(initial=0)))
+
+
+def centres(X):
+    """Where columns lie that are far from 0 for their spread, 0 for others; None without any.
+
+    As a sample of the rows has it: what is exact does not depend on it.
+    """
+    n, d = X.shape
+    rows = np.unique(np.linspace(0, n - 1, max(16, min(n, _CENTRE_ROWS, _CENTRE_ELEMENTS // d))))
+    part = X[rows.astype(np.intp)]
+    columns = np.arange(d)
+    if sp.issparse(part):
+        columns = np.flatnonzero(np.bincount(part.indices, minlength=d) >= len(rows))
+        part = part[:, columns].toarray()
+    with np.errstate(over="ignore", invalid="ignore"):
+        part = part.astype(np.float64, copy=False)
+        mean, spread = part.mean(axis=0), part.std(axis=0)
+        far = np.abs(mean) > _FAR * spread
+    if not far.any():
+        return None
+    found = np.zeros(d)
+    found[columns[far]] = mean[far]
+    return found
 
 
 def largest_row(X, sample_weight, add):

@@ -70,8 +70,8 @@ class TrainResult:
         start: ``loss``, ``gradient_norm``, ``step``, ``seconds``.
     stop_reason : str
         "converged", "max_iter", "callback" or "interrupted"; "precision" where rounding ends
-        "lbfgs" or "newton" before the gradient is within `tol`; "diverged" in the `result` of
-        a `DivergenceError`.
+        "lbfgs" or "newton" before the gradient is within `tol`; "separated" where they meet
+        separable classes without a penalty; "diverged" in the `result` of a `DivergenceError`.
     converged : bool
     fit_info : dict
         What served, and what it took: ``backend``, ``algorithm``, ``threads``,
@@ -224,7 +224,7 @@ def train(
     except DivergenceError as error:
         error.result = result(error.outcome, None)
         raise
-    if tol > 0 and outcome.stop_reason == "precision":
+    if tol > 0 and outcome.stop_reason in ("precision", "separated"):
         warn_unless_converged(plan.run, outcome, epochs)
     return result(outcome, info)
 
@@ -470,7 +470,9 @@ class SigmoidClassifier(
         after the step, where rows are held out.
     stop_reason_ : str
         "converged", "max_iter", "early_stopping", "callback", "interrupted" (Ctrl-C), or
-        "precision": rounding ended "lbfgs" or "newton" before the gradient was within `tol`.
+        "precision": rounding ended "lbfgs" or "newton" before the gradient was within `tol`; or
+        "separated": the log-loss of separable classes without a penalty has no optimum, which
+        these two tell.
     converged_ : bool
         Whether ``stop_reason_`` is "converged" or "early_stopping".
     fit_info_ : dict

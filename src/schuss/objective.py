@@ -164,7 +164,7 @@ class Objective:
             intercept[:] = np.clip(score, -_SATURATED, _SATURATED)
         return self.value(np.zeros((self.n_outputs, self.n_features), self.dtype), intercept)
 
-    def hessian(self, theta, units=None, coupled=True):
+    def hessian(self, theta, units=None, centres=None, coupled=True):
         """Curvature of the mean loss, without penalties, positive semidefinite.
 
         Exact but for the squared loss, which gets its Gauss-Newton part, sigma'^2.
@@ -172,9 +172,11 @@ class Objective:
         Parameters
         ----------
         theta : ndarray of shape (K, r)
-            Weights, and with ``fit_intercept`` the intercept last.
+            Weights of the columns as they are, and with ``fit_intercept`` the intercept last.
         units : ndarray of shape (r,) or None
             Factors of the columns of [X 1].
+        centres : ndarray of shape (d,) or None
+            Subtracted from the columns of X before.
         coupled : bool
             Whether the blocks between the classes of a loss that couples them are wanted.
 
@@ -188,9 +190,9 @@ class Objective:
         k, r = theta.shape
         coupled = coupled and self.loss.couples
         blocks = np.zeros((1, k * r, k * r) if coupled else (k, r, r))
-        z = self.scores(theta if units is None else theta * units)
+        z = self.scores(theta)
         add_product = self.backend.add_product
-        for rows, lines in self._lines(units, k if coupled else 1):
+        for rows, lines in self._lines(units, centres, k if coupled else 1):
             slopes, weight = self._slopes(z[rows], rows)
             if self.loss.couples and not coupled:
                 slopes = slopes * (1 - slopes)
@@ -208,7 +210,7 @@ class Objective:
             _mirror(block)
         return blocks
 
-    def kronecker(self, theta, units=None):
+    def kronecker(self, theta, units=None, centres=None):
         """Two matrices whose Kronecker product resembles the Hessian of a loss of classes.
 
         Martens & Grosse, arXiv 1503.05671, for one layer: the mean over the rows of
@@ -217,7 +219,7 @@ class Objective:
 
         Parameters
         ----------
-        theta, units
+        theta, units, centres
             As of `hessian`.
 
         Returns
@@ -228,9 +230,9 @@ class Objective:
         self.hessians += 1
         k, r = theta.shape
         classes, features = np.zeros((k, k)), np.zeros((r, r))
-        z = self.scores(theta if units is None else theta * units)
+        z = self.scores(theta)
         add_product = self.backend.add_product
-        for rows, lines in self._lines(units):
+        for rows, lines in self._lines(units, centres):
             p, weight = self._slopes(z[rows], rows)
             classes[np.diag_indices(k)] += np.einsum("ik,i->k", p, weight, dtype=np.float64)
             part = p * np.sqrt(weight)[:, None]
@@ -240,27 +242,33 @@ class Objective:
         _mirror(features)
         return classes, features / (classes.trace() or 1.0)
 
-    def hessian_diagonal(self, theta):
+    def hessian_diagonal(self, theta, units=None, centres=None):
         """Diagonal of the Hessian, shape (K, r); see `hessian`."""
         self.passes += 1
         k, r = theta.shape
+        d = self.n_features
         diagonal = np.zeros((k, r))
         # A run begins without weights.
         z = self.scores(theta) if theta.any() else np.zeros((self.n_rows, k), self.dtype)
         if sp.issparse(self._X):
-            squares = without_duplicates(self._X).power(2)
-            parts = [(slice(None), squares)]
+            own = without_duplicates(self._X)
+            parts = [(slice(None), own.power(2))]
         else:
-            parts = self._lines(None)
+            parts = self._lines(units, centres)
         for rows, lines in parts:
             slopes, weight = self._slopes(z[rows], rows)
             if self.loss.couples:
                 slopes = slopes * (1 - slopes)
             slopes = slopes * weight[:, None]
             if sp.issparse(lines):
-                diagonal[:, : self.n_features] = (lines.T @ slopes).T
+                diagonal[:, :d] = (lines.T @ slopes).T
                 if self.fit_intercept:
                     diagonal[:, -1] = slopes.sum(axis=0)
+                if centres is not None:
+                    moved = centres * diagonal[:, -1:] - 2 * (own.T @ slopes).T
+                    diagonal[:, :d] = np.maximum(diagonal[:, :d] + centres * moved, 0.0)
+                if units is not None:
+                    diagonal *= units * units
             else:
                 self.backend.add_product(slopes, lines * lines, 1.0, diagonal, upper=False)
         return diagonal
@@ -307,8 +315,8 @@ class Objective:
             return slopes, np.full(len(z), self.data.scale, self.dtype)
         return slopes, weight[rows] * self.dtype.type(self.data.scale)
 
-    def _lines(self, units, copies=1):
-        """Pairs of rows and [X 1] there, in the type of the weights.
+    def _lines(self, units, centres, copies=1):
+        """Pairs of rows and [X 1] there, in the type of the weights; see `hessian`.
 
         As many rows as fit in the caches `copies` times, where there are several.
         """
@@ -316,7 +324,8 @@ class Objective:
         r = d + bool(self.fit_intercept)
         if units is not None:
             units = units.astype(self._X.dtype if self._X.dtype.kind == "f" else self.dtype)
-        if self._augmented is not None and units is None:
+        plain = units is None and centres is None
+        if self._augmented is not None and plain:
             yield slice(None), self._augmented
             return
         step = max(1, _HESSIAN_ELEMENTS // max(r, 1))
@@ -327,9 +336,10 @@ class Objective:
             part = self._X[rows]
             part = part.toarray() if sp.issparse(part) else part
             lines = np.empty((len(part), r), self.dtype)
+            part = part if centres is None else part - centres
             lines[:, :d] = part if units is None else part * units[:d]
             lines[:, d:] = 1
-            if n <= step and units is None:
+            if n <= step and plain:
                 self._augmented = lines
             yield rows, lines
 
@@ -344,6 +354,27 @@ class Objective:
             part = self._X[start : start + step].astype(np.float64)
             np.maximum(largest, np.abs(part).max(axis=0), out=largest)
         return largest
+
+    def largest_score(self, theta):
+        """Largest absolute score; if the loss couples a row's scores, their largest range."""
+        self.passes += 1
+        z = self.scores(theta)
+        return float((np.ptp(z, axis=1) if self.loss.couples else np.abs(z)).max(initial=0))
+
+    def has_labels(self):
+        """Whether each target is one of a class, without doubt."""
+        y = self.data.y
+        return y.dtype.kind != "f" or bool(((y == 0) | (y == 1)).all())
+
+    def least_weight(self):
+        """Smallest positive weight of a row in the mean."""
+        weight = self.data.sample_weight
+        least = 1.0 if weight is None else float(weight[weight > 0].min(initial=np.inf))
+        return least * self.data.scale
+
+    def centres(self):
+        """As `data.centres` of X."""
+        return data.centres(self._X)
 
     @property
     def largest_sample(self):

@@ -32,6 +32,7 @@ LABELS = {
 STOP_REASONS = {
     "max_iter": "stopped at --max-iter",
     "precision": "stopped by rounding errors, gradient above --tol",
+    "separated": "no optimum without a penalty: the classes are separable",
     "early_stopping": "early stopping, validation loss no longer improved",
     "interrupted": "interrupted",
 }

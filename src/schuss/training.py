@@ -565,6 +565,8 @@ def warn_unless_converged(run, outcome, max_iter):
             f"Not converged: after {outcome.n_iter} iterations rounding hides any further "
             f"descent, and {run.unconverged(rounding=True)}"
         )
+    elif outcome.stop_reason == "separated":
+        text = f"Not converged: {run.separation()} Give alpha a positive value."
     else:
         return
     warn(text, ConvergenceWarning)

@@ -162,6 +162,28 @@ def test_end_where_little_is_expected(backend):
     assert newton(backend, p, 1)[0] == 1
 
 
+def test_end_where_the_objective_is_near_its_optimum(backend):
+    rng = np.random.default_rng(9)
+    p = cases.problem(cases.dense("float64", 300, 4, rng), (1, False, "uint8", 1), rng)
+    p.coef[:], p.intercept[:] = 0, 0
+    loose = newton(backend, p, 30, tol=0.01)
+    for rate in (0.0, 0.9):
+        done, expected, theta, gradient, _, history = newton(
+            backend, p, 30, tol=0.01, gap=1e-9, rate=rate
+        )
+        value = history[done - 1, 0]
+        assert loose[0] < done < 30 and np.abs(gradient).max() <= 0.01
+        assert 0 <= expected <= 1e-9 * value
+        assert done == newton(numpy_, p, 30, tol=0.01, gap=1e-9, rate=rate)[0]
+    # Begun there, no step is left; nor is one where the objective is low enough.
+    p.coef[0], p.intercept[0] = theta[:4], theta[4]
+    done, expected, *_ = newton(backend, p, 30, tol=0.01, gap=1e-9)
+    assert done == 0 and expected <= 1e-9 * value
+    p.coef[:], p.intercept[:] = 0, 0
+    enough = {"tol": 0.01, "gap": 1e-9, "floor": loose[-1][loose[0] - 1, 0] + 1e-9}
+    assert newton(backend, p, 30, **enough)[0] == loose[0]
+
+
 def test_steps_that_are_refused(backend):
     rng = np.random.default_rng(6)
     X = cases.dense("float64", 100, 3, rng)

@@ -30,6 +30,7 @@ The caller checks all input and allocates all arrays. A backend checks codes onl
 raises ValueError.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,6 +98,8 @@ class NewtonConfig(NamedTuple):
     rate: float  # keep a factor while steps reduce max |gradient| to this fraction or less
     enough: float  # stop after a step whose predicted decrease is smaller
     noise: float  # relative error of the objective
+    gap: float = math.inf  # and at a predicted decrease of at most this share of the objective
+    floor: float = -math.inf  # or, too, at a smaller objective
     armijo: float = ARMIJO
     singular: float = SINGULAR[8]
     steps: int = FACTOR_STEPS  # maximum number of steps with one factor, at least 1
@@ -355,7 +358,8 @@ def newton(data, config, theta, gradient, model, helper):
         steps : int
             Steps taken.
         expected : float
-            Decrease that the model predicted for the last step that was tried; inf if none was.
+            Decrease that the model predicts for the step that is not needed any more, or else
+            predicted for the last step that was tried; inf if none was.
         gradients, hessians : int
             Number of passes over all rows for each.
     """

@@ -72,10 +72,11 @@ class _Newton:
     def __init__(self, data, config, theta, gradient, model):
         self._data, self._config = data, config
         self._theta, self._gradient = theta, gradient
-        # `theta` at the end of the last call; the factorised Hessian, whether it is that of
-        # `theta`, and the curvature pairs that update it.
+        # `theta` at the end of the last call; the factorised Hessian, whether it serves for
+        # the next step, whether it is that of `theta`, and the curvature pairs that update it.
         self._last = None
         self._factor = None if model is None else _factor(model, config.singular)
+        self._serves = self._factor is not None
         self._current, self._pairs = False, []
 
     def __call__(self, history, hessian=None):
@@ -92,22 +93,29 @@ class _Newton:
         steps, expected, gradients, hessians = 0, math.inf, 0, 0
         if self._last is None or (theta != self._last).any():
             if self._last is not None:
-                self._factor = None
+                self._serves, self._factor = False, None
             self._current = False
             self._value = _objective(data, config, theta, gradient)
             self._norm = np.abs(gradient).max()
             gradients += 1
-        while steps < len(history):
-            if not (self._norm > config.tol and math.isfinite(self._value + self._norm)):
+        while steps < len(history) and math.isfinite(self._value + self._norm):
+            within = self._norm <= config.tol
+            if within and (config.gap == math.inf or self._value < config.floor):
                 break
-            if self._factor is None:
+            if not self._serves and not (within and self._factor is not None):
                 hessians += 1
                 self._factor = _factor(_hessian(data, config, theta), config.singular)
-                self._current, self._pairs = True, []
+                self._serves, self._current, self._pairs = True, True, []
                 if self._factor is None:
                     break
             direction = _two_loop_recursion(self._factor, self._pairs, -gradient)
             derivative = float(gradient @ direction)
+            if within and -derivative / 2 <= config.gap * abs(self._value):
+                expected = -derivative / 2
+                break
+            if not self._serves:
+                self._factor = None
+                continue
             trial = (theta + direction).astype(real).astype(np.float64)
             refused = not (derivative < 0 and math.isfinite(derivative)) or (trial == theta).all()
             if not refused:
@@ -127,14 +135,14 @@ class _Newton:
             if refused and self._current:
                 break
             if refused:
-                self._factor = None
+                self._serves, self._factor = False, None
                 continue
             step, change = trial - theta, trial_gradient - gradient
             product = float(step @ change)
             if product > np.finfo(float).eps * float(change @ change):
                 self._pairs.append((step, change, product))
-            if not (trial_norm <= config.rate * self._norm and len(self._pairs) < config.steps):
-                self._factor = None
+            self._serves = trial_norm <= config.rate * self._norm
+            self._serves = self._serves and len(self._pairs) < config.steps
             self._value, self._norm, self._current = trial_value, trial_norm, False
             theta[...], gradient[...] = trial, trial_gradient
             history[steps] = trial_value, trial_norm, 1.0

@@ -60,7 +60,8 @@ class LogisticRegression(LinearClassifierPredictions, TrainedClassifier, _Logist
     tol : float, default=1e-4
         Converged where no entry of the gradient of the mean objective (the above, divided
         by ``C * sum_i s_i``) is larger; with "liblinear", "sag" and "saga" than a hundredth
-        of it, as their own rules end there or later.
+        of it, as their own rules end there or later. Besides, the objective must not be expected to
+        decrease by more than a hundredth of `tol` of it.
     fit_intercept : bool, default=True
     intercept_scaling : float, default=1
         For ``solver="liblinear"``, which penalises the intercept divided by this.
@@ -102,10 +103,11 @@ default="lbfgs"
         it led, the step, and the seconds since the start: ``loss``, ``gradient_norm``,
         ``step``, ``seconds``.
     stop_reason_ : str
-        "converged", "max_iter", "callback", "interrupted" (Ctrl-C), or "precision", where
-        rounding hides any further descent before the gradient is within `tol`.
+        "converged", "max_iter", "callback", "interrupted" (Ctrl-C), "precision", where rounding
+        hides any further descent before the gradient is within `tol`, or "separated": without a
+        penalty there is no optimum, because weights that grow for ever fit ever better.
     converged_ : bool
-        Whether no entry of the gradient is larger than `tol` says.
+        Whether ``stop_reason_`` is "converged".
     fit_info_ : dict
         What served the last fit, and what it took: `TrainResult.fit_info`.
     n_features_in_ : int
@@ -218,7 +220,7 @@ default="lbfgs"
         run = plan.run
         self.coef_, self.intercept_ = run.state.coef, run.state.intercept
         self.n_iter_ = np.array([outcome.n_iter], np.int32)
-        if outcome.stop_reason == "precision" and run.norm <= self.tol:
+        if outcome.stop_reason == "precision" and run.is_within(self.tol):
             # It was held to a share of it.
             self.stop_reason_, self.converged_ = "converged", True
         if "_tasks" in vars(self):
@@ -230,14 +232,19 @@ default="lbfgs"
                 f"hides any further descent, and {run.unconverged(rounding=True)}"
             )
             warn(text, ConvergenceWarning)
+        elif self.stop_reason_ == "separated":
+            text = (
+                f"{self.solver} failed to converge: {run.separation()} Give C a finite value "
+                f"(now {self.C})."
+            )
+            warn(text, ConvergenceWarning)
         elif self.stop_reason_ == "max_iter":
             name = self.solver
             if name == "newton-cholesky" and run.method == "lbfgs":
                 name = "lbfgs"
             text = _UNCONVERGED[name].format(
                 n=outcome.n_iter, max_iter=self.max_iter, loss=outcome.loss,
-                reached=f"the largest entry of the gradient is {run.norm:.3g}, above "
-                f"{run.tol:.3g}",
+                reached=run.reached(),
             )  # fmt: skip
             warn(text, ConvergenceWarning)
 

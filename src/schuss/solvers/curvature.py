@@ -34,14 +34,24 @@ class Blocks:
         self.singular = singular
         self._factors = None
 
+    @property
+    def is_singular(self):
+        """Whether a block has no factor, so that `solve` takes that of one near by."""
+        return any(changed for _, changed in self._all_factors())
+
     def solve(self, v):
         """H^-1 v."""
+        parts = v.reshape(len(self.blocks), -1)
+        solutions = [
+            solve(factor, part)
+            for (factor, _), part in zip(self._all_factors(), parts, strict=True)
+        ]
+        return solutions[0] if len(solutions) == 1 else np.concatenate(solutions)
+
+    def _all_factors(self):
         if self._factors is None:
-            self._factors = [factorise(block, self.singular) for block in self.blocks]
-        if len(self._factors) == 1:
-            return solve(self._factors[0], v)
-        parts = zip(self._factors, v.reshape(len(self.blocks), -1), strict=True)
-        return np.concatenate([solve(factor, part) for factor, part in parts])
+            self._factors = [near_factor(block, self.singular) for block in self.blocks]
+        return self._factors
 
     def learn(self, step, change):
         """Agree with a change of the gradient over a step (BFGS)."""
@@ -92,7 +102,12 @@ class Diagonal:
 
 
 def factorise(matrix, singular=SINGULAR[8]):
-    """Cholesky factor of a matrix, or of one near by where it is singular.
+    """The factor of `near_factor`."""
+    return near_factor(matrix, singular)[0]
+
+
+def near_factor(matrix, singular=SINGULAR[8]):
+    """Cholesky factor of a matrix, or of one near by where it is singular, and which it is.
 
     The lower one, whatever the units of the columns are.
     """
@@ -106,10 +121,10 @@ def factorise(matrix, singular=SINGULAR[8]):
             shifted = matrix + np.diag(share * np.where(diagonal > 0, diagonal, usual))
         factor = _cholesky(shifted)
         if factor is not None and (factor.diagonal() ** 2 > singular * diagonal).all():
-            return factor
+            return factor, share > 0
         share = share * _MORE_RIDGE or _RIDGE * singular
         if not share < 1 / singular:
-            return np.eye(len(matrix))
+            return np.eye(len(matrix)), True
 
 
 def solve(factor, v):

@@ -17,7 +17,8 @@ class Problem:
     """What second-order solvers minimise.
 
     The parameters are the rows of (K, d + 1), the intercept last (without one: (K, d)), in
-    one vector. They are divided by `units`, one for each column.
+    one vector. They are divided by `units`, one for each column, and the intercept is the score
+    where the features are `centres`. Penalties stay those of the weights as they are.
 
     Parameters
     ----------
@@ -27,6 +28,9 @@ class Problem:
         others are (LIBLINEAR's convention).
 
     units : ndarray of shape (d + 1,) or None
+    centres : ndarray of shape (d,) or None
+    fixed : bool
+        Whether these are another problem's coordinates, in which the parameters are to stay.
 
     Attributes
     ----------
@@ -38,7 +42,9 @@ class Problem:
         How often all rows were read, and how often for a Hessian, besides what `objective` counts.
     """
 
-    def __init__(self, objective, intercept_scaling=None, units=None):
+    def __init__(
+        self, objective, intercept_scaling=None, units=None, centres=None, fixed=False
+    ):  # fmt: skip
         self.objective = objective
         self.shape = objective.n_outputs, objective.n_features + bool(objective.fit_intercept)
         self.size = self.shape[0] * self.shape[1]
@@ -50,6 +56,8 @@ class Problem:
             for shape in 2 * ((self.shape[0], objective.n_features), (self.shape[0],))
         )
         self._evaluator = None
+        self.centres = centres
+        self._centred = fixed or centres is not None
         self._set_units(units)
 
     def rescale(self):
@@ -68,6 +76,23 @@ class Problem:
         """Change the penalty, of the objective as well."""
         self.objective.set_penalty(alpha, l1_ratio)
         self._set_units(self.units)
+
+    def recentre(self):
+        """Measure columns that lie far from 0 from their centres; whether that changed anything.
+
+        Such a column is nearly a multiple of the intercept's.
+        """
+        if not self.may_recentre:
+            return False
+        self._centred, self.centres = True, self.objective.centres()
+        return self.centres is not None
+
+    @property
+    def may_recentre(self):
+        """Whether `recentre` has not been tried, and the intercept has no penalty."""
+        return (
+            not self._centred and bool(self.objective.fit_intercept) and not self.intercept_scaling
+        )
 
     def _set_units(self, units):
         objective = self.objective
@@ -91,6 +116,8 @@ class Problem:
         theta[:, : coef.shape[1]] = coef
         if self.objective.fit_intercept:
             theta[:, -1] = intercept
+            if self.centres is not None:
+                theta[:, -1] += np.einsum("kj,j->k", theta[:, :-1], self.centres)
         return (theta if self.units is None else theta / self.units).ravel()
 
     def split(self, theta, coef, intercept):
@@ -101,11 +128,24 @@ class Problem:
         coef[...] = theta[:, : coef.shape[1]]
         if self.objective.fit_intercept:
             intercept[...] = theta[:, -1]
+            if self.centres is not None:
+                # Of the weights as they are rounded.
+                intercept[...] = theta[:, -1] - np.einsum("kj,j->k", coef, self.centres)
+
+    def users(self, theta):
+        """Parameters of the features as they are, shape (K, r), in float64."""
+        wide = np.empty((self.shape[0], self.objective.n_features)), np.empty(self.shape[0])
+        self.split(theta, *wide)
+        return np.column_stack(wide) if self.objective.fit_intercept else wide[0]
 
     def largest(self, gradient):
         """Largest entry of a gradient in the units of the features as they are."""
-        if self.units is not None:
-            gradient = (gradient.reshape(self.shape) / self.units).ravel()
+        if self.units is not None or self.centres is not None:
+            gradient = gradient.reshape(self.shape)
+            gradient = gradient.copy() if self.units is None else gradient / self.units
+            if self.centres is not None:
+                gradient[:, :-1] += gradient[:, -1:] * self.centres
+        gradient = gradient.ravel()
         return max_norm(gradient)
 
     def round(self, theta):
@@ -139,6 +179,12 @@ class Problem:
             gradient[:, : coef.shape[1]] = coef_grad
             if objective.fit_intercept:
                 gradient[:, -1] = intercept_grad
+            if objective.loss.couples:
+                # Of the same number added to all scores of a row nothing depends; its rounding
+                # must not meet curvature that a small penalty alone gives.
+                gradient -= gradient.mean(axis=0)
+            if self.centres is not None:
+                gradient[:, :-1] -= gradient[:, -1:] * self.centres
             if self.units is not None:
                 gradient *= self.units
             gradient = gradient.ravel()
@@ -153,7 +199,7 @@ class Problem:
 
         Without those between classes where they are not wanted to be `coupled`.
         """
-        blocks = self.objective.hessian(theta.reshape(self.shape), self.units, coupled)
+        blocks = self.objective.hessian(self.users(theta), self.units, self.centres, coupled)
         b, r, _ = blocks.shape
         diagonal = np.einsum("bii->bi", blocks)
         if self.penalised:
@@ -169,14 +215,15 @@ class Problem:
         too: it changes no probability.
         """
         k, p = self.shape
-        classes, features = self.objective.kronecker(theta.reshape(self.shape), self.units)
+        classes, features = self.objective.kronecker(self.users(theta), self.units, self.centres)
         mean = classes.trace() / (k - 1) or 1.0
         np.einsum("ii->i", features)[...] += self.l2[:p] / mean
         return classes + mean / k, features
 
     def diagonal(self, theta):
         """Diagonal of the Hessian."""
-        return self.objective.hessian_diagonal(theta.reshape(self.shape)).ravel() + self.l2
+        diagonal = self.objective.hessian_diagonal(self.users(theta), self.units, self.centres)
+        return diagonal.ravel() + self.l2
 
     def _pin(self, hessian, theta):
         """Curvature for directions that change no probability, and no penalty.

@@ -74,6 +74,12 @@ _MEMORY = 10
 # Share of the subgradient that may be left by the quadratic problems of an L1 penalty.
 _INNER = 1e-3
 
+# At the default of scikit-learn's tol the objective then is within 1e-6 of the optimum.
+_GAP = 0.01
+# Rows whose scores Newton's step still moves by this, where it promises nothing, are separated from
+# others: each step reduces what they lose by the factor e.
+_SEPARATING = 0.5
+
 _WOLFE = 0.9
 _EVALUATIONS = 30
 # Steps that L-BFGS takes below the rounding errors of the objective before the gradient is smaller
@@ -92,13 +98,15 @@ class SecondOrder(Run):
     objective : Objective
     coef, intercept : ndarrays, changed in place
     tol : float
-        Converged where no entry of the smallest subgradient is larger.
+        Converged where no entry of the smallest subgradient is larger and, if the loss is convex,
+        the model of the curvature promises a decrease of the objective by no more than `_GAP`
+        times `tol` of it: the gradient alone is small in small units, too.
     exact : bool
         Newton's method, whatever it costs.
     reuses : bool
         Whether a factor may then serve for several steps.
-    intercept_scaling, units : float or None, ndarray or None
-        As `problem.Problem` takes it.
+    intercept_scaling, units, centres, fixed
+        As `problem.Problem` takes them.
 
     Attributes
     ----------
@@ -115,13 +123,18 @@ class SecondOrder(Run):
 
     def __init__(
         self, objective, coef, intercept, *,
-        tol=0.0, exact=False, reuses=False, intercept_scaling=None, units=None,
+        tol=0.0, exact=False, reuses=False, intercept_scaling=None, units=None, centres=None,
+        fixed=False,
     ):  # fmt: skip
         self.objective = objective
         self.tol = tol
-        self.problem = Problem(objective, intercept_scaling, units)
+        self.problem = Problem(objective, intercept_scaling, units, centres, fixed)
+        # Share of the objective. The squared loss may be 0 at a stationary point.
+        self._gap = math.inf
+        if objective.loss.convex:
+            self._gap = max(_GAP * tol, self.problem.noise)
+        self._floor = self._separable_below()
         self.state = State(coef, intercept, np.empty((0, *coef.shape)), np.zeros(N_COUNTERS))
-        self.theta = self.problem.join(coef, intercept)
         self.learning_rate = 1.0
         self.expected = math.inf  # decrease that the last direction promised
         self._begun = False
@@ -157,6 +170,9 @@ class SecondOrder(Run):
         self._reuses = convex and (reuses or not exact) or self._sample > 0
         self._helper = self._rows = None
         self._patience = _RENEWED
+        if self.method == "lbfgs":
+            self.problem.recentre()
+        self.theta = self.problem.join(coef, intercept)
         # The diagonal of the Hessian as the model, until steps do not improve anything.
         self._scales = convex and not newton
 
@@ -179,9 +195,9 @@ class SecondOrder(Run):
         Returns
         -------
         Progress
-            Its reason is "converged", "precision" (no step improves the objective, as far
-            as rounding shows), "diverged" (the objective is not finite), "interrupted", or
-            None.
+            Its reason is "converged", "separated" (weights that grow for ever improve the
+            objective for ever), "precision" (no step improves the objective, as far as rounding
+            shows), "diverged" (the objective is not finite), "interrupted", or None.
         """
         rows, reason, place = [], None, None
         try:
@@ -262,8 +278,7 @@ class SecondOrder(Run):
         if rounding and single:
             mend = "Pass X as float64, raise tol"
         return (
-            f"the largest entry of the gradient is {self.norm:.3g}, above tol={self.tol:.3g}. "
-            f"{mend}, or scale the features if they are not "
+            f"{self.reached()}. {mend}, or scale the features if they are not "
             "(sklearn.preprocessing.StandardScaler)."
         )
 
@@ -284,6 +299,28 @@ class SecondOrder(Run):
             pull = (problem.l2 - l2) * theta
             self._gradient = self._gradient + pull
             self._settle(value + 0.5 * dot(pull, theta))
+
+    def is_within(self, tol):
+        """Whether the last iteration led to where a run with a larger `tol` had ended."""
+        enough = max(_GAP * tol, self.problem.noise) * abs(self.loss)
+        return self.norm <= tol and self.expected <= enough
+
+    def reached(self):
+        """Where the last iteration led, and what it lacks."""
+        if self.norm <= self.tol:
+            return (
+                f"the objective of {self.loss:.3g} is expected to decrease by another "
+                f"{self.expected:.1g}"
+            )
+        return f"the largest entry of the gradient is {self.norm:.3g}, above tol={self.tol:.3g}"
+
+    def separation(self):
+        """What to say where the classes can be told apart without an error."""
+        return (
+            "the classes are separable: weights that grow for ever fit them ever better, so there "
+            "is no optimum without a penalty. These weights are those where no entry of the "
+            f"gradient was above tol={self.tol:.3g} any more."
+        )
 
     # ------------------------------------------------------------ the loop
 
@@ -312,6 +349,15 @@ class SecondOrder(Run):
         self._begun = True
         return self._end()
 
+    def _recentre(self):
+        """Change to coordinates in which far columns are no multiples of the intercept's."""
+        self.problem.split(self.theta, self.state.coef, self.state.intercept)
+        if not self.problem.recentre():
+            return False
+        self._forget()
+        self._evaluate(self.problem.join(self.state.coef, self.state.intercept))
+        return True
+
     def _place(self, theta):
         """Evaluate where a run begins; features that overflow get units of their own."""
         self._evaluate(theta)
@@ -326,9 +372,11 @@ class SecondOrder(Run):
         return self.objective.loss.at_zero(self.objective.n_outputs)
 
     def _here(self):
-        return self.theta, self._gradient, self.loss, self._slope, self.norm, self._largest
+        place = self.theta, self._gradient, self.loss, self._slope, self.norm, self._largest
+        return place, self.problem.centres
 
-    def _return(self, place):
+    def _return(self, standing):
+        place, self.problem.centres = standing
         self.theta, self._gradient, self.loss, self._slope, self.norm, self._largest = place
 
     def _evaluate(self, theta):
@@ -351,7 +399,50 @@ class SecondOrder(Run):
     def _end(self):
         if not math.isfinite(self.loss) or not math.isfinite(self._largest):
             return "diverged"
-        return "converged" if self.norm <= self.tol else None
+        if not self.norm <= self.tol:
+            return None
+        if self.loss < self._floor:
+            return "separated"
+        if not self._is_near():
+            return None
+        return "separated" if self._separates() else "converged"
+
+    def _is_near(self):
+        """Whether the model promises no more decrease than `_gap`."""
+        if self._gap == math.inf or self.method == "working set":
+            return True
+        enough = self._gap * abs(self.loss)
+        if not self.expected <= enough:
+            if self._model is None and self._newton is not None:
+                # Newton's steps of the kernel, which has judged by a factor of its own.
+                return False
+            self._renew(once=True)
+            self.expected = -self._direct()[1] / 2
+        return self.expected <= enough
+
+    @property
+    def _is_unbounded(self):
+        """Whether nothing holds weights that fit the rows ever better."""
+        problem = self.problem
+        return self.objective.loss.convex and not (problem.penalised or problem.sparse)
+
+    def _separable_below(self):
+        """Objective that tells that each row loses less than log(2), -inf without any.
+
+        The class of each row then has its largest score, and multiples of the weights improve the
+        objective for ever.
+        """
+        if not self._is_unbounded or not self.objective.has_labels():
+            return -math.inf
+        return math.log(2.0) * self.objective.least_weight()
+
+    def _separates(self):
+        """Whether Newton's step still moves the scores of some rows."""
+        if not self._is_unbounded:
+            return False
+        self._renew(once=True)
+        step = self.problem.users(self._direct()[0])
+        return self.objective.largest_score(step) >= _SEPARATING
 
     def _iterate(self):
         """One step; why it was the last, and its length, 0 where none was found."""
@@ -370,6 +461,8 @@ class SecondOrder(Run):
         before = self.theta, self._gradient
         step = self._search(direction, slope)
         if not step:
+            if self._recentre():
+                return self._end(), 0.0
             if expected <= 100 * self.problem.noise * abs(self.loss):
                 return "precision", 0.0
             if self._pairs or self._model is not None and self.method == "lbfgs":
@@ -385,7 +478,8 @@ class SecondOrder(Run):
 
     def _solve_set(self):
         """Minimise over a working set, or leave it to L-BFGS; returns as `_iterate` does."""
-        place = self._here()
+        standing = self._here()
+        place, _ = standing
         new = self._set.improve(self.theta, self._gradient, self._slope, self.tol)
         if new is None:
             self._leave_sets()
@@ -396,7 +490,7 @@ class SecondOrder(Run):
         shrinks = self._largest <= _SHRINKAGE * place[-1]
         if self.loss < place[2] - flat or self.loss <= place[2] + flat and shrinks:
             return self._end(), 1.0
-        self._return(place)
+        self._return(standing)
         self._set.forget()
         return "precision", 0.0
 
@@ -416,8 +510,8 @@ class SecondOrder(Run):
         if self._newton is None:
             rate = _FACTOR_RATE if self._reuses else 0.0
             rule = NewtonConfig(
-                objective.loss.code, problem.l2, self.tol, rate, enough, problem.noise,
-                singular=SINGULAR[objective.dtype.itemsize],
+                objective.loss.code, problem.l2, self.tol, rate, enough, problem.noise, self._gap,
+                self._floor, singular=SINGULAR[objective.dtype.itemsize],
             )  # fmt: skip
             arrays = np.empty(problem.size), np.empty(problem.size)
             helper = self._helper
@@ -446,7 +540,8 @@ class SecondOrder(Run):
     def _whole(self):
         """Whether the backend can take whole steps: one neuron on dense rows."""
         objective, problem = self.objective, self.problem
-        whole = objective.takes_newton and not problem.sparse and problem.units is None
+        whole = objective.takes_newton and not problem.sparse
+        whole = whole and problem.units is None and problem.centres is None
         return whole and objective.n_outputs == 1 and not objective.loss.couples
 
     def _first_steps(self, iterations):
@@ -466,10 +561,14 @@ class SecondOrder(Run):
         self._sample = min(self._sample * _SAMPLE_GROWTH, self.objective.largest_sample)
         self._model = None
 
-    def _renew(self):
-        """A model, where there is none or it is that of another place."""
+    def _renew(self, once=False):
+        """A model, where there is none or, unless `once`, it is that of another place."""
+        if once and self._model is not None:
+            return
         if self.method == "newton":
             self._model = self._blocks(self.problem.hessian(self.theta))
+            if self.problem.may_recentre and self._model.is_singular and self._recentre():
+                self._model = self._blocks(self.problem.hessian(self.theta))
         elif self._model is None and self._sample:
             self._model = self._sampled(self._sample)._curve(self.theta)
             self._since = 0
@@ -605,7 +704,8 @@ class SecondOrder(Run):
         That projects the steps of L-BFGS onto the orthant of the signs at their begin.
         Below the rounding errors of the objective the gradient decides.
         """
-        place = start, _, value, pseudo, _, largest = self._here()
+        place = self._here()
+        start, _, value, pseudo, _, largest = place[0]
         expected = -slope / 2
         orthant = None
         if self.problem.sparse and not isinstance(self._model, Blocks):
@@ -727,4 +827,5 @@ class SecondOrder(Run):
         return SecondOrder(
             objective, coef, intercept, exact=not self._kronecker, reuses=True,
             intercept_scaling=self.problem.intercept_scaling, units=self.problem.units,
+            centres=self.problem.centres, fixed=True,
         )  # fmt: skip
