@@ -940,15 +940,13 @@ def _output(output, z):
 def _network_loss(output, z, y):
     """Loss of each row, and its derivative with respect to the scores."""
     eps = np.finfo(z.dtype).eps
+    bounds = -np.log1p(-eps), -np.log(eps)
     if output == Output.SOFTMAX:
-        z = z - z.max(axis=1, keepdims=True)
-        e = np.exp(z)
-        total = e.sum(axis=1, keepdims=True)
-        value = np.log(total[:, 0]) - np.where(y != 0, y * z, 0).sum(axis=1)
-        return np.clip(value, -np.log1p(-eps), -np.log(eps)), e / total - y
+        losses, derivative = _softmax_loss(z, y)
+        return np.clip(losses[:, 0], *bounds), derivative
     if output == Output.LOGISTIC:
         losses, derivative = _loss(z, y, Loss.LOG_LOSS)
-        return np.clip(losses, -np.log1p(-eps), -np.log(eps)).sum(axis=1), derivative
+        return np.clip(losses, *bounds).sum(axis=1), derivative
     if output == Output.LOGISTIC_SQUARED:
         losses, derivative = _loss(z, y, Loss.SQUARED_ERROR)
         return losses.sum(axis=1), derivative
