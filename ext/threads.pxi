@@ -13,6 +13,12 @@ cdef enum:
     ELEMENTS_PER_CHECK = 50_000_000  # between two checks of signals: some hundredths of a second
     ELEMENTS_PER_SLEEP = 200_000
 
+cdef enum Presence:         # of a thread
+    ABSENT
+    STARTED
+    PLACED                  # on another processor than the one that started it
+    HERE
+
 # Until when the jobs of this process do without other threads, because one was late.
 cdef int64_t alone_until = 0
 
@@ -127,7 +133,7 @@ cdef class Job:
     cdef Team team
     cdef object keep        # alive while the job runs
     cdef CpuSet *allowed    # where each thread may run
-    cdef int64_t *present   # for each thread whether it was started (1) and has come (2)
+    cdef int64_t *present   # for each thread its `Presence`
     cdef int64_t process    # in which
     cdef int64_t patience   # nanoseconds without a task after which a thread exits
 
@@ -155,8 +161,10 @@ cdef class Job:
         cdef int64_t last
         cdef int spins = -SPINS_BETWEEN_TASKS
         with nogil:
-            atomic_write(&self.present[thread], 2)
+            while atomic_read(&self.present[thread]) != PLACED:
+                spins = spin_wait(spins)
             clear_affinity(&self.allowed[thread])
+            atomic_write(&self.present[thread], HERE)
             last = clock_ns()
             while not atomic_read(&team.ended) and clock_ns() - last < self.patience:
                 if atomic_read(&team.remaining) > 0:
@@ -167,7 +175,7 @@ cdef class Job:
                     spins = spin_wait(spins)
                     if spins == SPINS and alone():
                         long_sleep()
-            atomic_write(&self.present[thread], 0)
+            atomic_write(&self.present[thread], ABSENT)
 
     cdef int start_threads(self) except -1:
         """Those that are not there, unless threads come late."""
@@ -179,13 +187,14 @@ cdef class Job:
         for thread in range(1, self.team.n_threads):
             # A child of fork has none of its parent's threads.
             if forked or not atomic_read(&self.present[thread]):
-                atomic_write(&self.present[thread], 1)
+                atomic_write(&self.present[thread], STARTED)
                 try:
-                    # It waits for the interpreter's lock, so it is alive.
+                    # It waits until it is placed, so it is alive.
                     set_affinity(start_new_thread(self.follow, (thread,)), &self.allowed[thread])
+                    atomic_write(&self.present[thread], PLACED)
                 except (RuntimeError, MemoryError):
                     # The system grants no more: the others take its chunks.
-                    atomic_write(&self.present[thread], 0)
+                    atomic_write(&self.present[thread], ABSENT)
         return 0
 
     def run(self):
@@ -197,7 +206,7 @@ cdef class Job:
         finally:
             atomic_write(&self.team.ended, 1)
             for thread in range(1, self.team.n_threads):
-                if atomic_read(&self.present[thread]) == 1:
+                if atomic_read(&self.present[thread]) == PLACED:
                     go_alone(clock_ns() - begin)
             # Threads that are not gone yet read nothing any more, and shall not keep X alive.
             self.keep = None
