@@ -2,6 +2,9 @@
 
 import numpy as np
 
+# Bytes of the strings, padded to equal lengths, that are hashed at a time.
+_PADDED_BYTES = 1 << 18
+
 _C1, _C2 = np.uint32(0xCC9E2D51), np.uint32(0x1B873593)
 
 
@@ -32,29 +35,46 @@ def murmur3(data: np.ndarray, offsets: np.ndarray, prefix: bytes = b"") -> np.nd
     >>> murmur3(text, np.array([0, 3, 8]), b"colour=").tolist()
     [511943297, -1205221078]
     """
-    begins = np.asarray(offsets[:-1], np.int64)
-    own = np.asarray(offsets[1:], np.int64) - begins
-    n, lengths = len(begins), own + len(prefix)
+    offsets = np.asarray(offsets, np.int64)
+    longest = int(np.diff(offsets).max(initial=0)) + len(prefix)
+    step = max(1, _PADDED_BYTES // max(longest, 1))
+    parts = [
+        _murmur3(data, offsets[first : first + step + 1], prefix)
+        for first in range(0, len(offsets) - 1, step)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+
+def _murmur3(data, offsets, prefix):
+    n, own, begin = len(offsets) - 1, np.diff(offsets), len(prefix)
+    lengths = own + begin
+    shortest, longest = int(own.min()), int(own.max())
     # Strings in words of four bytes, those behind a string's end 0.
-    width = -(-int(lengths.max(initial=0)) // 4) * 4
-    padded = np.zeros((n, max(width, 4)), np.uint8)
-    padded[:, : len(prefix)] = np.frombuffer(prefix, np.uint8)
-    for i in range(int(own.max(initial=0))):
-        long = np.flatnonzero(own > i)
-        padded[long, len(prefix) + i] = data[begins[long] + i]
+    padded = np.zeros((n, max(-(-(begin + longest) // 4) * 4, 4)), np.uint8)
+    padded[:, :begin] = np.frombuffer(prefix, np.uint8)
+    if shortest == longest:
+        padded[:, begin : begin + longest] = data[offsets[0] : offsets[-1]].reshape(n, longest)
+    else:
+        places = np.arange(longest)
+        inside = places < own[:, None]
+        padded[:, begin : begin + longest][inside] = data[offsets[0] : offsets[-1]]
     words = padded.view("<u4").astype(np.uint32, copy=False)
     hashes = np.zeros(n, np.uint32)
-    whole = lengths // 4
     with np.errstate(over="ignore"):
         for i in range(words.shape[1]):
             k = words[:, i] * _C1
             k = (k << np.uint32(15)) | (k >> np.uint32(17))
             k *= _C2
-            mixed = hashes ^ k
-            full = (mixed << np.uint32(13)) | (mixed >> np.uint32(19))
-            full = full * np.uint32(5) + np.uint32(0xE6546B64)
+            k ^= hashes
+            mixed = (k << np.uint32(13)) | (k >> np.uint32(19))
+            mixed *= np.uint32(5)
+            mixed += np.uint32(0xE6546B64)
+            if 4 * i + 4 <= begin + shortest:
+                hashes = mixed
+                continue
             # The bytes of an incomplete word are only added; those behind the end are 0.
-            hashes = np.where(i < whole, full, np.where(i * 4 < lengths, mixed, hashes))
+            rest = np.where(4 * i < lengths, k, hashes)
+            hashes = np.where(4 * i + 4 <= lengths, mixed, rest)
         hashes ^= lengths.astype(np.uint32)
         for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
             hashes ^= hashes >> np.uint32(shift)
@@ -82,8 +102,13 @@ def columns_and_signs(hashes: np.ndarray, n_hashed: int) -> tuple[np.ndarray, np
     >>> columns_and_signs(np.array([7, -9], np.int32), 4)
     (array([3, 1], dtype=int32), array([ 1., -1.], dtype=float32))
     """
-    wide = hashes.astype(np.int64)
-    columns = np.abs(wide) % n_hashed
-    # The smallest number has no absolute value of its type.
-    columns[wide == -(2**31)] = (2**31 - 1 - (n_hashed - 1)) % n_hashed
-    return columns.astype(np.int32), np.where(hashes >= 0, 1, -1).astype(np.float32)
+    if n_hashed & (n_hashed - 1) == 0:
+        # The bits of the absolute value; that of the smallest number is itself.
+        columns = np.abs(hashes) & np.int32(n_hashed - 1)
+    else:
+        columns = (np.abs(hashes.astype(np.int64)) % n_hashed).astype(np.int32)
+    smallest = hashes == np.iinfo(np.int32).min
+    if smallest.any():
+        # It has no absolute value of its type, and scikit-learn a rule of its own.
+        columns[smallest] = (2**31 - 1 - (n_hashed - 1)) % n_hashed
+    return columns, np.where(hashes >= 0, np.float32(1), np.float32(-1))

@@ -261,28 +261,30 @@ class _Table:
     def _sparse(self, dense, parts, n):
         """CSR with an entry for each column of the table in each row."""
         m, width = dense.shape[1], dense.shape[1] + len(self._texts)
-        columns = np.empty((n, width), np.int32)
-        values = np.ones((n, width), self._dtype)
-        values[:, :m] = dense
-        columns[:, :m] = np.arange(m)
+        # By columns of the table; those of CSR come last, in one go.
+        columns, values = np.empty((width, n), np.int32), np.ones((width, n), self._dtype)
+        values[:m], columns[:m] = dense.T, np.arange(m)[:, None]
         if self._hashed is not None and m:
             text = np.frombuffer("".join(self._numbers).encode(), np.uint8)
             ends = np.cumsum([0, *(len(name.encode()) for name in self._numbers)])
             places, signs = columns_and_signs(murmur3(text, ends), self._hashed)
-            columns[:, :m] = places
-            values[:, :m] *= signs
+            columns[:m] = places[:, None]
+            values[:m] *= signs[:, None]
         begin = m
-        for j, name in enumerate(self._texts):
+        for j, name in enumerate(self._texts, start=m):
             first = 0
             for part in parts:
                 rows = slice(first, first + len(part))
-                self._write_text(name, part.column(m + j), begin, columns[rows, m + j],
-                                 values[rows, m + j])  # fmt: skip
+                self._write_text(name, part.column(j), begin, columns[j, rows], values[j, rows])
                 first += len(part)
             begin += len(self._levels.get(name, ()))
         n_features = begin if self._hashed is None else self._hashed
         return sp.csr_array(
-            (values.ravel(), columns.ravel(), np.arange(0, n * width + 1, width, dtype=np.int32)),
+            (
+                values.T.ravel(),
+                columns.T.ravel(),
+                np.arange(0, n * width + 1, width, dtype=np.int32),
+            ),
             shape=(n, n_features),
         )
 
@@ -292,13 +294,12 @@ class _Table:
             levels = pa.array(self._levels[name], column.type)
             columns[...] = begin + np.asarray(pc.index_in(column, levels))
             return
-        coded = column.dictionary_encode(null_encoding="encode")
-        words = coded.dictionary.fill_null("").cast(pa.large_string())
+        words = column.fill_null("").cast(pa.large_string())
         offsets = np.frombuffer(words.buffers()[1], np.int64)[words.offset :][: len(words) + 1]
-        text = np.frombuffer(words.buffers()[2] or b"\0", np.uint8)
-        places, signs = columns_and_signs(murmur3(text, offsets, f"{name}=".encode()), self._hashed)
-        codes = np.asarray(coded.indices)
-        columns[...], values[...] = places[codes], signs[codes]
+        text = np.frombuffer(words.buffers()[2] or b"", np.uint8)
+        columns[...], values[...] = columns_and_signs(
+            murmur3(text, offsets, f"{name}=".encode()), self._hashed
+        )
 
 
 def _labels(columns):
