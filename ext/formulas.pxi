@@ -99,6 +99,20 @@ cdef inline vreal log1p_of_parts(vreal power, vreal r) noexcept nogil:
     return s + s * (u * atanh_rest(u))
 
 
+cdef inline vreal log1p_up_to(vreal x, Py_ssize_t most) noexcept nogil:
+    """log(1 + x), x from 0 to `most`: 1 + x is halved to 2 or less, then 2 atanh(x / (2 + x))."""
+    cdef vreal one = v_set(1), halvings = v_set(0), above, s, u
+    while most > 1:
+        above = one - x
+        halvings = halvings + v_where_negative(above, one, v_set(0))
+        x = v_where_negative(above, (x - one) * v_set(<real>0.5), x)
+        most //= 2
+    s = x / (v_set(2) + x)
+    u = s * s
+    s = s + s
+    return halvings * v_set(<real>0.6931471805599453) + (s + s * (u * atanh_rest(u)))
+
+
 cdef inline vreal logistic_of_parts(vreal power, vreal r) noexcept nogil:
     """sigma(-|z|), at most 1/2, from e^|z| = (1 + r) / power.
 

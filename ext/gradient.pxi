@@ -190,7 +190,11 @@ cdef void block_pass(
         softmax_block(&p.w, padded, s.scores, B, t, value, s.bias)
     else:
         block_losses(p, s, m, t, value)
-    if p.x.layout == SPARSE:
+    if p.several and p.x.layout == SPARSE:
+        several_sparse_gradients(p, s, rows, total)
+    elif p.several:
+        several_gradients(p, s, &block)
+    elif p.x.layout == SPARSE:
         sparse_axpys(&p.x, rows, &p.w, s.scores, B, total)
     elif block.by_columns:
         for k in range(p.w.K):
@@ -252,6 +256,10 @@ cdef inline void add_sums(
 ) noexcept nogil:
     """Add the scratch's sums to those of the chunk."""
     cdef Py_ssize_t k, phase
+    if p.several and p.x.layout == SPARSE:
+        for k in range(p.w.K):
+            total[p.w.d * p.w.K + k] += v_sum(v_load(s.bias + k * LANES))
+        return
     for k in range(p.w.K):
         total[p.w.d] += v_sum(v_load(s.bias + k * LANES))
         for phase in range(phases.count if p.x.layout != SPARSE else 0):
@@ -288,16 +296,19 @@ cdef double run_pass(
     Pass *p, const int32_t *order, Py_ssize_t start, Py_ssize_t stop, double factor
 ) noexcept nogil:
     """Value at `theta`; the gradient is left in `sums.total`. For thread 0 only."""
+    cdef double value
     if p.x.layout == PACKED:
         return packed_pass(p, factor)
-    if p.x.layout != SPARSE:
-        lay_out_weights(&p.w, phases_of(&p.x, order))
+    lay_out(p, order)
     if start != p.start or stop != p.stop or order != p.order or p.chunk == 0:
         cut_chunks(p, order, start, stop)
     run_chunks(p.team, pass_chunk, p, p.sums.n_chunks)
     if p.team.interrupted:
         return 0
-    return sum_chunks(p.team, &p.sums, factor)
+    value = sum_chunks(p.team, &p.sums, factor)
+    if p.several and p.x.layout == SPARSE:
+        transpose_sums(p)
+    return value
 
 
 # --------------------------------------------------------------------- calls

@@ -3,7 +3,8 @@
 #
 # contract            file          on
 # prepare             rows          dot_axpy.h, convert.h, narrow.h
-# gradient, evaluator gradient      pass (rows, targets, parameters, partial_sums), packed
+# gradient, evaluator gradient      pass (rows, targets, parameters, partial_sums), packed,
+#                                   outputs (several neurons: product.h)
 # descend             descend       gradient, steps
 # newton              newton        gradient, product.h
 # newton_many         newton_many   rows, newton (factors), dot_axpy.h, gram.h
@@ -25,7 +26,7 @@ from _thread import start_new_thread
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from libc.float cimport DBL_EPSILON
-from libc.math cimport exp, fabs, isfinite, log, log1p, pow, sqrt, INFINITY, NAN
+from libc.math cimport exp, fabs, isfinite, log, pow, sqrt, INFINITY, NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t, INT64_MAX
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -146,6 +147,7 @@ include "targets.pxi"
 include "partial_sums.pxi"
 include "softmax.pxi"
 include "pass.pxi"
+include "outputs.pxi"
 include "packed.pxi"
 include "gradient.pxi"
 include "steps.pxi"

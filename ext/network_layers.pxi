@@ -1,28 +1,6 @@
 # Networks: layers in packed panels, and rows through them, forward and backward.
 # The section "Networks" of docs/internals/kernels.md has the picture.
 
-cdef extern from "product.h" nogil:
-    const int TILE_WIDTH
-    const int TILE_REGISTERS
-    const int MAX_TILE
-    ctypedef struct Product:
-        Py_ssize_t m
-        Py_ssize_t K
-        const real *A
-        Py_ssize_t a_stride
-        const real *B
-        Py_ssize_t b_stride
-        const real *start
-        real *C
-        Py_ssize_t c_stride
-        const char *prefetch
-        Py_ssize_t prefetch_step
-    void rows_product(int nv, const Product *p)
-    void columns_product(int nv, const Product *p)
-    void column_sums(int nv, Py_ssize_t rows, const real *B, Py_ssize_t b_stride, real *out)
-    void transpose(const real *source, Py_ssize_t stride, Py_ssize_t rows, real *target,
-                   Py_ssize_t target_stride, Py_ssize_t columns)
-
 cdef enum:
     # Rows of a part of a batch: with their activations and errors they stay in the L2 cache for
     # layers of some hundreds of neurons.
@@ -115,13 +93,6 @@ cdef struct Net:
     Py_ssize_t batch_size
     double *counters
     real *predicted
-
-
-cdef inline Py_ssize_t spread_stride(Py_ssize_t width) noexcept nogil:
-    """Reals from row to row: an odd number of cache lines, which spreads a column over all sets
-    of the cache."""
-    cdef Py_ssize_t lines = (width * REAL_SIZE + CACHE_LINE - 1) // CACHE_LINE
-    return (lines | 1) * CACHE_LINE // REAL_SIZE
 
 
 cdef inline Py_ssize_t row_blocks(Py_ssize_t count) noexcept nogil:

@@ -6,9 +6,6 @@
 # weight like the others. Scaled by the root of its curvature it gives the upper triangle of
 # the Hessian, tile by tile of product.h.
 
-cdef extern from "product.h" nogil:
-    const int TILE_ROWS
-
 cdef enum:
     # Rows of a block: each tile of the Hessian is loaded and stored once for so many. Twice as
     # many where they fit into L1 together.

@@ -8,10 +8,6 @@ cdef extern from "gram.h" nogil:
     void add_columns_gram(Py_ssize_t r, const real *columns, Py_ssize_t step, Py_ssize_t length,
                           const real *s, double *out, Py_ssize_t out_step)
 
-cdef extern from "product.h" nogil:
-    void transpose(const real *source, Py_ssize_t stride, Py_ssize_t rows, real *target,
-                   Py_ssize_t target_stride, Py_ssize_t columns)
-
 cdef enum:
     MODEL_BYTES = 393216        # of converted rows, in L2
     # Rows whose scores, gradients and products are computed together, in L1, and whose sums are

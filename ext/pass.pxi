@@ -8,6 +8,8 @@ cdef struct Scratch:
     real *weights  # (group)
     real *sums     # (K, operand_step): gradients of a group of rows
     real *bias     # (K, LANES): those of the intercepts
+    real *tiles    # of several neurons: scores of a block (outputs.pxi)
+    double *factors  # and derivatives of a sparse row
 
 
 cdef struct PackedTargets:
@@ -26,6 +28,7 @@ cdef struct Pass:
     Parameters w
     PartialSums sums
     int loss
+    bint several            # neurons, for which products of matrices serve (outputs.pxi)
     Scratch *scratch        # one for each thread
     Py_ssize_t scores_step  # a block in whole registers
     # The rows under way, cut into chunks.
@@ -58,7 +61,8 @@ cdef Py_ssize_t elements_of(
 cdef inline Py_ssize_t chunks_wanted(const Pass *p, Py_ssize_t elements) noexcept nogil:
     """At most."""
     cdef Py_ssize_t most = clamp(2, 1 + MAX_PARTIALS // (p.w.K * p.w.length), MAX_CHUNKS)
-    return clamp(1, elements // max(<Py_ssize_t>CHUNK_ELEMENTS, 6 * p.w.length), most)
+    cdef Py_ssize_t least = (2 if p.several else 6) * p.w.length
+    return clamp(1, elements // max(<Py_ssize_t>CHUNK_ELEMENTS, least), most)
 
 
 cdef void cut_chunks(
@@ -97,6 +101,14 @@ cdef inline Py_ssize_t rows_at(
     return m
 
 
+cdef inline void lay_out(Pass *p, const int32_t *order) noexcept nogil:
+    """The weights, as the products with rows read them."""
+    if p.several:
+        lay_out_panels(p)
+    elif p.x.layout != SPARSE:
+        lay_out_weights(&p.w, phases_of(&p.x, order))
+
+
 cdef inline void block_scores(
     Pass *p, Scratch *s, const RowRange *rows, Block *block, bint prefetches
 ) noexcept nogil:
@@ -105,9 +117,15 @@ cdef inline void block_scores(
     cdef Prefetch none
     none.next = NULL
     if p.x.layout == SPARSE:
-        sparse_dots(&p.x, rows, &p.w, s.scores, B)
+        if p.several:
+            several_sparse_scores(p, s, rows)
+        else:
+            sparse_dots(&p.x, rows, &p.w, s.scores, B)
         return
     take_block(&p.x, rows, s.rows, block)
+    if p.several:
+        several_scores(p, s, rows, block)
+        return
     for k in range(p.w.K):
         if block.by_columns:
             column_axpys(block[0], p.w.theta + k * p.w.length, s.scores + k * B)
@@ -158,12 +176,15 @@ cdef class NeuronJob(Job):
         cdef Scratch *s
         cdef bint packed = p.x.layout == PACKED
         cdef Py_ssize_t K = p.w.K, size = K * p.w.length, chunks = 0, step, t
-        cdef Py_ssize_t total = 0, sums = 0, bias = 0, group = 0, fixed, own
+        cdef Py_ssize_t total = 0, sums = 0, bias = 0, group = 0, tiles = 0, fixed, own
         cdef real *free_
         what = f"the weights of {K} x {p.x.d}" + (" and their gradients" if gradients else "")
         # Few rows: one thread takes the panels.
         self.form_team(1 if packed else n_threads)
         p.team = &self.team
+        p.several = not packed and takes_products(&p.x, K)
+        if p.several and p.x.layout != SPARSE:
+            copy_blocks(&p.x)
         if not packed and p.x.layout != SPARSE:
             p.w.operand_step = p.x.phases.count * p.x.phases.step
         p.scores_step = round_up(p.x.block, LANES)
@@ -178,8 +199,9 @@ cdef class NeuronJob(Job):
             fixed = (K + 1) * p.packed.step + LANES * p.w.length
             own = 0
         else:
-            fixed = K * p.w.operand_step
-            own = buffer_reals(&p.x) + K * p.scores_step + sums + bias + (K + 1) * group
+            fixed = max(K * p.w.operand_step, panel_reals(&p.w) if p.several else 0)
+            tiles = tile_reals(p) if p.several else 0
+            own = tiles + buffer_reals(&p.x) + K * p.scores_step + sums + bias + (K + 1) * group
         # Every array begins with a cache line: registers do not straddle two.
         step = CACHE_LINE // REAL_SIZE
         self.memory = <real *>reserve(
@@ -208,6 +230,9 @@ cdef class NeuronJob(Job):
                 s.scores = take(&free_, K * p.scores_step)
                 s.sums = take(&free_, sums)
                 s.bias = take(&free_, bias)
+                s.tiles = take(&free_, tiles)
+                # Behind the tiles.
+                s.factors = <double *>(s.tiles + p.scores_step * panel_width(p, 0))
                 s.rows = take(&free_, buffer_reals(&p.x))
         if packed:
             self.pad_targets()

@@ -83,8 +83,7 @@ cdef class Prediction(NeuronJob):
 
     def lead(self):
         cdef Pass *p = &self.p
-        if p.x.layout != SPARSE:
-            lay_out_weights(&p.w, phases_of(&p.x, NULL))
+        lay_out(p, NULL)
         cut_chunks(p, NULL, 0, p.x.n)
         with nogil:
             run_chunks(p.team, prediction_chunk, &self.job, p.sums.n_chunks)

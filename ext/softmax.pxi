@@ -14,10 +14,9 @@ cdef void softmax_block(
     cdef const real *intercept = w_.theta + w_.d
     cdef const real *y = targets.y
     cdef const real *s = targets.weights
-    cdef Py_ssize_t i = 0, j, k
-    cdef vreal largest, free_, hit, rest, own, e, total, c, p, q, t, w
+    cdef Py_ssize_t i = 0, k
+    cdef vreal largest, free_, hit, rest, own, e, total, p, q, t, w
     cdef vreal one = v_set(1), none = v_set(0), sum_ = v_set(0)
-    cdef real[MAX_LANES] lanes
     while i < count:
         w = one if s == NULL else v_load(s + i)
         largest = v_load(z + i) + v_set(intercept[0])
@@ -33,11 +32,7 @@ cdef void softmax_block(
             free_ = free_ - hit
             rest = rest + (e - hit)
             v_store(z + k * z_step + i, e)
-        v_store(lanes, rest)
-        for j in range(LANES):
-            lanes[j] = <real>log1p(<double>lanes[j])
-        c = own + v_load(lanes)
-        sum_ = sum_ + w * c
+        sum_ = sum_ + w * (own + log1p_up_to(rest, K - 1))
         total = one / (one + rest)
         for k in range(K):
             e = v_load(z + k * z_step + i)
@@ -46,6 +41,6 @@ cdef void softmax_block(
             q = (rest + (one - e)) * total
             p = w * (p * (one - t) - t * q)
             v_store(z + k * z_step + i, p)
-            bias[k * LANES] += v_sum(p)
+            v_store(bias + k * LANES, v_load(bias + k * LANES) + p)
         i += LANES
     v_store(value, v_load(value) + sum_)

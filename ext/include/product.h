@@ -35,9 +35,10 @@ typedef struct {
     ptrdiff_t prefetch_step;
 } Product;
 
-/* m rows of C from row i on; m, nv and `by_columns` (A is transposed) are constants. */
-ALWAYS_INLINE void tile_product(const int m, const int nv, const int by_columns, ptrdiff_t row,
-                                const Product *p) {
+/* m rows of C from row i on; m, nv, `by_columns` (A is transposed) and `ahead` (whether something
+   is prefetched) are constants. */
+ALWAYS_INLINE void tile_product(const int m, const int nv, const int by_columns, const int ahead,
+                                ptrdiff_t row, const Product *p) {
     const ptrdiff_t a_row = by_columns ? 1 : p->a_stride, a_step = by_columns ? p->a_stride : 1;
     const ptrdiff_t b_stride = p->b_stride, c_stride = p->c_stride, K = p->K;
     const ptrdiff_t prefetch_step = p->prefetch_step;
@@ -49,7 +50,7 @@ ALWAYS_INLINE void tile_product(const int m, const int nv, const int by_columns,
         UNROLL for (int j = 0; j < nv; j++)
             sums[i][j] = !by_columns && p->start ? v_load(p->start + j * LANES) : v_set(0);
     for (ptrdiff_t k = 0; k < K; k++) {
-        if (by_columns) {
+        if (ahead) {
             prefetch(along);
             along += prefetch_step;
         }
@@ -65,7 +66,7 @@ ALWAYS_INLINE void tile_product(const int m, const int nv, const int by_columns,
         UNROLL for (int j = 0; j < nv; j++) v_store(C + i * c_stride + j * LANES, sums[i][j]);
 }
 
-#define CASE(rows, nv) case rows: tile_product(rows, nv, by_columns, row, p); break;
+#define CASE(rows, nv) case rows: tile_product(rows, nv, by_columns, ahead, row, p); break;
 #define CASES_TO_5(nv) CASE(1, nv) CASE(2, nv) CASE(3, nv) CASE(4, nv) CASE(5, nv)
 #if TILE_ROWS == 8
 #define WIDE_CASES CASES_TO_5(2) CASE(6, 2) CASE(7, 2)
@@ -78,10 +79,12 @@ ALWAYS_INLINE void tile_product(const int m, const int nv, const int by_columns,
 #endif
 
 /* All rows of C, in tiles of as many as keep the units busy, and one of what is left. */
-ALWAYS_INLINE void product(const int nv, const int by_columns, const Product *p) {
+ALWAYS_INLINE void product(const int nv, const int by_columns, const int ahead,
+                           const Product *p) {
     const int rows = nv == 1 ? NARROW_ROWS : TILE_ROWS;
     ptrdiff_t row = 0;
-    for (; row + rows <= p->m; row += rows) tile_product(rows, nv, by_columns, row, p);
+    for (; row + rows <= p->m; row += rows)
+        tile_product(rows, nv, by_columns, ahead, row, p);
     if (nv == 1)
         switch (p->m - row) { NARROW_CASES }
     else
@@ -90,14 +93,20 @@ ALWAYS_INLINE void product(const int nv, const int by_columns, const Product *p)
 
 /* m rows of A times K rows of B. */
 static void rows_product(int nv, const Product *p) {
-    if (nv == 1) product(1, 0, p);
-    else product(2, 0, p);
+    if (nv == 1) product(1, 0, 0, p);
+    else product(2, 0, 0, p);
+}
+
+/* The same, for one tile of rows at a time. */
+static void rows_product_ahead(int nv, const Product *p) {
+    if (nv == 1) product(1, 0, 1, p);
+    else product(2, 0, 1, p);
 }
 
 /* m columns of K rows of A, transposed, times K rows of B. */
 static void columns_product(int nv, const Product *p) {
-    if (nv == 1) product(1, 1, p);
-    else product(2, 1, p);
+    if (nv == 1) product(1, 1, 1, p);
+    else product(2, 1, 1, p);
 }
 
 /* The sums of the columns of B, in four chains each. */

@@ -10,7 +10,15 @@ from schuss.losses import Loss
 from . import cases
 from .test_gradients import complex_step, richardson
 
-SHAPES = ((1, 1, 2), (5, 3, 3), (65, 7, 4), (300, 33, 10), (3000, 64, 3))
+SHAPES = (
+    (1, 1, 2),
+    (5, 3, 3),
+    (65, 7, 4),
+    (300, 33, 10),
+    (3000, 64, 3),
+    (70, 20, 17),
+    (40, 130, 70),
+)
 
 
 def problem(X, n_outputs, weighted, form, rng):
