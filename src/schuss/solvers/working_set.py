@@ -23,6 +23,8 @@ _LEAST = 64
 # Share of the subgradient over all features that the steps on a set may leave, and of that over
 # the set which each model may.
 _ENOUGH = 0.3
+# Of `tol`: rounding, and features outside of the set, may add something.
+_MARGIN = 0.7
 _INNER = 0.3
 _STEPS = 20
 _SWEEPS = 100
@@ -81,13 +83,15 @@ class WorkingSet:
         ndarray of shape (q,) or None
             Better weights; None where sets have become too large to pay.
         """
+        # A set by the strong rule hardly ever lacks a feature.
+        share = _ENOUGH if self.threshold is None else 0.0
         features = self._choose(theta, gradient, subgradient)
         if self._objective.is_sparse and len(features) * _SPARSE_SHARE > self._objective.n_rows:
             return None
         self._take(features)
         if self._scores is None:
             self._scores = self._objective.scores(theta[None, :])[:, 0].astype(np.float64)
-        enough = max(tol, _ENOUGH * float(np.abs(subgradient).max()))
+        enough = max(_MARGIN * tol, share * float(np.abs(subgradient).max()))
         new = theta.copy()
         new[features] = self._solve(features, theta[features], enough)
         return new
