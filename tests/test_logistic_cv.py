@@ -85,7 +85,7 @@ def test_float32_is_not_copied_to_float64(cancer, monkeypatch):
 
 @pytest.mark.parametrize("options", [
     {}, {"fit_intercept": False}, {"class_weight": "balanced"}, {"cv": KFold(3)},
-    {"penalty": None, "l1_ratios": "warn"}, {"max_iter": 49}, {"n_jobs": 2},
+    {"max_iter": 49}, {"n_jobs": 2},
 ])  # fmt: skip
 @pytest.mark.parametrize("weighted", [False, True])
 def test_folds_together_are_folds_one_by_one(cancer, options, weighted, monkeypatch):

@@ -143,11 +143,10 @@ def fit_folds(tasks):
         weight[train] = rows[train]
         if not (weight @ targets > 0 and weight @ (1 - targets) > 0):
             return None
-    unpenalised = kwargs["penalty"] is None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         result = fit_many(
-            X, targets, sample_weight=weights, Cs=np.full(len(Cs), np.inf) if unpenalised else Cs,
+            X, targets, sample_weight=weights, Cs=Cs,
             fit_intercept=kwargs["fit_intercept"], tol=kwargs["tol"], max_iter=kwargs["max_iter"],
         )  # fmt: skip
     if not result.converged.all():

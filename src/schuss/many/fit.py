@@ -33,9 +33,14 @@ _REASONS = {
     ModelStatus.SEPARABLE: "separable",
 }
 _FITTED = (ModelStatus.CONVERGED, ModelStatus.MAX_ITER, ModelStatus.PRECISION)
-# Models on the same rows, and their parameters, from which on they are fitted together.
-_LEAST_TOGETHER, _LEAST_SIZE, _LARGEST_SIZE = 8, 16, 1500
+# Models on the same rows, and their parameters, that may be fitted together, and the operations
+# that this must save: some milliseconds, as what they share takes.
+_LEAST_TOGETHER, _LARGEST_SIZE = 8, 1500
 _LEAST_ITERATIONS = 20
+_LEAST_GAIN = 1e8
+# Operations for a row besides those of its features, and passes of L-BFGS; steps of Newton's method
+# for the first penalty, and for each of those that follow.
+_LOSS, _PASSES_TOGETHER, _FIRST_STEPS, _STEPS = 80, 3.8, 5.5, 1.5
 # Numbers of a block of them at the most.
 _TOGETHER_NUMBERS = 1 << 20
 # Passes over its rows that the fit of a model takes, in estimates of the time.
@@ -173,12 +178,15 @@ class _Fit:
     def _shares(self):
         """Whether the models are many on the same rows, whose Hessians cost more than passes."""
         models, r = self.models, self.n_features + self.fit_intercept
-        n_models = self.report.size // len(ModelReport)
+        m, p = self.report.shape[:2]
+        newton = (r * r / 2 + 2 * r + _LOSS) * (_FIRST_STEPS + _STEPS * (p - 1))
+        together = (3 * r + _LOSS) * _PASSES_TOGETHER * p
         return (
             models.order is None and models.is_shared and models.extra is None
             and isinstance(models.X, np.ndarray) and self.loss == "log_loss"
-            and n_models >= _LEAST_TOGETHER and _LEAST_SIZE <= r <= _LARGEST_SIZE
+            and m * p >= _LEAST_TOGETHER and r <= _LARGEST_SIZE
             and self.config.max_iter >= _LEAST_ITERATIONS
+            and m * models.X.shape[0] * (newton - together) >= _LEAST_GAIN
         )  # fmt: skip
 
     def run(self, callbacks, begin):

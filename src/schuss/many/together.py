@@ -7,6 +7,7 @@ that stands for them where there is one.
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,11 @@ from schuss.losses import LOSSES
 from schuss.objective import Objective, stretches
 from schuss.solvers.curvature import factorise, solve
 
-# Rows of the sample for each parameter.
+# Rows of the sample for each parameter; more where its Hessian takes no more products than this.
 _SAMPLE_ROWS = 80
+_SAMPLE_PRODUCTS = 2e7
+# What stands for several rows of weights need not be as near its optimum as they to theirs.
+_ROUGH = 10.0
 _MEMORY = 8
 # A penalty has the Hessian of a stronger one where weights and curvatures differ by this share.
 _NEAR = 0.05
@@ -105,6 +109,13 @@ class Together:
             return y.sum(axis=1, dtype=np.float64)[None]
         return np.matmul(weights, y.T, dtype=np.float64)
 
+    @cached_property
+    def _mean_weights(self):
+        """Of all rows of weights, which count alike; 1 on the whole."""
+        share: Any = self.n / (len(self._totals) * self._totals)
+        weights: Any = self.data.sample_weight
+        return np.einsum("s,si->i", share, weights, dtype=np.float64)
+
     def _intercepts(self, models):
         """Log-odds of each target."""
         weight = np.maximum(models[:, ModelPart.WEIGHT], 0)
@@ -142,7 +153,7 @@ class Together:
 
     def _common(self, n_penalties):
         n, r = self.n, self.r
-        m = min(n, _SAMPLE_ROWS * r)
+        m = min(n, max(_SAMPLE_ROWS * r, int(_SAMPLE_PRODUCTS / r**2)))
         rows = np.arange(n) if m == n else stretches(n, m, np.random.default_rng(_SEED))
         part = self.X[rows]
         theta = np.zeros((1, n_penalties, r))
@@ -153,8 +164,7 @@ class Together:
             begin = np.zeros((n_penalties, r))
             return begin, [self._inverse(part, None, begin[0], l2) for l2 in self.config.l2]
         if weights is not None:
-            mean = np.mean(weights / self._totals[:, None], axis=0, dtype=np.float64) * n
-            mean = mean[rows].astype(self.real)
+            mean = self._mean_weights[rows].astype(self.real)
         table = np.array([[0, m, 0, -1 if mean is None else 0, -1]])
         sample = Data(
             self.backend.prepare(part), np.ascontiguousarray(self.data.y[:, rows]),
@@ -183,11 +193,12 @@ class Together:
         weights = self.data.sample_weight
         if weights is None or len(weights) < 3:
             return theta
-        mean = np.mean(weights / self._totals[:, None], axis=0, dtype=np.float64) * self.n
         own = Together(
             self.backend, self.X,
-            self.data._replace(sample_weight=mean.astype(self.real)[None]),
-            self.config._replace(l2=self.config.l2 * (self.n / self._totals.mean())),
+            self.data._replace(sample_weight=self._mean_weights.astype(self.real)[None]),
+            self.config._replace(
+                l2=self.config.l2 * (self.n / self._totals.mean()), tol=_ROUGH * self.config.tol
+            ),
             self.n_threads,
         )  # fmt: skip
         own._begun = theta, inverses
