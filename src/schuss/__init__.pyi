@@ -9,6 +9,8 @@ from .backends import show_config as show_config
 from .backends import use_backend as use_backend
 from .errors import BackendUnavailableError as BackendUnavailableError
 from .errors import DivergenceError as DivergenceError
+from .errors import SeparationWarning as SeparationWarning
+from .inference import LogisticSummary as LogisticSummary
 from .linear import LogisticRegression as LogisticRegression
 from .linear import LogisticRegressionCV as LogisticRegressionCV
 from .linear import Perceptron as Perceptron

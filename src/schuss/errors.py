@@ -21,6 +21,13 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+class SeparationWarning(UserWarning):
+    """A likelihood without a maximum, as some columns of X separate the classes.
+
+    Coefficients of these columns grow with every iteration; their standard errors say nothing.
+    """
+
+
 class DivergenceError(ArithmeticError, ValueError):
     """A run that diverged, because its learning rate was too large for the data.
 

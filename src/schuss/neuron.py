@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import (
 from schuss import blocks, data, objective, solvers, validation
 from schuss.checkpoint import Checkpoint
 from schuss.constants import Activation
+from schuss.constraints import TrainedLikelihood
 from schuss.docstrings import listing
 from schuss.errors import DivergenceError
 from schuss.losses import LOSSES
@@ -31,7 +32,6 @@ from schuss.training import (
     IncrementalClassifier,
     Plan,
     Rows,
-    Trained,
     carry_out,
     hold_out,
     warn_unless_converged,
@@ -300,7 +300,7 @@ def _plan(
     return Plan(run, max_iter, eval_rows, plateau, validate, early_stopping=early_stopping)
 
 
-class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
+class _SigmoidNeuron(LinearPredictions, TrainedLikelihood, BaseEstimator):
     """What the two estimators share: all but the meaning of y."""
 
     _takes_streams = _streams_maps = True
@@ -357,7 +357,7 @@ class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
             )
         return super()._options(more, **given)
 
-    def _plan(self, rows, eval_rows, more):
+    def _plan(self, rows, eval_rows, more, *, constraints=None):
         learnt, early_stopping = None, self.early_stopping and not more
         if early_stopping and eval_rows is None:
             learnt, eval_rows = hold_out(
@@ -372,6 +372,16 @@ class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
         coef, intercept = validation.start_weights(
             self, shape, data.real_type(rows.X), more or self.warm_start
         )
+        if constraints is not None:
+            if self.solver != "newton" or early_stopping:
+                raise ValueError(
+                    "offset, bounds, monotone and bias_reduction are served by Newton's method on "
+                    f"all rows. Set solver='newton' (not {self.solver!r}) and early_stopping=False."
+                )
+            return self._plan_constrained(
+                rows, eval_rows, constraints, coef, intercept, tol=self.tol,
+                max_iter=self.max_iter, started=self.warm_start,
+            )  # fmt: skip
         return _plan(
             rows, parameters, coef, intercept, 1 if more else self.max_iter,
             patience=self.n_iter_no_change if self.tol > 0 or early_stopping else None,
@@ -387,6 +397,19 @@ class _SigmoidNeuron(LinearPredictions, Trained, BaseEstimator):
         self.learning_rate_ = run.learning_rate
         if self.tol > 0 and not (more or self.early_stopping):
             warn_unless_converged(run, outcome, self.max_iter)
+        if self.loss == "log_loss" and not (more or SOLVERS[self.solver].resumable):
+            self._look_for_separation(rows, run)
+
+    def _check_likelihood(self):
+        if self.loss != "log_loss":
+            raise ValueError(
+                f"summary needs a likelihood, which loss={self.loss!r} is not. Fit with "
+                "loss='log_loss'."
+            )
+
+    def _penalties(self, total, n_rows):
+        l2, l1 = (self.alpha * total * share for share in (1 - self.l1_ratio, self.l1_ratio))
+        return l2, l1, 0.0
 
     def _threads_wanted(self):
         return self.n_jobs

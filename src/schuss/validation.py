@@ -385,6 +385,26 @@ def check_not_negative(weights):
     return weights
 
 
+def check_offset(offset, n_rows):
+    """Return known parts of the scores as float64 of shape (n_rows,); or None."""
+    if offset is None:
+        return None
+    try:
+        offset = np.asarray(offset, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"offset: {error}; expected a number for each row of X.") from None
+    if offset.ndim != 1:
+        raise ValueError(f"offset has shape {offset.shape}, expected ({n_rows},).")
+    check_rows(len(offset), n_rows, "offset")
+    wrong = np.flatnonzero(~np.isfinite(offset))
+    if len(wrong):
+        raise ValueError(
+            f"offset is {offset[wrong[0]]} in row {wrong[0]}, and not finite in {len(wrong)} of "
+            f"{n_rows} rows; expected finite numbers. Leave those rows out."
+        )
+    return offset
+
+
 def check_start(value, shape, dtype, name):
     """Return a fresh array of initial weights; zeros where none are given.
 

@@ -5,6 +5,7 @@ predictions are not.
 """
 
 import math
+import warnings
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +16,7 @@ from sklearn.linear_model._logistic import _check_solver
 
 from schuss import data, driver, objective, validation
 from schuss.constants import Activation
+from schuss.constraints import TrainedLikelihood
 from schuss.errors import warn
 from schuss.losses import LOSSES, MULTINOMIAL
 from schuss.predictions import LinearClassifierPredictions
@@ -40,7 +42,9 @@ _TOL_SHARE = {"liblinear": 0.01, "sag": 0.01, "saga": 0.01}
 _UNCONVERGED["saga"] = _UNCONVERGED["sag"]
 
 
-class LogisticRegression(LinearClassifierPredictions, TrainedClassifier, _LogisticRegression):
+class LogisticRegression(
+    LinearClassifierPredictions, TrainedLikelihood, TrainedClassifier, _LogisticRegression
+):
     """Logistic regression, with the optimum of scikit-learn's of the same name.
 
     It minimises ``C * sum_i s_i c_i + (1 - l1_ratio) / 2 * ||w||^2 + l1_ratio * ||w||_1``,
@@ -154,7 +158,7 @@ default="lbfgs"
     def _real_type(self, X):
         return np.dtype(np.float64) if self.solver == "liblinear" else super()._real_type(X)
 
-    def _plan(self, rows, eval_rows, more, *, l1_ratio, penalised):
+    def _plan(self, rows, eval_rows, more, *, l1_ratio, penalised, constraints=None):
         n_outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         liblinear = self.solver == "liblinear"
         if liblinear and isinstance(rows.X, data.Blocked):
@@ -173,6 +177,11 @@ default="lbfgs"
             self, (n_outputs, rows.X.shape[1]), data.real_type(rows.X),
             self.warm_start and not liblinear,
         )  # fmt: skip
+        if constraints is not None:
+            return self._plan_constrained(
+                rows, eval_rows, constraints, coef, intercept, tol=self.tol,
+                max_iter=self.max_iter, started=self.warm_start,
+            )  # fmt: skip
         learnt, validate = objective.on_rows(
             rows, eval_rows, LOSSES["log_loss"] if n_outputs == 1 else MULTINOMIAL, coef, intercept,
             alpha=self._alpha(rows, penalised), l1_ratio=l1_ratio,
@@ -247,6 +256,20 @@ default="lbfgs"
                 reached=run.reached(),
             )  # fmt: skip
             warn(text, ConvergenceWarning)
+        self._look_for_separation(rows, run)
+
+    _couples = True
+
+    def _penalties(self, total, n_rows):
+        with warnings.catch_warnings():
+            # `fit` has said them.
+            warnings.simplefilter("ignore")
+            l1_ratio, penalised = self._resolve_penalty()
+        if not penalised:
+            return 0.0, 0.0, 0.0
+        l2 = (1 - l1_ratio) / self.C
+        intercept = l2 / self.intercept_scaling**2 if self.solver == "liblinear" else 0.0
+        return l2, l1_ratio / self.C, intercept
 
     def _validate_params(self):
         validation.check_parameters(self)

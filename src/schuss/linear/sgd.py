@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from schuss import backends, data, objective, threads, validation
 from schuss.docstrings import borrows
 from schuss.errors import warn
+from schuss.inference import Inferable
 from schuss.losses import LOSSES, ROW_LOSSES
 from schuss.predictions import scores
 from schuss.solvers.sgd import SGD, Start
@@ -173,7 +174,7 @@ class _SGD(TrainedFromWeights):
             )
 
 
-class _Classification(_SGD, IncrementalClassifier):
+class _Classification(Inferable, _SGD, IncrementalClassifier):
     """What classifiers share: all but their parameters."""
 
     def decision_function(self, X: Any) -> np.ndarray:
@@ -188,6 +189,26 @@ class _Classification(_SGD, IncrementalClassifier):
         ndarray of shape (n_samples,), or (n_samples, n_classes) for several classes
         """
         return scores(self, X)
+
+    def _check_likelihood(self):
+        if self.loss != "log_loss":
+            raise ValueError(
+                f"summary needs a likelihood, which loss={self.loss!r} is not. Use "
+                "loss='log_loss', or LogisticRegression."
+            )
+        if self.class_weight is not None:
+            raise ValueError(
+                "summary: with class_weight the steps of the classes are weighed, not the "
+                "likelihood. Use LogisticRegression, or sample_weight."
+            )
+
+    def _threads_wanted(self):
+        return self.n_jobs
+
+    def _penalties(self, total, n_rows):
+        strength = 0.0 if self.penalty is None else self.alpha * n_rows
+        l1_ratio = {"l2": 0.0, "l1": 1.0}.get(self.penalty, self._get_l1_ratio())
+        return strength * (1 - l1_ratio), strength * l1_ratio, 0.0
 
     def _check_weights(self, sample_weight, X):
         # Of weights that are all 0 the split for early stopping tells.

@@ -127,6 +127,56 @@ def near_factor(matrix, singular=SINGULAR[8]):
             return np.eye(len(matrix)), True
 
 
+def two_loops(pairs, v, solve_model):
+    """H^-1 v of L-BFGS around a model (Nocedal & Wright, algorithm 7.4).
+
+    Parameters
+    ----------
+    pairs : list of (step, change, product)
+        Curvature pairs, the oldest first.
+    v : ndarray
+    solve_model : callable
+        Solves with the model.
+    """
+    shares = []
+    for step, change, product in reversed(pairs):
+        shares.append(dot(step, v) / product)
+        v = v - shares[-1] * change
+    v = solve_model(v)
+    for (step, change, product), share in zip(pairs, reversed(shares), strict=True):
+        v = v + (share - dot(change, v) / product) * step
+    return v
+
+
+def dependent(matrix, singular=SINGULAR[8]):
+    """Columns of which a Gram matrix says that they are combinations of each other.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (r, r), positive semidefinite
+    singular : float
+        Share of a diagonal entry that is rounding.
+
+    Returns
+    -------
+    list of ndarray
+        Indices of the columns of each combination, the superfluous one first; empty where all
+        columns are independent.
+    """
+    diagonal = matrix.diagonal().copy()
+    units = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    factor, order, rank, _ = lapack.dpstrf(matrix / np.outer(units, units), singular, lower=1)
+    order = order - 1
+    found = []
+    kept = np.tril(factor)[:rank, :rank]
+    for i in range(rank, len(matrix)):
+        # The column as a combination of those that were kept.
+        shares = lapack.dtrtrs(kept, factor[i, :rank], lower=1, trans=1)[0]
+        others = order[:rank][np.abs(shares) > np.sqrt(singular)]
+        found.append(np.append(order[i], np.sort(others)))
+    return found
+
+
 def solve(factor, v):
     """Solve with a factor of `factorise`."""
     return lapack.dpotrs(factor, v, lower=1)[0]
