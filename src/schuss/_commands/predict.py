@@ -45,7 +45,8 @@ def predict(
 ) -> None:  # fmt: skip
     """Apply a model to the rows of a table, or to pictures.
 
-    Columns are matched by name, in any order; others are ignored.
+    Columns are matched by name, in any order; others are ignored. MODEL may also be a file in
+    ONNX whose name ends in .onnx.
 
     [bold]Examples[/]
 
@@ -139,6 +140,10 @@ def _load_pipeline(path: Path) -> list[Any]:
     """Preprocessor and estimator of a model file."""
     from schuss.persistence import ModelFileError, load
 
+    if path.suffix == ".onnx":
+        from schuss.export import read_onnx
+
+        return list(read_onnx(path))
     model: Any = load(path)
     if not hasattr(model, "steps"):
         raise ModelFileError(
