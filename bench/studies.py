@@ -335,6 +335,16 @@ STUDIES: dict[str, dict[str, Item]] = {
         for dtype in ("float32", "uint8")
     },
     "minimise": {"x² − 4x + 6": Item(partial(tasks.parabola, 1_000_000), tasks.PARABOLA)},
+    "inference": {
+        f"{kind} {n}x{d}{', correlated' * correlated}": Item(
+            partial(tasks.inference, kind, n, d, correlated), tasks.INFERENCE[kind], n_threads, 5
+        )
+        for kind, n, d, correlated, n_threads in (
+            ("summary", 100_000, 50, False, 2), ("share", 100_000, 100, False, 2),
+            ("firth", 569, 15, False, 1), ("firth", 569, 15, True, 1),
+            ("profile", 569, 15, False, 1), ("profile", 569, 15, True, 1),
+        )
+    },
     "first-call": {"import and fit": Item(tasks.first_call, tasks.FIRST_CALL)},
     "accuracy": {
         "float32": Item(partial(tasks.formulas, "float32"), tasks.FORMULAS, 2, 3),

@@ -12,9 +12,10 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.polynomial import Polynomial
 from sklearn import linear_model, neural_network
+from sklearn.datasets import load_breast_cancer
 
 import schuss
-from schuss.bench.libraries import Library, Refused
+from schuss.bench.libraries import Library, Refused, installed
 from schuss.bench.problems import gaussian
 from tests import accuracy
 
@@ -297,3 +298,124 @@ def _errors(task, epochs):
 
 
 FORMULAS = (_library("schuss-cython", _errors),)
+
+
+# ----- inference: estimates with standard errors, Firth's penalty, profile intervals ------
+
+_QUANTILE = 3.841458820694124  # of chi-squared, 95 %
+
+
+def inference(kind, n, d, correlated=False):
+    """A fit without a penalty and its summary; or Firth's fit, or the intervals of its profile.
+
+    The correlated rows are the first columns of scikit-learn's breast cancer data.
+    """
+    if correlated:
+        X, y = load_breast_cancer(return_X_y=True)
+        X = X[:, :d] / X[:, :d].std(axis=0)
+        X -= X.mean(axis=0)
+    else:
+        X, _ = gaussian(n, d, seed=0)
+        X = X.astype(np.float64)
+        rng = np.random.default_rng(1)
+        y = (rng.random(n) < 1 / (1 + np.exp(-2 * X @ rng.standard_normal(d) / np.sqrt(d)))) * 1
+    expected = {"summary": _by_statsmodels, "share": partial(_estimated, False),
+                "firth": _firth_by_numpy}  # fmt: skip
+    model = schuss.LogisticRegression(C=np.inf, tol=1e-8)
+    result = None
+    if kind == "profile":
+        result = model.fit(X, y, bias_reduction="firth").summary(X, y)
+    return Task(
+        f"{kind} {n}x{d}{', correlated' * correlated}", (X, y, result),
+        expected.get(kind, Task.expected), 1e-6 if kind != "firth" else 1e-3, shape=(n, d),
+        told=partial(_told_profile, X, y, result) if kind == "profile" else None,
+    )  # fmt: skip
+
+
+def _estimated(summarised, task, epochs):
+    X, y, _ = task.data
+    model = schuss.LogisticRegression(C=np.inf).fit(X, y)
+    if summarised:
+        model.summary(X, y)
+    return model.coef_[0]
+
+
+def _by_schuss(task, epochs):
+    X, y, _ = task.data
+    model = schuss.LogisticRegression(C=np.inf, tol=1e-8).fit(X, y)
+    result = model.summary(X, y)
+    return np.concatenate([result.coef, result.std_err])
+
+
+def _by_statsmodels(task, epochs):
+    api = import_module("statsmodels.api")
+    X, y, _ = task.data
+    result = api.Logit(y, api.add_constant(X)).fit(disp=0)
+    return np.concatenate([result.params, result.bse])
+
+
+def _firth(task, epochs):
+    X, y, _ = task.data
+    model = schuss.LogisticRegression(C=np.inf).fit(X, y, bias_reduction="firth")
+    return np.append(model.intercept_, model.coef_[0])
+
+
+def _firth_by_numpy(task, epochs, held=None):
+    """Fisher's scoring with halved steps, to gradients of 1e-8; `held` is (column, value)."""
+    X, y, _ = task.data
+    M = np.column_stack([np.ones(len(X)), X])
+    free = np.arange(M.shape[1])
+    theta = np.zeros(len(free))
+    if held is not None:
+        free, theta[held[0]] = np.delete(free, held[0]), held[1]
+    value = _firth_value(M, y, theta)[0]
+    for _ in range(1000):
+        _, gradient, information = _firth_value(M, y, theta)
+        if np.abs(gradient[free]).max() < 1e-8 * len(y):
+            break
+        step = np.zeros_like(theta)
+        step[free] = np.linalg.solve(information[np.ix_(free, free)], gradient[free])
+        while (moved := _firth_value(M, y, theta + step)[0]) < value - 1e-9:
+            step /= 2
+        theta, value = theta + step, moved
+    return theta
+
+
+def _firth_value(M, y, theta):
+    z = M @ theta
+    p = 1 / (1 + np.exp(-z))
+    information = M.T @ (M * (p * (1 - p))[:, None])
+    leverage = p * (1 - p) * np.einsum("ij,ij->i", M, np.linalg.solve(information, M.T).T)
+    value = (y * z - np.logaddexp(0, z)).sum() + 0.5 * np.linalg.slogdet(information)[1]
+    return value, M.T @ (y - p + leverage * (0.5 - p)), information
+
+
+def _profile(task, epochs):
+    return task.data[2].conf_int(method="profile")
+
+
+def _told_profile(X, y, result, outcome):
+    """How far the deviance at some ends is from the quantile."""
+    task, M = Task("", (X, y, None)), np.column_stack([np.ones(len(X)), X])
+    best = _firth_value(M, y, result.coef)[0]
+    off = 0.0
+    for j, side in ((1, 0), (X.shape[1], 1)):
+        theta = _firth_by_numpy(task, 1, (j, outcome[j, side]))
+        off = max(off, abs(2 * (best - _firth_value(M, y, theta)[0]) / _QUANTILE - 1))
+    if not off <= 1e-4:
+        raise Refused(f"the deviance at an end differs by {off:.1e}, more than 1e-04")
+    return {"deviation": off}
+
+
+INFERENCE = {
+    "summary": (
+        _library("schuss", _by_schuss),
+        _library("statsmodels", _by_statsmodels, missing=installed("statsmodels")),
+    ),
+    "share": (
+        _library("schuss", partial(_estimated, True)),
+        _library("schuss, fit alone", partial(_estimated, False)),
+    ),
+    "firth": (_library("schuss", _firth), _library("numpy", _firth_by_numpy)),
+    "profile": (_library("schuss", _profile),),
+}

@@ -3,6 +3,7 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ def compiled():
     [
         (lambda: tasks.sgd(200, 5, "float64"), tasks.SGD),
         (lambda: tasks.parabola(1000), tasks.PARABOLA),
+        *(
+            (partial(tasks.inference, kind, 300, 3), libraries)
+            for kind, libraries in tasks.INFERENCE.items()
+        ),
         (
             lambda: tasks.prediction("LogisticRegression", "predict_proba", 50, 4),
             tasks.LINEAR_PREDICTION,
@@ -58,6 +63,7 @@ def compiled():
     ids=[
         "sgd",
         "parabola",
+        *tasks.INFERENCE,
         "probabilities",
         "prediction",
         "classes",
