@@ -321,28 +321,37 @@ def test_separation_is_found_and_named(plain, kind):
     for column, rows in ((rare, int(rare.sum())), (y + rng.random(len(y)) / 2, None)):
         wide = kind(np.column_stack([X, column]))
         model = LogisticRegression(C=np.inf, max_iter=1000)
-        with pytest.warns(schuss.SeparationWarning, match="column 'x3' separates") as caught:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             model.fit(wide, y)
+        assert model.fit_info_["separation"] == ["x3"]
+        with pytest.warns(schuss.SeparationWarning, match="column 'x3' separates") as caught:
+            model.summary(wide, y)
         text = str(caught[0].message)
         assert rows is None or f"separates {rows} rows" in text
-        with pytest.warns(schuss.SeparationWarning, match="'x3'"):
-            model.summary(wide, y)
+        with (
+            pytest.warns(ConvergenceWarning),
+            pytest.warns(schuss.SeparationWarning, match="'x3'"),
+        ):
+            clone(model).set_params(max_iter=3).fit(wide, y)
         finite = clone(model).fit(wide, y, bias_reduction="firth")
         assert finite.converged_ and np.abs(finite.coef_).max() < 30
-    two = np.column_stack([X, y - X[:, 2]])
-    with pytest.warns(schuss.SeparationWarning, match="columns 'x2', 'x3' separate"):
-        LogisticRegression(C=np.inf).fit(two, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        two = LogisticRegression(C=np.inf).fit(np.column_stack([X, y - X[:, 2]]), y)
+    assert two.fit_info_["separation"] == ["x2", "x3"]
 
 
 def test_no_separation_where_there_is_none(plain):
     X, y = plain
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", schuss.SeparationWarning)
-        LogisticRegression(C=np.inf).fit(X * [1, 1000, 1e-3], y)
-        # Scores of hundreds, and yet a row on the wrong side.
-        odd = np.append(X[:, 0], -50), np.append((X[:, 0] > 0).astype(int), 1)
-        LogisticRegression(C=np.inf).fit(odd[0][:, None], odd[1])
-        LogisticRegression(C=1e6).fit(y[:, None] * 1.0, y)
+    # The second has scores of hundreds, and yet a row on the wrong side.
+    odd = np.append(X[:, 0], -50), np.append((X[:, 0] > 0).astype(int), 1)
+    for rows, labels, C in (
+        (X * [1, 1000, 1e-3], y, np.inf), (odd[0][:, None], odd[1], np.inf),
+        (y[:, None] * 1.0, y, 1e6),
+    ):  # fmt: skip
+        model = LogisticRegression(C=C).fit(rows, labels)
+        assert "separation" not in model.fit_info_
 
 
 # ---------------------------------------------------------------- bad input

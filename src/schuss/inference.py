@@ -580,7 +580,11 @@ class Inferable:
         )  # fmt: skip
 
     def _look_for_separation(self, rows, run):
-        """Warn where a fit without a penalty has no optimum, as columns separate two classes."""
+        """Note in `fit_info_` where a fit has no optimum, as columns separate two classes.
+
+        Where that kept it from converging it warns, too. A fit that has converged as far as `tol`
+        says is silent, as scikit-learn's is.
+        """
         if len(getattr(self, "classes_", ())) != 2 or any(self._penalties(1.0, 1)):
             return
         if isinstance(rows.X, data.Blocked):
@@ -594,7 +598,10 @@ class Inferable:
         if likelihood.may_be_separated(theta):
             _, gradient, information = likelihood.evaluate(theta)
             step = solve(factorise(information, likelihood.singular), -gradient)
-            _warn_of_separation(likelihood, theta, step, self._parameter_names(rows.X.shape[1]))
+            names = self._parameter_names(rows.X.shape[1])
+            found = _separation(likelihood, theta, step, names, warns=not self.converged_)
+            if found is not None:
+                self.fit_info_["separation"] = [names[i] for i in found.columns]
 
     # ------------------------------------------------------------ what estimators add to
 
@@ -730,7 +737,7 @@ def _invert(information, names, singular):
 
 def _check_optimum(likelihood, theta, step, inverse, free, names):
     """Warn where the model is not the optimum of the rows, or the optimum is at infinity."""
-    if free.all() and _warn_of_separation(likelihood, theta, step, names):
+    if free.all() and _separation(likelihood, theta, step, names, warns=True) is not None:
         return
     ratio = np.abs(step) / np.sqrt(inverse.diagonal())
     if ratio.max(initial=0) > _MOST_STEP:
@@ -743,11 +750,11 @@ def _check_optimum(likelihood, theta, step, inverse, free, names):
         )
 
 
-def _warn_of_separation(likelihood, theta, step, names):
+def _separation(likelihood, theta, step, names, *, warns):
     found = likelihood.separation(theta, step)
-    if found is not None:
+    if found is not None and warns:
         warn(found.message([names[i] for i in found.columns]), SeparationWarning)
-    return found is not None
+    return found
 
 
 def _meat(likelihood, theta, cov_type, codes, n_groups, r):

@@ -167,7 +167,7 @@ class Likelihood(_Summed):
             value -= float(np.log(pivots).sum())
             residual += self._leverages(curvature, information) * (p - 0.5)
         gradient = np.zeros((1, self.r))
-        for rows, lines in self._lines(None):
+        for rows, lines in self._lines(None, None):
             part = residual[rows, None].astype(self.dtype)
             self.backend.add_product(part, lines, 1.0, gradient, upper=False)
         return value, gradient[0], information
@@ -218,7 +218,7 @@ class Likelihood(_Summed):
             return (self.rows.T @ (self.rows * factors[:, None])).toarray()
         out = np.zeros((self.r, self.r))
         root = np.sqrt(factors)
-        for rows, lines in self._lines(None):
+        for rows, lines in self._lines(None, None):
             part = lines * root[rows, None].astype(self.dtype)
             self.backend.add_product(part, part, 1.0, out, upper=False)
         return out
@@ -235,7 +235,7 @@ class Likelihood(_Summed):
             members = sp.csr_array((residuals, (groups, np.arange(self.n_rows))))
             return (members @ self.rows).toarray()
         out = np.zeros((n_groups, self.r))
-        for rows, lines in self._lines(None):
+        for rows, lines in self._lines(None, None):
             np.add.at(out, groups[rows], lines * residuals[rows, None])
         return out
 
@@ -251,7 +251,7 @@ class Likelihood(_Summed):
             return curvature * np.square(self.rows @ root).sum(axis=1)
         out = np.empty(self.n_rows)
         root = root.astype(self.dtype)
-        for rows, lines in self._lines(None):
+        for rows, lines in self._lines(None, None):
             part = np.zeros((len(lines), self.r))
             self.backend.add_product(lines.T, root, 1.0, part, upper=False)
             out[rows] = np.square(part).sum(axis=1)
@@ -330,7 +330,7 @@ class MultinomialLikelihood(_Summed):
         """Pairs of rows and their gradients, of shape (m, K r)."""
         k, y, weights = self.n_outputs, self.data.y, self.weights
         z = self.scores(theta.reshape(k, -1))
-        for rows, lines in self._lines(None, k):
+        for rows, lines in self._lines(None, None, k):
             residual = weights[rows, None] * (
                 (y[rows, None] == np.arange(k)) - softmax(z[rows], axis=1)
             )
