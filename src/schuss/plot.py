@@ -100,7 +100,7 @@ def _last_step(estimator):
     return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
 
 
-def limits(points, margin=0.08):
+def limits(points: np.ndarray, margin: float = 0.08) -> np.ndarray:
     """Lower and upper limits, of shape (n, 2), around points of shape (m, n)."""
     low, high = points.min(0), points.max(0)
     room = margin * (high - low)
@@ -337,7 +337,7 @@ def _iterations(result):
     return np.minimum(np.arange(len(result.path_fun)) * step, result.nit)
 
 
-def values_on(fun, points):
+def values_on(fun: Any, points: np.ndarray) -> np.ndarray:
     """Values of `fun`, which takes arrays or, for one variable, numbers, at (..., n) points."""
     as_number = points.shape[-1] == 1
 
