@@ -90,7 +90,7 @@ Z = np.ones((2, 1))
         lambda code: numpy_._hidden_derivative(code, Z),
         lambda code: numpy_._output(code, Z),
         lambda code: numpy_._network_loss(code, Z, Z),
-        lambda code: numpy_._row_loss(code, 0.1, 1.0, -1.0),
+        lambda code: numpy_.row_loss(code, 0.1, 1.0, -1.0),
     ),
 )
 def test_no_formula_of_the_reference_serves_for_another(compute):
