@@ -60,7 +60,8 @@ def test_what_can_be_requested(name):
     ours, other = pair(name)
     with sklearn.config_context(enable_metadata_routing=True):
         mine, same = (model.get_metadata_routing() for model in (ours, other))
-        assert str(mine) == str(same)
+        # Offsets are of rows, as weights are.
+        assert str(mine).replace(", 'offset': None", "") == str(same)
     setters = [{m for m in dir(model) if re.match(r"set_\w+", m)} for model in (ours, other)]
     assert setters[0] == setters[1]
 

@@ -393,7 +393,7 @@ class LogisticRegression(_ClassifierOnDask, _LogisticRegression):
     >>> from schuss.dask import LogisticRegression
     >>> X = da.random.default_rng(0).normal(size=(1000, 3), chunks=(250, 3))
     >>> model = LogisticRegression().fit(X, X[:, 0] > 0)
-    >>> model.predict(X).compute().mean().round(1)
+    >>> float(model.predict(X).compute().mean().round(1))
     0.5
     """
 

@@ -523,7 +523,7 @@ class Inferable:
         >>> result.names
         ['intercept', 'mean texture', 'mean smoothness']
         >>> result.std_err.round(3)
-        array([ 1.17 ,  0.029, 9.173])
+        array([1.206, 0.031, 9.532])
         """
         check_is_fitted(self)
         self._check_likelihood()

@@ -17,6 +17,8 @@ CODES = (
     ("gradient", "loss", Loss, []),
     ("evaluator", "loss", Loss, []),
     ("newton", "config.loss", Loss, [Loss.QUADRATIC, Loss.MULTINOMIAL]),
+    ("newton_many", "config.loss", Loss, [Loss.QUADRATIC, Loss.MULTINOMIAL]),
+    ("gradient_many", "loss", Loss, [Loss.QUADRATIC, Loss.MULTINOMIAL]),
     ("descend", "config.loss", Loss, []),
     ("descend", "config.solver", Solver, []),
     ("walk", "config.solver", Solver, []),
@@ -58,6 +60,7 @@ def test_every_argument_with_codes_is_listed():
     tuples = {
         "config": {
             "newton": contract.NewtonConfig,
+            "newton_many": contract.ManyConfig,
             "network_epochs": contract.NetworkConfig,
             "sweep": contract.SGDConfig,
         },

@@ -1023,6 +1023,9 @@ def row_loss(loss, parameter, p, y):
         if z >= 1:
             return 0.0, 0.0
         return ((1 - z) ** 2, -2 * (1 - z) * y) if z >= -1 else (-4 * z, -4 * y)
+    # Numba compiles this, which makes no texts of enums.
+    if loss > RowLoss.SQUARED_EPSILON_INSENSITIVE:
+        raise ValueError("The loss is unknown.")
     z = p - y
     if loss == RowLoss.SQUARED_ERROR or (loss == RowLoss.HUBER and abs(z) <= parameter):
         return z * z / 2, z

@@ -142,7 +142,8 @@ def fit_folds(tasks):
     if isinstance(Cs, Integral):
         Cs = np.logspace(-4, 4, Cs)
     targets = (y == classes[1]).astype(np.uint8)
-    rows = np.ones(len(y)) if kwargs["sample_weight"] is None else kwargs["sample_weight"]
+    given = kwargs["sample_weight"]
+    rows = np.ones(len(y)) if given is None else np.asarray(given)
     if kwargs["class_weight"] is not None:
         factors = [kwargs["class_weight"].get(label, 1.0) for label in classes]
         rows = rows * np.take(factors, targets)

@@ -37,37 +37,56 @@ def check_language(language: str) -> None:
     check_choice(language, "language", LANGUAGES)
 
 
-def jinja() -> Any:
-    """Return an environment that escapes what it fills in."""
+def page(name: str, title: str, language: str = "en", **content: Any) -> str:
+    """Return a page that needs nothing else: a template of this folder within `page.html`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the template, and of its own style sheet if it has one.
+    title : str
+    language : {"en", "pl"}, default="en"
+    **content
+        What the template fills in, escaped; ``code`` and ``data`` are a program and its input.
+    """
     try:
         from jinja2 import Environment
+        from markupsafe import Markup
     except ImportError as error:
         raise ImportError(
             'pages need jinja2, which is not installed: pip install "schuss[plot]"'
         ) from error
-    return Environment(autoescape=True)
-
-
-def _page(title: str, walks: dict[str, Any], language: str, body: str = "") -> str:
-    from markupsafe import Markup
-
-    check_language(language)
-    environment = jinja()
-    texts = json.loads(source("texts.json"))
-    names = {"en": "English", "pl": "polski"}
-    options = "".join(f'<option value="{key}">{name}</option>' for key, name in names.items())
-    chooser = Markup(f'<select id="language" aria-label="Language / Język">{options}</select>')
-    data = json.dumps(
-        {"walks": walks, "texts": texts, "language": language}, ensure_ascii=False, allow_nan=False
-    )
-    if body:
-        body = Markup(environment.from_string(body).render(chooser=chooser))
+    environment = Environment(autoescape=True)
+    css = source("page.css")
+    if files(__name__).joinpath(f"{name}.css").is_file():
+        css += source(f"{name}.css")
+    body = environment.from_string(source(f"{name}.html")).render(title=title, **content)
     return environment.from_string(source("page.html")).render(
-        title=title, language=language, body=body, chooser=chooser,
-        css=Markup(source("page.css")), code=Markup("".join(map(source, PROGRAMS))),
-        # A "<" could end the element of the script.
-        data=Markup(data.replace("<", "\\u003c")),
+        title=title, language=language, css=Markup(css), body=Markup(body),
+        code=content.get("code"), data=content.get("data"),
     )  # fmt: skip
+
+
+def _played(name: str, title: str, walks: dict[str, Any], language: str) -> str:
+    """A page with walks and the programs that play them."""
+    check_language(language)
+    content = {"walks": walks, "texts": json.loads(source("texts.json")), "language": language}
+    data = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    names = {"en": "English", "pl": "polski"}
+    options = "".join(f'<option value="{key}">{text}</option>' for key, text in names.items())
+    return page(
+        name, title, language,
+        chooser=_Raw(f'<select id="language" aria-label="Language / Język">{options}</select>'),
+        # A "<" could end the element of the script.
+        code=_Raw("".join(map(source, PROGRAMS))), data=_Raw(data.replace("<", "\\u003c")),
+    )  # fmt: skip
+
+
+class _Raw(str):
+    """Text of ours that is not escaped."""
+
+    def __html__(self) -> str:
+        return self
 
 
 def formula(polynomial: Polynomial) -> str:
@@ -214,7 +233,7 @@ def walk_page(result: Any, fun: Any, *, title: str | None = None, language: str 
         if isinstance(fun, Polynomial):
             text = formula(fun)
         title = typeset(text) or "A function and its minimum"
-    return _page(title, {"walk": data}, language)
+    return _played("walk", title, {"walk": data}, language)
 
 
 def learn_page(*, language: str = "en") -> str:
@@ -231,7 +250,7 @@ def learn_page(*, language: str = "en") -> str:
     """
     titles = {"en": "Straight downhill", "pl": "Prosto w dół"}
     check_language(language)
-    return _page(titles[language], _lessons(), language, source("learn.html"))
+    return _played("learn", titles[language], _lessons(), language)
 
 
 def _lessons():

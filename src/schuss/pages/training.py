@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from schuss.pages import jinja, source
+from schuss.pages import page
 from schuss.report import LABELS, STOP_REASONS, TrainingReport, figure
 
 # Classes up to which a confusion matrix is shown, and the number of weights.
@@ -45,15 +45,12 @@ def training_page(
     -------
     str
     """
-    from markupsafe import Markup
-
     held_out = report.rows_held_out > 0
     which = f"{report.scores.n_rows:,} {'held-out' if held_out else 'training'} rows"
-    template = jinja().from_string(source("training.html"))
     confusion, charts = _scores(estimator, X, y, which)
-    return template.render(
-        css=Markup(source("page.css")),
-        title=f"schuss train: {report.file}",
+    return page(
+        "training",
+        f"schuss train: {report.file}",
         verdict=_verdict(report, which),
         warnings=() if held_out else (
             "No rows were held out: these scores are those of the rows that it was trained on, and "

@@ -156,7 +156,8 @@ class SecondOrder(Run):
             and (not self._kronecker or n >= _BLOCKS_ROWS * p * p)
         )  # fmt: skip
         small = n * blocks * r * r <= _NEWTON_PRODUCTS and blocks * r**3 <= _NEWTON_FACTOR
-        sets = objective.takes_columns and convex and self.problem.sparse and blocks == 1
+        sets = objective.takes_columns and convex and self.problem.sparse
+        sets = sets and blocks == 1 and not objective.loss.couples
         sets = sets and not exact and units is None
         # Of many more rows than features more weights are not 0, and rows are read faster.
         sets = sets and (objective.is_sparse or n < _TALL * r)
