@@ -227,7 +227,11 @@ def _listed(X):
 
 
 def _each(function, items):
-    with ThreadPoolExecutor(threads.available()) as pool:
+    # Filters of warnings belong to the process: threads that set their own undo each other's.
+    with (
+        warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+        ThreadPoolExecutor(threads.available()) as pool,
+    ):
         return list(pool.map(function, items))
 
 
@@ -242,8 +246,7 @@ def _opened(item):
         return Image.fromarray(item), "a picture"
     name = fspath(item)
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            return Image.open(name), name
+        return Image.open(name), name
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except Image.DecompressionBombError as error:
