@@ -361,3 +361,96 @@ def test_the_same_bits_for_any_number_of_threads(rows, monkeypatch):
     one = fit_many(X, y, groups=groups, n_jobs=1)
     two = fit_many(X, y, groups=groups, n_jobs=2)
     assert (one.coef == two.coef).all() and (one.loss == two.loss).all()
+
+
+@pytest.mark.parametrize("kind", ["dense", "sorted", "sparse", "weights", "targets", "partitions"])
+def test_groups_of_a_stream_are_those_in_memory(rows, kind, monkeypatch):
+    X, y, groups = rows
+    weights = None
+    if kind == "sorted":
+        order = np.argsort(groups, kind="stable")
+        X, y, groups = X[order], y[order], groups[order]
+    if kind == "sparse":
+        X = sp.csr_array(np.where(X > 0, X, 0.0))
+    if kind == "weights":
+        weights = 1.0 + np.arange(900) % 3
+    if kind == "targets":
+        y = np.stack([y, 1 - y, y * (X[:, 1] > 0)], axis=1)
+    options = {"groups": groups, "Cs": [0.1, 10.0]}
+    there = fit_many(X, y, sample_weight=weights, **options)
+    if kind == "partitions":
+        on_dask = pytest.importorskip("schuss.dask")
+        array = pytest.importorskip("dask.array").from_array
+        stream = on_dask.blocks(array(X, chunks=(250, 4)), array(y, chunks=250))
+    else:
+        stream = schuss.Stream(X, y, weights, block_rows=70)
+    for rows_at_once in (900, 400):
+        row_bytes = X.nnz * 12 / 900 + 4 if kind == "sparse" else 32
+        monkeypatch.setattr(
+            "schuss.many.streamed.free_memory", lambda n=rows_at_once, b=row_bytes: 2.01 * n * b
+        )
+        seen = []
+        here = fit_many(stream, callbacks=seen.append, **options)
+        assert (here.coef == there.coef).all() and (here.intercept == there.intercept).all()
+        assert here.keys["group"].tolist() == there.keys["group"].tolist()
+        assert here.keys["C"].tolist() == there.keys["C"].tolist()
+        assert len(seen) == (1 if rows_at_once == 900 else 3)
+    assert (here.classes == there.classes).all()
+
+
+def test_groups_of_a_table_have_a_name(rows, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("duckdb")
+    X, y, groups = rows
+    columns = {f"x{j}": X[:, j] for j in range(4)}
+    shops = np.array([f"shop {key}" for key in groups])
+    targets = [None if i % 90 == 7 else int(label) for i, label in enumerate(y)]
+    table = pa.table(columns | {"shop": shops, "sold": targets})
+    parquet.write_table(table, tmp_path / "sales.parquet", row_group_size=100)
+    stream = schuss.Stream(
+        tmp_path / "sales.parquet", target="sold", drop=["shop"], dtype="float64"
+    )
+    here = fit_many(stream, groups="shop")
+    known = np.arange(900) % 90 != 7
+    there = fit_many(X[known], y[known], groups=shops[known])
+    assert (here.coef == there.coef).all()
+    assert here.keys["group"].tolist() == there.keys["group"].tolist()
+    with pytest.raises(ValueError, match="among the features"):
+        fit_many(schuss.Stream(tmp_path / "sales.parquet", target="sold"), groups="shop")
+    with pytest.raises(ValueError, match=r"sales.parquet: has no column 'shops', expected one of"):
+        fit_many(stream, groups="shops")
+    shops = pa.array([None, *shops[1:]])
+    parquet.write_table(pa.table(columns | {"shop": shops, "sold": y}), tmp_path / "gap.parquet")
+    stream = schuss.Stream(tmp_path / "gap.parquet", target="sold", drop=["shop"])
+    with pytest.raises(ValueError, match="'shop' has no value in 1 rows"):
+        fit_many(stream, groups="shop")
+
+
+def test_bad_input_of_a_stream(rows, monkeypatch):
+    X, y, groups = rows
+    stream = schuss.Stream(X, y)
+    with pytest.raises(ValueError, match="groups is missing: of a stream"):
+        fit_many(stream)
+    with pytest.raises(ValueError, match="y was passed with a stream"):
+        fit_many(stream, y, groups=groups)
+    with pytest.raises(ValueError, match="sample_weight was passed with a stream"):
+        fit_many(stream, sample_weight=np.ones(900), groups=groups)
+    with pytest.raises(ValueError, match="scan was passed with a stream"):
+        fit_many(stream, scan=X, groups=groups)
+    with pytest.raises(ValueError, match="groups has 899"):
+        fit_many(stream, groups=groups[1:])
+    with pytest.raises(ValueError, match="groups='shop': a name stands for a column"):
+        fit_many(stream, groups="shop")
+    with pytest.raises(ValueError, match="of no table"):
+        stream.column("shop")
+    broken = X.copy()
+    broken[500, 1] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        fit_many(schuss.Stream(broken, y), groups=groups)
+    mixed = [(X[:400], y[:400]), (X[400:], y[400:].astype(str))]
+    with pytest.raises(ValueError, match="batch 1 differs from batch 0 in its text targets"):
+        fit_many(schuss.Stream(mixed), groups=groups)
+    monkeypatch.setattr("schuss.many.streamed.free_memory", lambda: 2 * 32 * 100)
+    with pytest.raises(MemoryError, match=r"group 1\d has 1\d\d rows, but half of the free memory"):
+        fit_many(stream, groups=groups)

@@ -186,6 +186,20 @@ class Survey(NamedTuple):
         return Rows(X, X.targets, X.weights if X.weighted else None)
 
 
+def refuse_unlike(source: Source, blocks: list, traits: Callable[[Any], dict[str, Any]]) -> None:
+    """Raise where there are no blocks, or one differs from the first in some of its traits."""
+    if not blocks:
+        raise ValueError("X: the stream has no rows, expected at least one block of them.")
+    first = traits(blocks[0])
+    for i, block in enumerate(blocks):
+        for name, came in traits(block).items():
+            if came != first[name]:
+                raise ValueError(
+                    f"X: {source.describe(i)} differs from {source.describe(0)} in its {name}: "
+                    f"{came}, expected {first[name]}. Give all blocks the same columns and types."
+                )
+
+
 def survey(source: Source, *, labels: bool, several: bool = False) -> Survey:
     """Read a source once, and refuse blocks that do not fit together.
 
@@ -198,22 +212,10 @@ def survey(source: Source, *, labels: bool, several: bool = False) -> Survey:
         Whether there may be several numbers a row.
     """
     blocks = list(source.collect(partial(_look, labels, several)))
-    if not blocks:
-        raise ValueError("X: the stream has no rows, expected at least one block of them.")
-    first = blocks[0]
-    for i, block in enumerate(blocks):
-        for name, came, expected in (
-            ("features", block.shape[1], first.shape[1]),
-            ("type", block.dtype, first.dtype),
-            ("sparse rows", block.is_sparse, first.is_sparse),
-            ("sample_weight", block.weighted, first.weighted),
-            ("targets of shape", np.shape(block.ends)[1:], np.shape(first.ends)[1:]),
-        ):
-            if came != expected:
-                raise ValueError(
-                    f"X: {source.describe(i)} differs from {source.describe(0)} in its {name}: "
-                    f"{came}, expected {expected}. Give all blocks the same columns and types."
-                )
+    refuse_unlike(source, blocks, lambda block: {
+        "features": block.shape[1], "type": block.dtype, "sparse rows": block.is_sparse,
+        "sample_weight": block.weighted, "targets of shape": np.shape(block.ends)[1:],
+    })  # fmt: skip
     if not sum(block.weights.sum() for block in blocks) > 0:
         raise ValueError(
             "Sample weights must contain at least one non-zero number: every entry of "

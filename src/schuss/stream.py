@@ -16,6 +16,7 @@ from schuss.blocks import Source
 from schuss.constants import REAL_TYPE
 from schuss.data import Rows
 from schuss.libsvm import LibSVM
+from schuss.memory import FREE_SHARE, free_memory
 from schuss.sparse import as_csr
 from schuss.stream_paths import LIBSVM, paths_of
 
@@ -26,8 +27,6 @@ BLOCK_BYTES = 1 << 24
 _ROWS = 256
 # Blocks that are ready while one is in use.
 _AHEAD = 2
-# Data of more than this share of the free memory are streamed.
-FREE_SHARE = 0.5
 # Bytes from one touch of mapped memory to the next.
 _PAGE = 4096
 
@@ -36,7 +35,8 @@ class Stream(Source):
     """Rows larger than memory, in the place of X.
 
     It goes to `schuss.train` and to ``fit`` of `SigmoidClassifier`, `SigmoidRegressor`,
-    `LogisticRegression`, `SGDClassifier` and `SGDRegressor`, without y: ``model.fit(stream)``.
+    `LogisticRegression`, `SGDClassifier` and `SGDRegressor`, without y: ``model.fit(stream)``; and
+    to `fit_many` with groups.
     Each pass reads the blocks anew, while a thread decodes those to come; a first pass finds
     the classes, and what a table needs besides. Iterating over a stream gives ``(X, y,
     sample_weight)`` of each block.
@@ -165,6 +165,27 @@ class Stream(Source):
         """Names of the features of a table of numbers, else None."""
         return getattr(self._reader, "feature_names", None)
 
+    @property
+    def columns(self) -> list[str] | None:
+        """Columns of a table that the features are made of, else None."""
+        return getattr(self._reader, "columns", None)
+
+    def column(self, name: str) -> np.ndarray:
+        """A column of a table, of the rows that the blocks hold.
+
+        Parameters
+        ----------
+        name : str
+            Of any column, a feature or not.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        if self.columns is None:
+            raise ValueError(f"column({name!r}): this stream is of no table, and has no names.")
+        return self._reader.column(name)
+
     def cached(self, folder: str | os.PathLike[str]) -> "Stream":
         """Write the blocks to a folder, decoded, so that passes need not decode them again.
 
@@ -276,18 +297,6 @@ def streamed(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
     if not isinstance(X, np.memmap) or y is None or X.nbytes <= FREE_SHARE * free_memory():
         return X, y, sample_weight
     return Stream(X, y, sample_weight), None, None
-
-
-def free_memory() -> int:
-    """Bytes that the system could give to this process without swapping; 2^40 where unknown."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            for line in file:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 1 << 40
 
 
 def rows_of_block(n_features: int, dtype: Any) -> int:

@@ -118,12 +118,7 @@ class _Table:
         self._hashed = n_hashed if categories == "hash" else None
         types = self._types()
         given = [*(features or ()), *(drop or ()), target, *([weight] if weight else ())]
-        for name in given:
-            if name not in types:
-                raise ValueError(
-                    f"{files.name}: has no column {name!r}, expected one of "
-                    f"{', '.join(map(repr, types))}."
-                )
+        self._check_names(given, types)
         names = features or [n for n in types if n not in (target, weight, *(drop or ()))]
         for name in names:
             if not types[name].startswith((*_NUMBERS, *_TEXT)):
@@ -166,6 +161,28 @@ class _Table:
         with self._connected() as connection:
             rows = connection.execute("describe data").fetchall()
         return {row[0]: row[1] for row in rows}
+
+    def _check_names(self, names, types):
+        for name in names:
+            if name not in types:
+                raise ValueError(
+                    f"{self._files.name}: has no column {name!r}, expected one of "
+                    f"{', '.join(map(repr, types))}."
+                )
+
+    def column(self, name):
+        """Values of a column in the rows of the blocks, in their order."""
+        self._files.check()
+        self._check_names([name], self._types())
+        query = f"select {_name(name)} from data where {_name(self._target)} is not null"
+        with self._connected() as connection:
+            parts = [part.column(0) for part in arrow_batches(connection, query)]
+        if missing := sum(part.null_count for part in parts):
+            raise ValueError(
+                f"{self._files.name}: the column {name!r} has no value in {missing:,} rows. Leave "
+                "those rows out, or give them a value of their own."
+            )
+        return _labels(parts)
 
     def _learn(self, scale, max_levels):
         """Medians, scales and the values of text, where they are wanted."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from schuss.files import can_be_reopened
-from schuss.stream import FREE_SHARE, Stream, free_memory
+from schuss.memory import FREE_SHARE, free_memory
+from schuss.stream import Stream
 
 # Bytes of a table in memory for each byte of a compressed file.
 _EXPANSION = 4

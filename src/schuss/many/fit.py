@@ -17,6 +17,7 @@ from schuss.errors import warn
 from schuss.losses import LOSSES
 from schuss.many.inputs import Models, models_of, penalty_of
 from schuss.many.result import ManyResult
+from schuss.many.streamed import StreamedRows
 from schuss.many.together import Together
 from schuss.minimizer.inputs import check_number
 from schuss.solvers.problem import NOISE
@@ -49,7 +50,7 @@ _SECONDS_PER_ELEMENT = 1e-9
 
 
 def fit_many(
-    X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None,
+    X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None,
     Cs: float | Iterable[float] | None = None, scan: Any = None, loss: str = "log_loss",
     fit_intercept: bool = True, standard_errors: bool | None = None, tol: float = 1e-6,
     max_iter: int = 100, n_jobs: int | None = None, callbacks: Any = None, verbose: int = 0,
@@ -62,12 +63,15 @@ def fit_many(
 
     Parameters
     ----------
-    X : array-like, CSR matrix or data frame of shape (n, d)
+    X : array-like, CSR matrix, data frame of shape (n, d), or Stream
+        A `Stream` needs `groups` and has y and weights of its own. Its targets and keys stay in
+        memory; each pass gathers the rows of as many groups as half of the free memory holds.
     y : array-like of shape (n,), or of shape (n, T) for T models
         Labels of two classes, or real targets within [0, 1]; several columns are such targets
         or indicators.
-    groups : array-like of shape (n,), default=None
-        Key of the group of each row, sorted or not: a model for each group.
+    groups : array-like of shape (n,) or str, default=None
+        Key of the group of each row, sorted or not: a model for each group. Text names a column
+        of the table that a `Stream` reads.
     sample_weight : array-like of shape (n,), or (S, n) for S models, default=None
         Weights of 0 or more: folds of a cross-validation, counts of a bootstrap.
     Cs : float or list of float, default=None
@@ -170,8 +174,11 @@ class _Fit:
             LOSSES[loss].code, l2, fit_intercept, tol, max_iter, NOISE[size], SINGULAR[size]
         )
         self.backend = backends.current()
+        self.data = self.together = None
+        if isinstance(models.X, StreamedRows):
+            self._check_room()
+            return
         self.data = Data(self.backend.prepare(models.X), models.y, models.sample_weight, 0.0)
-        self.together = None
         if self._shares():
             self.together = Together(self.backend, models.X, self.data, self.config, self.n_threads)
 
@@ -202,6 +209,8 @@ class _Fit:
                     if self.together is not None:
                         # Each pass serves all models of a block.
                         chunk = max(1, _TOGETHER_NUMBERS // self.theta[0].size)
+                    elif self.data is None:
+                        chunk = self._gathered_at_once(done)
                     block = slice(done, min(m, done + int(chunk)))
                     self._solve(block, self.variance)
                     done = block.stop
@@ -219,7 +228,8 @@ class _Fit:
                 raise
         finally:
             driver.finish(callbacks)
-        if (self.report[..., ModelReport.STATUS] == ModelStatus.NONFINITE).any():
+        nonfinite = self.report[..., ModelReport.STATUS] == ModelStatus.NONFINITE
+        if nonfinite.any() and self.data is not None:
             self._look_for_nonfinite()
 
     def _solve(self, block, variance):
@@ -252,10 +262,48 @@ class _Fit:
     def _newton(self, table, extra, config, theta, variance, report):
         rows = table[:, ModelPart.STOP] - table[:, ModelPart.FIRST]
         elements = _PASSES * (theta.shape[2] + 8) * int(rows.sum()) * theta.shape[1]
+        rows, order = self.data, self.models.order
+        if rows is None:
+            rows, order, table = self._gather(table)
         self.backend.newton_many(
-            self.data, self.models.order, extra, table, config, theta, variance, report,
+            rows, order, extra, table, config, theta, variance, report,
             threads.useful(self.n_threads, elements),
         )  # fmt: skip
+
+    # ----- models of a stream
+
+    def _check_room(self):
+        """Refuse a group that alone is too large."""
+        most, room = int(self.models.n_rows.argmax()), self.models.X.room()
+        if self.models.n_rows[most] > room:
+            key = self.models.keys["group"][most * len(self.models.Cs)]
+            raise MemoryError(
+                f"group {key!s} has {self.models.n_rows[most]:,} rows, but half of the free memory "
+                f"holds {room:,}. Fit it alone, by LogisticRegression on a stream of its rows."
+            )
+
+    def _gathered_at_once(self, done):
+        """How many further models there is room for: all those of some groups."""
+        table = self.models.table[done:]
+        n_rows = table[:, ModelPart.STOP] - table[0, ModelPart.FIRST]
+        last = table[np.searchsorted(n_rows, self.models.X.room(), side="right") - 1]
+        return int((table[:, ModelPart.STOP] <= last[ModelPart.STOP]).sum())
+
+    def _gather(self, table):
+        """The rows of some groups as if there were no others, their order, and the table."""
+        models, first, stop = self.models, table[0, ModelPart.FIRST], table[-1, ModelPart.STOP]
+        wanted, order = np.arange(first, stop), None
+        if models.order is not None:
+            rows = models.order[first:stop]
+            wanted = np.sort(rows)
+            order = np.searchsorted(wanted, rows).astype(data.ORDER_TYPE)
+        X = models.X.gather(wanted)
+        weights = models.sample_weight
+        weights = None if weights is None else np.take(weights, wanted, axis=1)
+        table = table.copy()
+        table[:, [ModelPart.FIRST, ModelPart.STOP]] -= first
+        y = np.take(models.y, wanted, axis=1)
+        return Data(self.backend.prepare(X), y, weights, 0.0), order, table
 
     def _begin_scan(self):
         """The models of a scan begin at the optimum without the column."""

@@ -8,7 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from schuss import data, validation
+from schuss.blocks import Source
 from schuss.constants import ModelPart, ModelReport
+from schuss.many.streamed import StreamedRows
 from schuss.memory import machine_memory
 
 # Rows of several targets that are transposed at a time.
@@ -50,7 +52,10 @@ def models_of(X, y, groups, sample_weight, Cs, scan, loss, errors):
     penalties, the last one varying fastest.
     """
     names = _names(X)
-    X = data.check_features(X, finite=True)
+    if isinstance(X, Source):
+        X, y, sample_weight, groups = _streamed(X, y, sample_weight, groups, scan)
+    else:
+        X = data.check_features(X, finite=True)
     n, real = X.shape[0], data.real_type(X)
     classes, y, target_names = _targets(y, n, real, loss)
     weights, exponent = _weights(sample_weight, n, real)
@@ -59,6 +64,9 @@ def models_of(X, y, groups, sample_weight, Cs, scan, loss, errors):
     group_keys, order, first, stop = None, None, np.zeros(1, np.int64), np.array([n])
     if groups is not None:
         group_keys, order, first, stop = _groups(groups, n)
+        if order is not None and not isinstance(X, StreamedRows):
+            data.check_orders(n)
+            order = order.astype(data.ORDER_TYPE)
     shape = (
         len(first), len(y), 1 if weights is None else len(weights),
         1 if extra is None else extra.shape[1],
@@ -85,6 +93,30 @@ def models_of(X, y, groups, sample_weight, Cs, scan, loss, errors):
     }
     keys["C"] = np.tile(Cs, len(table))
     return Models(X, y, classes, weights, exponent, order, extra, table, Cs, keys, names)
+
+
+def _streamed(source, y, sample_weight, groups, scan):
+    """X, y, weights and keys of a stream."""
+    for name, value in (("y", y), ("sample_weight", sample_weight), ("scan", scan)):
+        if value is not None:
+            raise ValueError(f"{name} was passed with a stream, expected None: {_IN_STREAM[name]}")
+    if groups is None:
+        raise ValueError(
+            "groups is missing: of a stream, fit_many fits models of groups of rows, whose rows it "
+            "gathers. For one model on all rows pass the stream to LogisticRegression."
+        )
+    rows = StreamedRows(source)
+    return (
+        rows, rows.y, rows.sample_weight,
+        rows.column(groups) if isinstance(groups, str) else groups,
+    )  # fmt: skip
+
+
+_IN_STREAM = {
+    "y": "its blocks hold the targets.",
+    "sample_weight": "its blocks hold the weights.",
+    "scan": "columns are added to an X in memory.",
+}
 
 
 def group_codes(groups, n, known=None):
@@ -154,7 +186,7 @@ def _groups(groups, n):
     short = len(keys) <= _SHORT_CODES
     order = np.argsort(codes.astype(np.uint16) if short else codes, kind="stable")
     stops = np.cumsum(np.bincount(codes, minlength=len(keys)))
-    return keys, order.astype(np.int32), np.append(0, stops[:-1]), stops
+    return keys, order, np.append(0, stops[:-1]), stops
 
 
 def _targets(y, n, real, loss):
