@@ -711,12 +711,11 @@ def test_ctrl_c_keeps_what_was_reached(data, tmp_path):
     pyarrow.csv.write_csv(make_table(20_000), data)
     # Says when training has begun, which is when Ctrl-C is to come.
     program = (
-        "import contextlib, sys\n"
+        "import sys\n"
         "from schuss import cli\n"
         "from schuss._commands import train\n"
-        "@contextlib.contextmanager\n"
-        "def progress(max_iter, quiet):\n"
-        "    yield [lambda info: print('epoch', info.n_iter, file=sys.stderr, flush=True)]\n"
+        "def progress(quiet):\n"
+        "    return [lambda info: print('epoch', info.n_iter, file=sys.stderr, flush=True)]\n"
         "train._progress = progress\n"
         "sys.exit(cli.main())\n"
     )

@@ -124,6 +124,8 @@ class ProgressBar(Callback):
         Text before the bar.
     console : rich.console.Console, optional
         Where to draw; by default stderr.
+    transient : bool, default=False
+        Whether the bar goes once the run is over.
 
     Examples
     --------
@@ -134,8 +136,9 @@ class ProgressBar(Callback):
     >>> neuron.fit(X, y, callbacks=[ProgressBar()])  # doctest: +SKIP
     """
 
-    def __init__(self, description: str = "training", console: Any = None):
+    def __init__(self, description: str = "training", console: Any = None, transient: bool = False):
         super().__init__()
+        self.transient = transient
         self.description = description
         self.console = console
         self._bar: Any = None
@@ -170,7 +173,7 @@ class ProgressBar(Callback):
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}"), TimeElapsedColumn(),
-            console=console, refresh_per_second=10,
+            console=console, refresh_per_second=10, transient=self.transient,
         )  # fmt: skip
         self._task = self._bar.add_task(self.description, total=total, loss="")
         self._bar.start()

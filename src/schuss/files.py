@@ -110,6 +110,12 @@ def write_whole(path: PathLike) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_text(path: PathLike, text: str) -> None:
+    """Write a text as UTF-8 by `write_whole`."""
+    with write_whole(path) as file:
+        file.write(text.encode())
+
+
 def _replacement(path: Path) -> Generator[IO[bytes], None, None]:
     stem = os.fsencode(path.name)[:_STEM_BYTES].decode("utf-8", "ignore")
     partial = path.with_name(f".{stem}.{secrets.token_hex(4)}.part")

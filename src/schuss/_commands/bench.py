@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from schuss._commands.options import OPTIONS, AsJSON, option
-from schuss._commands.output import check_suffix, console, note, print_json
+from schuss._commands.output import check_page, console, note, print_json
 
 
 def bench(
@@ -36,11 +36,10 @@ def bench(
     schuss bench --report report.html
     """
     from schuss.bench import page, suite
-    from schuss.files import check_writable, write_whole
+    from schuss.files import write_text
 
     if report:
-        check_suffix("--report", report, (".html", ".htm"))
-        check_writable(report)
+        check_page("--report", report)
     content = suite.run(
         suite.QUICK if quick else suite.FULL,
         n_jobs,
@@ -48,8 +47,7 @@ def bench(
         _note_piece if console(stderr=True).is_terminal else lambda *piece: None,
     )
     if report:
-        with write_whole(report) as file:
-            file.write(page.page(content).encode())
+        write_text(report, page.page(content))
     if as_json:
         print_json(content)
     else:

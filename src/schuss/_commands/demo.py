@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from schuss._commands.options import OUTPUT, AsJSON, option
-from schuss._commands.output import check_suffix, console, note, print_json
-from schuss.files import check_writable
+from schuss._commands.output import check_page, console, note, print_json
 
 _ROUNDS = 3
 
@@ -24,8 +23,7 @@ def demo(
     Each is trained by schuss and by the loop that one writes in NumPy, in
     turns; both must come to the same result. It takes less than a minute.
     """
-    check_suffix("--report", report, (".html", ".htm"))
-    check_writable(report)
+    check_page("--report", report)
     results = []
     for step in (_function, _neuron, _network):
         results.append(step())
@@ -72,6 +70,12 @@ def _require_same(what, ours, theirs, tolerance):
         )
 
 
+def _step(title, what, per, seconds, counts, **figures):
+    """What there is to show: `counts` steps or epochs of schuss and of the loop."""
+    ours, loops = (span / n for span, n in zip(seconds, counts, strict=True))
+    return {"title": title, "what": what, "per": per, "schuss": ours, "numpy": loops, **figures}
+
+
 def _function():
     """The parabola of the textbook, whose steps shrink its distance from 2 to 0.8 of it."""
     import numpy as np
@@ -97,14 +101,9 @@ def _function():
     _require_same("path", path, expected[: len(path)], 1e-9)
     seconds = _in_turns(ours, loop)
     steps = ", ".join(f"{x:.5g}" for x in path[:5])
-    return {
-        "title": "1. A function: x² − 4x + 6 from x = 8, step 0.1",
-        "what": [f"{steps}, ... → {path[-1]:.2f}"],
-        "per": "step",
-        "schuss": seconds[0] / (len(path) - 1),
-        "numpy": seconds[1] / n,
-        "x": float(path[-1]),
-    }
+    title = "1. A function: x² − 4x + 6 from x = 8, step 0.1"
+    what = [f"{steps}, ... → {path[-1]:.2f}"]
+    return _step(title, what, "step", seconds, (len(path) - 1, n), x=float(path[-1]))
 
 
 def _breast_cancer():
@@ -136,19 +135,15 @@ def _neuron():
     _require_same("weights", np.ravel(result.coef), coef, 1e-3)
     seconds = _in_turns(ours, loop)
     right = np.mean((X @ coef + intercept > 0) == (y == 1))
-    return {
-        "title": "2. A neuron: tumours, benign or malignant",
-        "what": [
-            f"{len(X)} rows, {X.shape[1]} features",
-            f"cost {losses[0]:.4f} → {float(result.loss):.4f} in {epochs:,} epochs",
-            f"{right:.1%} of these rows are right",
-        ],
-        "per": "epoch",
-        "schuss": seconds[0] / epochs,
-        "numpy": seconds[1] / epochs,
-        "cost": float(result.loss),
-        "accuracy": float(right),
-    }
+    what = [
+        f"{len(X)} rows, {X.shape[1]} features",
+        f"cost {losses[0]:.4f} → {float(result.loss):.4f} in {epochs:,} epochs",
+        f"{right:.1%} of these rows are right",
+    ]
+    return _step(
+        "2. A neuron: tumours, benign or malignant", what, "epoch", seconds, (epochs, epochs),
+        cost=float(result.loss), accuracy=float(right),
+    )  # fmt: skip
 
 
 def _network():
@@ -199,19 +194,15 @@ def _network():
         _require_same("weights", mine, theirs, 1e-3)
     seconds = _in_turns(ours, loop)
     right = float(network.score(X, y))
-    return {
-        "title": "3. A network 64-32-10: handwritten digits",
-        "what": [
-            f"{len(X):,} pictures of 8 × 8 pixels",
-            f"loss {network.history_['loss'][0]:.3f} → {network.loss_:.3f} in {epochs} epochs",
-            f"{right:.1%} of these rows are right",
-        ],
-        "per": "epoch",
-        "schuss": seconds[0] / epochs,
-        "numpy": seconds[1] / epochs,
-        "cost": float(network.loss_),
-        "accuracy": right,
-    }
+    what = [
+        f"{len(X):,} pictures of 8 × 8 pixels",
+        f"loss {network.history_['loss'][0]:.3f} → {network.loss_:.3f} in {epochs} epochs",
+        f"{right:.1%} of these rows are right",
+    ]
+    return _step(
+        "3. A network 64-32-10: handwritten digits", what, "epoch", seconds, (epochs, epochs),
+        cost=float(network.loss_), accuracy=right,
+    )  # fmt: skip
 
 
 def _write_report(path: Path) -> bool:

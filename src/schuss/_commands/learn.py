@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from schuss._commands.options import OUTPUT, option
-from schuss._commands.output import check_suffix, console
-from schuss.files import check_writable, write_whole
+from schuss._commands.output import check_page, console
+from schuss.files import write_text
 
 
 def learn(
@@ -27,11 +27,8 @@ def learn(
     """
     from schuss.pages import learn_page
 
-    check_suffix("FILE", file, (".html", ".htm"))
-    check_writable(file)
-    text = learn_page(language=language)
-    with write_whole(file) as stream:
-        stream.write(text.encode())
+    check_page("FILE", file)
+    write_text(file, learn_page(language=language))
     console().print(f"written: {file}", soft_wrap=True)
     if browser:
         webbrowser.open(file.resolve().as_uri())

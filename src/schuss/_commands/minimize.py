@@ -15,7 +15,14 @@ from schuss._commands.options import (
     parse_learning_rate,
     parse_numbers,
 )
-from schuss._commands.output import check_suffix, console, note, print_json, warnings_as_notes
+from schuss._commands.output import (
+    check_page,
+    check_suffix,
+    console,
+    note,
+    print_json,
+    warnings_as_notes,
+)
 from schuss.files import check_writable, write_whole
 from schuss.methods import MINIMIZERS
 
@@ -83,8 +90,7 @@ def minimize(
     if plot is not None:
         _check_plot(plot)
     if html is not None:
-        check_suffix("--html", html, (".html", ".htm"))
-        check_writable(html)
+        check_page("--html", html)
     exact: dict[str, Any] = (
         {} if function.polynomial is not None else {"jac": function.jac, "hess": function.hess}
     )

@@ -77,6 +77,12 @@ def check_suffix(option: str, path: Path, suffixes: tuple[str, ...]) -> None:
         raise ValueError(f"{option} {path}: expected a name that ends in {expected}")
 
 
+def check_page(option: str, path: Path) -> None:
+    """Refuse a page to write that has another name than one, or cannot be written."""
+    check_suffix(option, path, (".html", ".htm"))
+    check_writable(path)
+
+
 def check_output(out: Path, *inputs: Path) -> None:
     """Refuse a file that cannot be written, or that is one of the inputs."""
     check_writable(out)

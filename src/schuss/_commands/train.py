@@ -1,10 +1,9 @@
 """``schuss train``."""
 
-import contextlib
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -30,13 +29,13 @@ from schuss._commands.options import (
 )
 from schuss._commands.output import (
     check_output,
-    check_suffix,
+    check_page,
     console,
     note,
     print_report,
     warnings_as_notes,
 )
-from schuss.files import check_writable, descriptor, write_whole
+from schuss.files import descriptor, write_text
 from schuss.losses import LOSSES
 from schuss.methods import SOLVERS
 
@@ -184,8 +183,7 @@ def train(
         )
 
     if report is not None:
-        check_suffix("--report", report, (".html", ".htm"))
-        check_writable(report)
+        check_page("--report", report)
         if find_spec("matplotlib") is None:
             raise ImportError('--report needs matplotlib: pip install "schuss[plot]"')
         from schuss.pages.training import training_page
@@ -244,7 +242,8 @@ def train(
         )  # fmt: skip
         given = {}
     started = time.perf_counter()
-    with warnings_as_notes(quiet), _progress(max_iter, quiet) as callbacks:
+    callbacks = _progress(quiet)
+    with warnings_as_notes(quiet):
         if large is None:
             n_trained = len(y)
             estimator.fit(X, y, callbacks=callbacks, **given)
@@ -297,8 +296,7 @@ def train(
             notes=prepared.notes,
             command=shlex.join(["schuss", *context.find_root().obj]),
         )
-        with write_whole(report) as stream:
-            stream.write(page.encode())
+        write_text(report, page)
     print_report(results, as_json, quiet)
 
 
@@ -555,30 +553,14 @@ def _network(layers, is_pictures, y, solver, rate, alpha, batch_size, seed, sett
     )  # fmt: skip
 
 
-@contextlib.contextmanager
-def _progress(max_iter: int, quiet: bool) -> Iterator[list[Callable] | None]:
-    """Yield the callbacks that draw a progress bar on a terminal."""
+def _progress(quiet: bool) -> list[Callable]:
+    """The callbacks that draw a progress bar on a terminal."""
+    from schuss.callbacks import ProgressBar
+
     terminal = console(stderr=True)
     if quiet or not terminal.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    with Progress(
-        TextColumn("training"),
-        BarColumn(),
-        TextColumn("epoch {task.completed:,.0f} of at most {task.total:,.0f}"),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeElapsedColumn(),
-        console=terminal,
-        transient=True,
-    ) as progress:
-        task = progress.add_task("training", total=max_iter, loss="")
-
-        def show(info):
-            progress.update(task, completed=info.n_iter, loss=f"{info.loss:.6f}")
-
-        yield [show]
+        return []
+    return [ProgressBar(console=terminal, transient=True)]
 
 
 def _circumstances(estimator: Any, X: Any, y: Any) -> dict[str, Any]:

@@ -120,14 +120,13 @@ class MinimizeResult(OptimizeResult):
         >>> result = schuss.minimize(Polynomial([6, -4, 1]), 8.0, learning_rate=0.1)
         >>> result.to_html("walk.html")  # doctest: +SKIP
         """
-        from schuss.files import write_whole
+        from schuss.files import write_text
         from schuss.pages import walk_page
 
         text = walk_page(self, self._function(fun), title=title, language=language)
         if path is None:
             return text
-        with write_whole(path) as file:
-            file.write(text.encode())
+        write_text(path, text)
         return None
 
     def widget(self, *, fun: Any = None, language: str = "en") -> Any:

@@ -10,7 +10,7 @@ from schuss.constants import ARMIJO, HISTORY_COLUMNS, N_COUNTERS
 from schuss.errors import DivergenceError
 from schuss.solvers.curvature import factorise, solve, two_loops
 from schuss.solvers.problem import NOISE
-from schuss.solvers.run import Progress, Run, Snapshot
+from schuss.solvers.run import Progress, WholeRun
 from schuss.vectors import dot
 
 # Halvings of a step, and rounds in which the parameters on bounds may change.
@@ -18,7 +18,7 @@ _HALVINGS = 30
 _ROUNDS = 50
 
 
-class BoundedNewton(Run):
+class BoundedNewton(WholeRun):
     """A run of Newton's method on a `Likelihood`, each parameter between two bounds.
 
     Firth's penalty is left out of the curvature, which so is the information (Fisher's scoring).
@@ -34,7 +34,6 @@ class BoundedNewton(Run):
         bound left out.
     """
 
-    resumable = False
     algorithm = method = "newton"
     learning_rate = 1.0
     seconds_estimate = 1e-4
@@ -94,24 +93,11 @@ class BoundedNewton(Run):
             self._move(self.theta)
         return self._place[0] / self.likelihood.total
 
-    def constant(self):
-        return float(self.likelihood.constant())
-
-    def is_finite(self):
-        return bool(np.isfinite(self.theta).all())
-
-    def snapshot(self):
-        return Snapshot(State(*(array.copy() for array in self.state)), None)
-
-    def restore(self, snapshot):
-        for mine, theirs in zip(self.state, snapshot.state, strict=True):
-            mine[...] = theirs
+    def reset(self):
+        """Begin anew where `state` is."""
         self.theta = np.append(self.state.coef[0], self.state.intercept)[: self.likelihood.r]
         self.theta = self.theta.astype(np.float64)
         self._place = None
-
-    def memory(self):
-        return None
 
     def divergence_error(self):
         return DivergenceError(

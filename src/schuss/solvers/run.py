@@ -143,3 +143,26 @@ class Run:
     def oscillation(self, losses):
         """What to say of a run of all its epochs, or None."""
         return None
+
+
+class WholeRun(Run):
+    """A run over all rows at once, whose parameters are ``theta`` beside those of ``state``."""
+
+    resumable = False
+
+    def constant(self):
+        return float(self.objective.constant())
+
+    def is_finite(self):
+        return bool(np.isfinite(self.theta).all())
+
+    def snapshot(self):
+        return Snapshot(State(*(array.copy() for array in self.state)), None)
+
+    def restore(self, snapshot):
+        for mine, theirs in zip(self.state, snapshot.state, strict=True):
+            mine[...] = theirs
+        self.reset()
+
+    def memory(self):
+        return None

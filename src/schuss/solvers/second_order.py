@@ -24,7 +24,7 @@ from schuss.errors import DivergenceError
 from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal, Kronecker
 from schuss.solvers.problem import LARGE, Problem
-from schuss.solvers.run import Progress, Run, Snapshot
+from schuss.solvers.run import Progress, WholeRun
 from schuss.solvers.working_set import WorkingSet
 from schuss.vectors import dot, max_norm
 
@@ -90,7 +90,7 @@ _RATE = 3.0
 _PATIENCE = 4
 
 
-class SecondOrder(Run):
+class SecondOrder(WholeRun):
     """A run of Newton's method or L-BFGS.
 
     Parameters
@@ -182,7 +182,6 @@ class SecondOrder(Run):
         return self.method
 
     # Pairs, models and samples would have to be kept, too.
-    resumable = False
 
     # ------------------------------------------------------------ what the driver asks for
 
@@ -242,26 +241,13 @@ class SecondOrder(Run):
             self._place(self.theta)
         return self.loss
 
-    def constant(self):
-        return float(self.objective.constant())
-
-    def is_finite(self):
-        return bool(np.isfinite(self.theta).all())
-
-    def snapshot(self):
-        return Snapshot(State(*(array.copy() for array in self.state)), None)
-
-    def restore(self, snapshot):
-        for mine, theirs in zip(self.state, snapshot.state, strict=True):
-            mine[...] = theirs
+    def reset(self):
+        """Begin anew where `state` is."""
         self.theta = self.problem.join(self.state.coef, self.state.intercept)
         self._begun = False
         self._forget()
         if self.method == "working set":
             self._set.forget()
-
-    def memory(self):
-        return None
 
     def divergence_error(self):
         text = (
