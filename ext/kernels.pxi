@@ -8,6 +8,7 @@
 # descend             descend       gradient, steps
 # newton              newton        gradient, product.h
 # newton_many         newton_many   rows, newton (factors), dot_axpy.h, gram.h
+# information         information   newton_many
 # gradient_many       gradient_many newton_many (rows), product.h
 # predict             predict       pass
 # pointwise           pointwise     formulas
@@ -163,6 +164,7 @@ include "shuffle.pxi"
 include "sweep.pxi"
 include "newton.pxi"
 include "newton_many.pxi"
+include "information.pxi"
 include "gradient_many.pxi"
 include "products.pxi"
 include "coordinate.pxi"

@@ -10,6 +10,9 @@ cdef extern from "gram.h" nogil:
 
 cdef enum:
     MODEL_BYTES = 393216        # of converted rows, in L2
+    # Of a column whose products with others are summed before they are added in float64.
+    GRAM_BYTES = 4096
+    ROWS_AHEAD = 16             # that are prefetched
     # Rows whose scores, gradients and products are computed together, in L1, and whose sums are
     # added in float64.
     STRIP_BYTES = 24576
@@ -33,6 +36,7 @@ cdef struct Models:
     Py_ssize_t extra_row_stride
     Py_ssize_t extra_column_stride
     char extra_kind
+    const real *offset      # of the scores, or NULL
     ManyConfig config
     const double *l2
     Py_ssize_t P
@@ -120,7 +124,9 @@ cdef void take_columns(
     """Some rows, as columns."""
     cdef Rows *x = &job.x
     cdef Py_ssize_t i, j, u, m, row, d = x.d, step = job.step
+    cdef Py_ssize_t line = CACHE_LINE // max(x.column_stride, 1)
     cdef bint by_columns = x.layout == COLUMNS or x.layout == CONVERTED_COLUMNS
+    cdef const char *ahead
     if by_columns and job.order == NULL:
         for j in range(d):
             convert(s.columns + j * step, x.base + place * x.row_stride + j * x.column_stride,
@@ -133,9 +139,14 @@ cdef void take_columns(
             row = row_at(job.order, place + i + u)
             if x.layout == SPARSE:
                 take_sparse_row(x, row, s.row + u * x.width)
-            else:
-                convert(s.row + u * x.width, x.base + row * x.row_stride, d, x.column_stride,
-                        x.kind)
+                continue
+            convert(s.row + u * x.width, x.base + row * x.row_stride, d, x.column_stride, x.kind)
+            if i + u + ROWS_AHEAD < count and line > 1:
+                row = row_at(job.order, place + i + u + ROWS_AHEAD)
+                ahead, j = x.base + row * x.row_stride, 0
+                while j < d:
+                    prefetch(ahead + j * x.column_stride)
+                    j += line
         j = 0
         while j < d:
             transpose(s.row + j, x.width, m, s.columns + j * step + i, step,
@@ -259,6 +270,9 @@ cdef double evaluate_model(
             columns.data = <const char *>(s.columns + i)
             columns.length = round_up(min(job.strip, count - i), LANES)
             column_axpys(columns, s.operand, s.trial_scores)
+            if job.offset != NULL:
+                for j in range(min(job.strip, count - i)):
+                    s.trial_scores[j] += job.offset[row_at(job.order, place_of(s, first + i) + j)]
             if job.config.loss == LOSS_LOG_LOSS:
                 pass_strip(LOSS_LOG_LOSS, columns.length, i, first + i, s, &value)
             else:
@@ -279,19 +293,29 @@ cdef double evaluate_model(
     return value
 
 
+cdef inline void add_block_gram(
+    Models *job, Modeller *s, Py_ssize_t count, const real *factors, double *out
+) noexcept nogil:
+    """Upper triangle of out += the products of the block's columns, whose rows have factors."""
+    cdef Py_ssize_t i = 0, strip = max(job.strip, <Py_ssize_t>(GRAM_BYTES // REAL_SIZE))
+    while i < count:
+        add_columns_gram(
+            job.r, s.columns + i, job.step, round_up(min(strip, count - i), LANES), factors,
+            out, job.r
+        )
+        i += strip
+        if factors != NULL:
+            factors += strip
+
+
 cdef void hessian_of_model(Models *job, Modeller *s, double l2) noexcept nogil:
     """Upper triangle of the Hessian of the mean objective, where it was evaluated last."""
     cdef Py_ssize_t first = 0, count, i, j, r = job.r
     cdef Py_ssize_t weights = r - job.config.fit_intercept
     memset(s.hessian, 0, r * r * sizeof(double))
     while first < s.count:
-        count, i = enter_block(job, s, first), 0
-        while i < count:
-            add_columns_gram(
-                r, s.columns + i, job.step, round_up(min(job.strip, count - i), LANES),
-                s.curvature + first + i, s.hessian, r
-            )
-            i += job.strip
+        count = enter_block(job, s, first)
+        add_block_gram(job, s, count, s.curvature + first, s.hessian)
         first += job.block
         check_signals(job.team, s.thread, count * r * r // 16)
     for i in range(r):
@@ -555,8 +579,8 @@ cdef enum:
     len_report = MODELREPORT_NORM + 1
 
 
-cdef class NewtonMany(Job):
-    """A call of `newton_many`."""
+cdef class ModelJob(Job):
+    """What the models of a call read, and the memory of its threads."""
 
     cdef Models job
     cdef real *reals
@@ -572,44 +596,24 @@ cdef class NewtonMany(Job):
         free(self.doubles)
         free(self.job.modellers)
 
-    def __init__(
-        self, data, const int32_t[::1] order, extra, const int64_t[:, ::1] models, config,
-        double[:, :, ::1] theta, double[:, :, ::1] variance, double[:, :, ::1] report, n_threads
-    ):
+    cdef void cut(self, Py_ssize_t rows):
+        """Cut models of up to so many rows into blocks and strips."""
         cdef Models *job = &self.job
-        cdef Matrix X = data.X
-        cdef const real[:, ::1] y = data.y
-        cdef const real[:, ::1] weights
-        cdef const double[::1] l2 = config.l2
-        cdef Py_ssize_t m, t, rows = 0, r = theta.shape[2], own, matrices
+        cdef Py_ssize_t size = job.r * REAL_SIZE, line = CACHE_LINE // REAL_SIZE
+        job.strip = clamp(MIN_STRIP, STRIP_BYTES // size, MAX_STRIP) // LANES * LANES
+        job.block = min(
+            round_up(max(rows, 1), LANES), max(1, MODEL_BYTES // size // job.strip) * job.strip
+        )
+        # Columns lie an odd number of cache lines apart, so that they do not meet in L1.
+        job.step = (round_up(job.block, line) // line | 1) * line
+
+    cdef int set_up(self, Py_ssize_t rows, n_threads) except -1:
+        """Form the team, and reserve memory for models of up to so many rows."""
+        cdef Models *job = &self.job
+        cdef Py_ssize_t t, r = job.r, own, matrices
         cdef Modeller *s
         cdef real *free_
         cdef double *doubles
-        job.config = read_ManyConfig(config)
-        job.x, job.M, job.P, job.r = X.rows, models.shape[0], theta.shape[1], r
-        job.y, job.y_step = &y[0, 0], y.shape[1]
-        if data.sample_weight is not None:
-            weights = data.sample_weight
-            job.weights, job.weights_step = &weights[0, 0], weights.shape[1]
-        if order is not None:
-            job.order = &order[0]
-        if extra is not None:
-            job.extra = <const char *><size_t>extra.__array_interface__["data"][0]
-            job.extra_row_stride, job.extra_column_stride = extra.strides
-            job.extra_kind = <char>ord(extra.dtype.char)
-        self.keep = (X, data, order, extra, models, config, theta, variance, report)
-        job.l2, job.models = &l2[0], &models[0, 0]
-        job.theta, job.report = &theta[0, 0, 0], &report[0, 0, 0]
-        job.variance = NULL if variance is None else &variance[0, 0, 0]
-        for m in range(job.M):
-            rows = max(rows, models[m, <int>MODELPART_STOP] - models[m, <int>MODELPART_FIRST])
-        job.strip = clamp(MIN_STRIP, STRIP_BYTES // (r * REAL_SIZE), MAX_STRIP) // LANES * LANES
-        job.block = min(round_up(max(rows, 1), LANES),
-                        max(1, MODEL_BYTES // (r * REAL_SIZE) // job.strip) * job.strip)
-        # Columns lie an odd number of cache lines apart, so that they do not meet in L1.
-        job.step = (round_up(job.block, CACHE_LINE // REAL_SIZE) * REAL_SIZE // CACHE_LINE | 1) * (
-            CACHE_LINE // REAL_SIZE)
-        job.chunk = clamp(1, job.M // 64, MODELS_OF_CHUNK)
         self.form_team(n_threads)
         # Some models take longer than others.
         self.team.uneven = True
@@ -656,6 +660,43 @@ cdef class NewtonMany(Job):
             s.start.theta = s.begin + r
             s.start.gradient = s.start.theta + r
             s.start.hessian = s.start.gradient + r
+        return 0
+
+
+cdef class NewtonMany(ModelJob):
+    """A call of `newton_many`."""
+
+    def __init__(
+        self, data, const int32_t[::1] order, extra, const int64_t[:, ::1] models, config,
+        double[:, :, ::1] theta, double[:, :, ::1] variance, double[:, :, ::1] report, n_threads
+    ):
+        cdef Models *job = &self.job
+        cdef Matrix X = data.X
+        cdef const real[:, ::1] y = data.y
+        cdef const real[:, ::1] weights
+        cdef const double[::1] l2 = config.l2
+        cdef Py_ssize_t m, rows = 0
+        job.config = read_ManyConfig(config)
+        job.x, job.M, job.P, job.r = X.rows, models.shape[0], theta.shape[1], theta.shape[2]
+        job.y, job.y_step = &y[0, 0], y.shape[1]
+        if data.sample_weight is not None:
+            weights = data.sample_weight
+            job.weights, job.weights_step = &weights[0, 0], weights.shape[1]
+        if order is not None:
+            job.order = &order[0]
+        if extra is not None:
+            job.extra = <const char *><size_t>extra.__array_interface__["data"][0]
+            job.extra_row_stride, job.extra_column_stride = extra.strides
+            job.extra_kind = <char>ord(extra.dtype.char)
+        self.keep = (X, data, order, extra, models, config, theta, variance, report)
+        job.l2, job.models = &l2[0], &models[0, 0]
+        job.theta, job.report = &theta[0, 0, 0], &report[0, 0, 0]
+        job.variance = NULL if variance is None else &variance[0, 0, 0]
+        for m in range(job.M):
+            rows = max(rows, models[m, <int>MODELPART_STOP] - models[m, <int>MODELPART_FIRST])
+        job.chunk = clamp(1, job.M // 64, MODELS_OF_CHUNK)
+        self.cut(rows)
+        self.set_up(rows, n_threads)
 
     def lead(self):
         cdef Models *job = &self.job

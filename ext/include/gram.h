@@ -14,7 +14,8 @@
 #define GRAM_RIGHT 2
 #endif
 
-/* out[i][j] += sum of s * left column i * right column j; p and q are constants in each call. */
+/* out[i][j] += sum of s * left column i * right column j; p and q are constants in each call, and
+   whether s is NULL, for ones. */
 ALWAYS_INLINE void gram_tile(const int p, const int q, const real *left, const real *right,
                              ptrdiff_t step, ptrdiff_t length, const real *s, double *out,
                              ptrdiff_t out_step) {
@@ -22,9 +23,12 @@ ALWAYS_INLINE void gram_tile(const int p, const int q, const real *left, const r
     UNROLL for (int i = 0; i < p; i++)
         UNROLL for (int j = 0; j < q; j++) sums[i][j] = v_set(0);
     for (ptrdiff_t k = 0; k < length; k += LANES) {
-        const vreal weight = v_load(s + k);
         vreal b[GRAM_RIGHT];
-        UNROLL for (int j = 0; j < q; j++) b[j] = weight * v_load(right + j * step + k);
+        UNROLL for (int j = 0; j < q; j++) b[j] = v_load(right + j * step + k);
+        if (s) {
+            const vreal weight = v_load(s + k);
+            UNROLL for (int j = 0; j < q; j++) b[j] = weight * b[j];
+        }
         UNROLL for (int i = 0; i < p; i++) {
             const vreal a = v_load(left + i * step + k);
             UNROLL for (int j = 0; j < q; j++) sums[i][j] = sums[i][j] + a * b[j];
@@ -48,10 +52,9 @@ ALWAYS_INLINE void gram_tile(const int p, const int q, const real *left, const r
 #define GRAM_WIDE_CASES(p)
 #endif
 
-/* Upper triangle of out += sum over the rows of s * x x^T, and some of what lies below it.
-   `columns` lie `step` reals apart; `length` is whole registers. */
-static void add_columns_gram(ptrdiff_t r, const real *columns, ptrdiff_t step, ptrdiff_t length,
-                             const real *s, double *out, ptrdiff_t out_step) {
+ALWAYS_INLINE void columns_gram(ptrdiff_t r, const real *columns, ptrdiff_t step,
+                                ptrdiff_t length, const real *s, double *out,
+                                ptrdiff_t out_step) {
     for (ptrdiff_t i = 0; i < r; i += GRAM_LEFT) {
         const ptrdiff_t p = r - i < GRAM_LEFT ? r - i : GRAM_LEFT;
         for (ptrdiff_t j = i; j < r; j += GRAM_RIGHT) {
@@ -61,6 +64,16 @@ static void add_columns_gram(ptrdiff_t r, const real *columns, ptrdiff_t step, p
             switch (p * 8 + q) { GRAM_CASES(1) GRAM_CASES(2) GRAM_CASES(3) GRAM_CASES(4) }
         }
     }
+}
+
+/* Upper triangle of out += sum over the rows of s * x x^T, and some of what lies below it.
+   `columns` lie `step` reals apart; `length` is whole registers; s is NULL for ones. */
+static void add_columns_gram(ptrdiff_t r, const real *columns, ptrdiff_t step, ptrdiff_t length,
+                             const real *s, double *out, ptrdiff_t out_step) {
+    if (s)
+        columns_gram(r, columns, step, length, s, out, out_step);
+    else
+        columns_gram(r, columns, step, length, NULL, out, out_step);
 }
 
 #endif

@@ -48,7 +48,7 @@ from schuss.constants import (
 
 FUNCTIONS = (
     "prepare", "pointwise", "gradient", "evaluator", "newton", "newton_many", "gradient_many",
-    "add_product", "descend", "predict",
+    "information", "add_product", "descend", "predict",
     "network_gradient", "network_epochs", "network_predict", "shuffle",
     "walk", "sweep", "take_columns", "coordinate_descent",
 )  # fmt: skip
@@ -427,6 +427,42 @@ def gradient_many(data, models, loss, theta, values, gradients, n_threads):
         Sums of the weighted losses, without penalties.
     gradients : ndarray of shape (M, r), float64, C order, OUT
         Their gradients.
+    """
+
+
+def information(data, offset, fit_intercept, bias_reduced, singular, n_threads):
+    """Log-likelihood of logistic regression and its derivatives, for one neuron on dense rows.
+
+    Parameters
+    ----------
+    data : Data
+        `scale` is not used.
+    offset : real of shape (n,), or None
+        Added to the scores.
+    fit_intercept : bool
+    bias_reduced : bool
+        Whether half the logarithm of the determinant of the information is added to the
+        log-likelihood (Firth's penalty).
+    singular : float
+        Of `NewtonConfig`.
+    n_threads : int
+
+    Returns
+    -------
+    callable
+        With arguments ``theta, gradient, information``, of r = d + 1 parameters with an
+        intercept, which is the last, else d.
+
+        theta : ndarray of shape (r,), float64, IN
+            Rounded to real.
+        gradient : ndarray of shape (r,), float64, OUT
+            Of the negative log-likelihood.
+        information : ndarray of shape (r, r), float64, C order, OUT
+            ``sum_i s_i sigma'(z_i) x_i x_i^T``, with x_i a row of [X 1].
+
+        It returns the negative log-likelihood, the sum of the weighted losses; infinity where
+        `bias_reduced` meets an information without a factor, and the gradient then has no
+        meaning.
     """
 
 

@@ -129,6 +129,11 @@ def gradient_many(data, models, loss, theta, values, gradients, n_threads):
         module.GradientMany(data, models, loss, theta, values, gradients, n_threads).run()
 
 
+def information(data, offset, fit_intercept, bias_reduced, singular, n_threads):
+    module = _double if isinstance(data.X, _double.Matrix) else _single
+    return module.Information(data, offset, fit_intercept, bias_reduced, singular, n_threads)
+
+
 def add_product(left, right, factor, out, upper):
     _module(left.dtype).add_product(left, right, factor, out, upper)
 

@@ -93,6 +93,12 @@ def gradient_many(data, models, loss, theta, values, gradients, n_threads):
     )  # fmt: skip
 
 
+def information(data, offset, fit_intercept, bias_reduced, singular, n_threads):
+    return numpy_.information(
+        _plain(data), offset, fit_intercept, bias_reduced, singular, n_threads
+    )  # fmt: skip
+
+
 def add_product(left, right, factor, out, upper):
     numpy_.add_product(left, right, factor, out, upper)
 

@@ -318,6 +318,49 @@ def gradient_many(data, models, loss, theta, values, gradients, n_threads):
             gradients[m, d:] += derivative.sum(dtype=np.float64)
 
 
+def information(data, offset, fit_intercept, bias_reduced, singular, n_threads):
+    n, d = data.X.shape
+    r, real = d + fit_intercept, REAL_TYPE[data.X.dtype]
+
+    def blocks(theta):
+        """Rows of [X 1], their scores, targets and weights."""
+        for rows in _blocks(0, n):
+            X = np.ones((rows.stop - rows.start, r), real)
+            X[:, :d] = data.X[rows]
+            z = X @ theta.astype(real)
+            z = z if offset is None else z + offset[rows]
+            weight = 1.0 if data.sample_weight is None else data.sample_weight[rows]
+            yield X, z, _targets(data.y, 1, rows)[:, 0].astype(real), weight
+
+    def evaluate(theta, gradient, information):
+        value = 0.0
+        gradient[...] = information[...] = 0.0
+        for X, z, y, weight in blocks(theta):
+            losses, derivative = _loss(z, y, Loss.LOG_LOSS)
+            value += (weight * losses).sum(dtype=np.float64)
+            gradient += _sums(X, (weight * derivative)[:, None])[:, 0]
+            X = X * np.sqrt(weight * _curvature(z, Loss.LOG_LOSS))[:, None]
+            information += _sums(X, X, _MATRIX_SUM_ROWS)
+        if not bias_reduced:
+            return value
+        factor = _factor(information, singular)
+        if factor is None:
+            return math.inf
+        value -= np.log(factor.diagonal()).sum()
+        for X, z, _, weight in blocks(theta):
+            squares = np.square(np.linalg.solve(factor, X.T)).sum(axis=0)
+            leverage = weight * _curvature(z, Loss.LOG_LOSS) * squares
+            p, q = _logistic_pair(z)
+            gradient += X.T @ (leverage * (p - q) / 2)
+        return value
+
+    def quiet(*arguments):
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(evaluate(*arguments))
+
+    return quiet
+
+
 def add_product(left, right, factor, out, upper):
     out += factor * (left.T @ right)
 

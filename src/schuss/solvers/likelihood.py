@@ -6,9 +6,9 @@ whose weights count as they are: the inverse of the information is a covariance.
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.linalg import lapack
 from scipy.special import expit, softmax, xlogy
 
+from schuss import threads
 from schuss.constants import SINGULAR
 from schuss.losses import LOSSES, MULTINOMIAL
 from schuss.objective import Objective
@@ -93,7 +93,7 @@ class Likelihood(_Summed):
         self.offset = None if offset is None else offset.astype(self.dtype)
         self.bias_reduced = bias_reduced
         self.penalty = np.zeros(self.r) if penalty is None else penalty
-        self._rows = None
+        self._rows = self._information = None
 
     def evaluate(self, theta):
         """Value, gradient and information at some parameters, penalties included.
@@ -151,26 +151,13 @@ class Likelihood(_Summed):
         )  # fmt: skip
 
     def _evaluate_dense(self, theta):
-        z = self.scores_with_offset(theta)
-        y, s = self.targets, self.weights
-        p = expit(z)
-        small = np.minimum(p, expit(-z))
-        curvature = s * small * (1 - small)
-        value = float((s * (np.logaddexp(0, z) - y * z)).sum())
-        information = self.gram(curvature)
-        residual = s * (p - y)
-        if self.bias_reduced:
-            factor, failed = lapack.dpotrf(information, lower=1)
-            pivots = factor.diagonal()
-            if failed or not (pivots**2 > self.singular * information.diagonal()).all():
-                return np.inf, np.zeros(self.r), information
-            value -= float(np.log(pivots).sum())
-            residual += self._leverages(curvature, information) * (p - 0.5)
-        gradient = np.zeros((1, self.r))
-        for rows, lines in self._lines(None, None):
-            part = residual[rows, None].astype(self.dtype)
-            self.backend.add_product(part, lines, 1.0, gradient, upper=False)
-        return value, gradient[0], information
+        if self._information is None:
+            self._information = self.backend.information(
+                self.data, self.offset, self.fit_intercept, self.bias_reduced, self.singular,
+                threads.useful(self._threads, self.size * self.r),
+            )  # fmt: skip
+        gradient, information = np.empty(self.r), np.empty((self.r, self.r))
+        return self._information(theta, gradient, information), gradient, information
 
     def _evaluate_sparse(self, theta):
         z = self.scores_with_offset(theta)
