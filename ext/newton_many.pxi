@@ -18,7 +18,7 @@ cdef enum:
     STRIP_BYTES = 24576
     MIN_STRIP = 64
     MAX_STRIP = 1024
-    # Models that a thread takes at a time: neighbours in a scan lie in the same cache lines.
+    # Models that a thread takes at a time: of neighbours in a scan rows are read once.
     MODELS_OF_CHUNK = 16
     LARGEST_MARGIN = 1 << 20    # of rows without a weight
 
@@ -77,6 +77,11 @@ cdef struct Modeller:
     bint binary             # targets are 0 and 1
     real *columns           # (r, step)
     real *row               # (LANES, width)
+    # Additional features of neighbouring models: of so many columns from one on.
+    real *extras            # (MODELS_OF_CHUNK, step)
+    real *extra_rows        # (LANES, MODELS_OF_CHUNK)
+    Py_ssize_t extras_first
+    Py_ssize_t extras_count
     real *y                 # (step), of the block
     real *weight
     real *scores            # of all rows of the model
@@ -155,6 +160,38 @@ cdef void take_columns(
         i += LANES
 
 
+cdef void take_extras(Models *job, Modeller *s, Py_ssize_t m, Py_ssize_t n_models) noexcept nogil:
+    """Additional features of models of the same rows, where those of a row lie together."""
+    cdef const int64_t *models = job.models + m * len_model
+    cdef Py_ssize_t first = models[MODELPART_FIRST], stop = models[MODELPART_STOP], i, j, u, rows
+    s.extras_first, s.extras_count = models[MODELPART_COLUMN], 0
+    if not 0 < job.extra_column_stride < job.extra_row_stride or stop - first > job.block:
+        return
+    for i in range(1, n_models):
+        models += len_model
+        if models[MODELPART_FIRST] != first or models[MODELPART_STOP] != stop:
+            return
+        if models[MODELPART_COLUMN] != s.extras_first + i:
+            return
+    i = 0
+    while i < stop - first:
+        rows = min(<Py_ssize_t>LANES, stop - first - i)
+        for u in range(rows):
+            convert(
+                s.extra_rows + u * MODELS_OF_CHUNK,
+                job.extra + row_at(job.order, first + i + u) * job.extra_row_stride
+                + s.extras_first * job.extra_column_stride,
+                n_models, job.extra_column_stride, job.extra_kind
+            )
+        j = 0
+        while j < n_models:
+            transpose(s.extra_rows + j, MODELS_OF_CHUNK, rows, s.extras + j * job.step + i,
+                      job.step, min(<Py_ssize_t>LANES, n_models - j))
+            j += LANES
+        i += LANES
+    s.extras_count = n_models
+
+
 cdef void take_targets(
     Models *job, Modeller *s, Py_ssize_t place, Py_ssize_t count
 ) noexcept nogil:
@@ -182,7 +219,10 @@ cdef void take_targets(
     if job.extra == NULL:
         return
     extra = job.extra + s.model[MODELPART_COLUMN] * job.extra_column_stride
-    if job.order == NULL:
+    i = s.model[MODELPART_COLUMN] - s.extras_first
+    if i < s.extras_count:
+        memcpy(column, s.extras + i * job.step, count * REAL_SIZE)
+    elif job.order == NULL:
         convert(column, extra + place * job.extra_row_stride, count, job.extra_row_stride,
                 job.extra_kind)
     else:
@@ -567,11 +607,14 @@ cdef void fit_model(Models *job, Modeller *s, Py_ssize_t m) noexcept nogil:
 
 cdef void models_chunk(void *job_, int64_t thread, Py_ssize_t chunk) noexcept nogil:
     cdef Models *job = <Models *>job_
-    cdef Py_ssize_t m
-    for m in range(chunk * job.chunk, min((chunk + 1) * job.chunk, job.M)):
+    cdef Modeller *s = &job.modellers[thread]
+    cdef Py_ssize_t m, first = chunk * job.chunk, stop = min(first + job.chunk, job.M)
+    if job.extra != NULL:
+        take_extras(job, s, first, stop - first)
+    for m in range(first, stop):
         if job.team.interrupted:
             return
-        fit_model(job, &job.modellers[thread], m)
+        fit_model(job, s, m)
 
 
 cdef enum:
@@ -622,7 +665,8 @@ cdef class ModelJob(Job):
         own = (
             taken(r * job.step) + 2 * taken(job.step) + taken(LANES * job.x.width)
             + 3 * taken(rows) + taken(job.strip) + 2 * taken(r)
-            + (3 * taken(rows) if job.extra != NULL else 0)
+            + (3 * taken(rows) + taken(MODELS_OF_CHUNK * job.step)
+               + taken(LANES * MODELS_OF_CHUNK) if job.extra != NULL else 0)
         )
         matrices = 2 * r * r + 8 * r
         what = f"the rows of a model of {r} parameters, for each of {n_threads} threads"
@@ -643,6 +687,8 @@ cdef class ModelJob(Job):
             s.curvature = take(&free_, rows)
             s.slopes = take(&free_, rows)
             if job.extra != NULL:
+                s.extras = take(&free_, MODELS_OF_CHUNK * job.step)
+                s.extra_rows = take(&free_, LANES * MODELS_OF_CHUNK)
                 s.start.scores = take(&free_, rows)
                 s.start.slopes = take(&free_, rows)
                 s.start.curvature = take(&free_, rows)
