@@ -532,6 +532,11 @@ def test_it_is_a_column_transformer_of_scikit_learn(training):
     again = clone(preprocessor)
     assert not hasattr(again, "transformers_") and again.get_params()["target"] == "y"
     np.testing.assert_array_equal(again.fit_transform(training), preprocessor.transform(training))
+    # What it computes itself is what the steps give.
+    columns = {"x": [1.0, np.nan, 4.5], "flag": [0.0, 1.0, np.nan], "name": ["a", "b", None]}
+    steps = ColumnTransformer.transform(preprocessor, pa.table(columns))
+    own = preprocessor.transform(pa.table(columns))
+    np.testing.assert_array_equal(own, steps)
     for model in (preprocessor, TablePreprocessor()):
         assert "OneHotEncoder" in estimator_html_repr(model)
 

@@ -7,9 +7,12 @@ column of numbers with a few other values is an error, not hundreds of categorie
 
 import warnings
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from schuss import threads
 
 try:
     import narwhals as nw
@@ -138,10 +141,16 @@ def plain_table(
     UserWarning
         For each column of numbers in another notation than 1234.5.
     """
-    columns = {
-        name: _plain_column(name, column, name in text, name in numbers, decimal, where)
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
+    names = table.column_names
+    # Arrow computes without the GIL.
+    with ThreadPoolExecutor(threads.available()) as pool:
+        found = pool.map(
+            lambda name, column: _plain_column(
+                name, column, name in text, name in numbers, decimal, where
+            ),
+            names, table.columns,
+        )  # fmt: skip
+        columns = dict(zip(names, found, strict=True))
     notations = {name: item for name, item in columns.items() if isinstance(item, _Notation)}
     european = any(item.marks == "," for item in notations.values())
     fields, plain = [], []
@@ -236,8 +245,10 @@ class _Texts:
         encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
         if isinstance(encoded, pa.ChunkedArray):
             encoded = encoded.combine_chunks()
+        self._column = column
         self.places = encoded.indices
         self.distinct = _plain_text(encoded.dictionary)
+        self._is_plain = self.distinct.equals(encoded.dictionary)
         counts = np.bincount(self.places.to_numpy(), minlength=len(self.distinct))
         self._counts = np.where(self.distinct.is_valid().to_numpy(zero_copy_only=False), counts, 0)
         self.n_values = int(self._counts.sum())
@@ -253,6 +264,8 @@ class _Texts:
 
     def column(self, values):
         """Whole column of what stands for the distinct values."""
+        if values is self.distinct and self._is_plain:
+            return self._column
         return pa.chunked_array([values.take(self.places)])
 
 

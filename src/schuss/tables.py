@@ -384,7 +384,11 @@ class _CSVFile:
 
     def _sniff(self, connection, of_excel):
         """Set the dialect; return the number of rows above the header, and whether it is one."""
-        options: dict[str, Any] = {"sample_size": _SNIFFED_ROWS}
+        options: dict[str, Any] = {
+            "sample_size": _SNIFFED_ROWS,
+            "buffer_size": _BLOCK_BYTES,
+            "max_line_size": _BLOCK_BYTES // 2,
+        }
         if of_excel:
             options["skip"] = 1
         if self.delimiter:
@@ -698,7 +702,7 @@ class TablePreprocessor(ColumnTransformer):
         -------
         self
         """
-        self.fit_transform(X)
+        self._learn(as_table(X, text=self.categorical or ()))
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> Any:
@@ -715,6 +719,10 @@ class TablePreprocessor(ColumnTransformer):
             As from `transform`.
         """
         table = as_table(X, text=self.categorical or ())
+        self._learn(table)
+        return self._features(table)
+
+    def _learn(self, table):
         numeric, categories = [], {}
         left_out = {}
         for name in self._chosen(table.column_names):
@@ -735,10 +743,26 @@ class TablePreprocessor(ColumnTransformer):
                 "no column is left to learn from; expected at least one feature besides the target"
                 + (f". Left out: {reasons}" if reasons else "")
             )
-        self.left_out_ = left_out
-        self.decimal_commas_ = [name for name in decimal_commas(table) if name in numeric]
-        self._choose(numeric, categories)
-        return _as_float32(super().fit_transform(_for_scikit_learn(table, numeric, categories)))
+        numbers = np.empty((table.num_rows, len(numeric)), order="F")
+        medians = []
+        for values, name in zip(numbers.T, numeric, strict=True):
+            values[:] = _floats(table.column(name))
+            missing = np.isnan(values)
+            medians.append(np.median(values[~missing] if missing.any() else values))
+            values[missing] = medians[-1]
+        scaler = StandardScaler().fit(numbers) if numeric else StandardScaler()
+        self.set_fitted_state(
+            {
+                "numeric_columns_": numeric,
+                "median_": medians,
+                "mean_": getattr(scaler, "mean_", []),
+                "scale_": getattr(scaler, "scale_", []),
+                "categorical_columns_": list(categories),
+                "categories_": list(categories.values()),
+                "decimal_commas_": [name for name in decimal_commas(table) if name in numeric],
+                "left_out_": left_out,
+            }
+        )
 
     def _choose(self, numeric, categories):
         self.numeric_columns_ = list(numeric)
@@ -795,10 +819,36 @@ class TablePreprocessor(ColumnTransformer):
             [*self.numeric_columns_, *self.categorical_columns_],
             "the model needs it",
         )
-        levels = dict(zip(self.categorical_columns_, self.categories_, strict=True))
-        return _as_float32(
-            super().transform(_for_scikit_learn(table, self.numeric_columns_, levels))
-        )
+        return self._features(table)
+
+    def _features(self, table):
+        """What the steps give, to the bit, without their matrices of doubles and of objects."""
+        n_numeric, n_categorical = len(self.numeric_columns_), len(self.categorical_columns_)
+        numbers = np.empty((table.num_rows, n_numeric), dtype=np.float32)
+        scales = self.median_, self.mean_, self.scale_
+        for j, (name, median, mean, scale) in enumerate(
+            zip(self.numeric_columns_, *scales, strict=True)
+        ):
+            values = _floats(table.column(name))
+            values[np.isnan(values)] = median
+            numbers[:, j] = (values - mean) / scale
+        # Column of each row's 1, or -1 for an unknown category.
+        places = np.empty((table.num_rows, n_categorical), dtype=np.int32)
+        offset = n_numeric
+        for j, (name, levels) in enumerate(
+            zip(self.categorical_columns_, self.categories_, strict=True)
+        ):
+            codes = _codes(name, table.column(name), pa.array(levels, pa.string()))
+            places[:, j] = np.where(codes < 0, -1, codes + offset)
+            offset += len(levels)
+        if n_numeric + n_categorical < SPARSE_DENSITY * self.n_features_out_:
+            return _sparse_rows(numbers, places, self.n_features_out_)
+        out = np.zeros((table.num_rows, self.n_features_out_), dtype=np.float32)
+        out[:, :n_numeric] = numbers
+        for column in places.T:
+            known = np.flatnonzero(column >= 0)
+            out[known, column[known]] = 1
+        return out
 
     @property
     def _numbers(self):
@@ -838,7 +888,7 @@ class TablePreprocessor(ColumnTransformer):
         self.left_out_ = state["left_out_"]
         self.decimal_commas_ = state.get("decimal_commas_", [])
         self._choose(numeric, categories)
-        super().fit_transform(_for_scikit_learn(pa.table(row), numeric, categories))
+        super().fit_transform(pa.table(row))
         if numeric:
             scaler = self._numbers["scale"]
             scaler.mean_, scaler.scale_ = np.array(state["mean_"]), np.array(state["scale_"])
@@ -869,18 +919,21 @@ def _feature_name(column, level):
     return f"{column}={MISSING_LEVEL if level is None else level}"
 
 
-def _for_scikit_learn(table, numeric, levels):
-    """The columns of the features: floats, and texts that are known where they can be."""
-    columns = {name: pa.array(_floats(table.column(name))) for name in numeric}
-    for name, known in levels.items():
-        columns[name] = _known_texts(name, table.column(name), pa.array(known, pa.string()))
-    return pa.table(columns)
+def _sparse_rows(numbers, places, n_columns):
+    """CSR of the numbers in the first columns, and of a 1 in each of the places."""
+    n, n_numeric = numbers.shape
+    columns = np.empty((n, n_numeric + places.shape[1]), dtype=np.int32)
+    columns[:, :n_numeric] = np.arange(n_numeric)
+    columns[:, n_numeric:] = places
+    values = np.ones(columns.shape, dtype=np.float32)
+    values[:, :n_numeric] = numbers
+    known = columns >= 0
+    ends = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
+    return sp.csr_matrix((values[known], columns[known], ends), shape=(n, n_columns))
 
 
 def _as_float32(X):
-    if isinstance(X, np.ndarray):
-        return np.ascontiguousarray(X, dtype=np.float32)
-    return X.astype(np.float32, copy=False) if sp.issparse(X) else X
+    return X.astype(np.float32, copy=False)
 
 
 def _warn_of_other_notation(name, levels):
@@ -897,27 +950,23 @@ def _warn_of_other_notation(name, levels):
         )
 
 
-def _known_texts(name, column, levels):
-    """A column of text in which each value that the model knows in another form has the known one.
-
-    Other values are told, and stay as they are.
-    """
+def _codes(name, column, levels):
+    """Index of each value among the levels, -1 for unknown values, which are told."""
     codes = pc.index_in(column, value_set=levels)
     unknown = pc.and_(codes.is_null(), column.is_valid())
-    if not pc.any(unknown).as_py():
-        return column
-    # Other tools write 1 as 1.0 if a column has missing values.
-    whole = partial(pc.replace_substring_regex, pattern=_INTEGER_AS_FLOAT, replacement=r"\1")
-    codes = pc.coalesce(codes, pc.index_in(whole(column), value_set=whole(levels)))
-    others = column.filter(pc.and_(codes.is_null(), column.is_valid()))
-    if len(others):
-        warnings.warn(
-            f"column {name!r}: {len(others):,} of {len(column):,} values are unknown to the "
-            f"model, such as {short(others[0].as_py())}; they are ignored",
-            UserWarning,
-            stacklevel=4,
-        )
-    return pc.coalesce(levels.take(codes.combine_chunks()), column)
+    if pc.any(unknown).as_py():
+        # Other tools write 1 as 1.0 if a column has missing values.
+        whole = partial(pc.replace_substring_regex, pattern=_INTEGER_AS_FLOAT, replacement=r"\1")
+        codes = pc.coalesce(codes, pc.index_in(whole(column), value_set=whole(levels)))
+        others = column.filter(pc.and_(codes.is_null(), column.is_valid()))
+        if len(others):
+            warnings.warn(
+                f"column {name!r}: {len(others):,} of {len(column):,} values are unknown to the "
+                f"model, such as {short(others[0].as_py())}; they are ignored",
+                UserWarning,
+                stacklevel=4,
+            )
+    return codes.fill_null(-1).to_numpy()
 
 
 def _floats(column):
