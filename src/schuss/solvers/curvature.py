@@ -86,7 +86,7 @@ class Kronecker:
     def solve(self, v):
         """H^-1 v, for v of K p entries."""
         v = v.reshape(len(self._classes), -1)
-        return _product(_product(self._classes, v), self._features).ravel()
+        return product(product(self._classes, v), self._features).ravel()
 
 
 class Diagonal:
@@ -185,7 +185,7 @@ def solve(factor, v):
 def inverse(factor):
     """Of the matrix that has this lower factor."""
     upper = _inverse_of_upper(factor.T)
-    return _product(upper, upper.T)
+    return product(upper, upper.T)
 
 
 def _inverse_of_upper(matrix):
@@ -197,11 +197,11 @@ def _inverse_of_upper(matrix):
     left, right = (_inverse_of_upper(part) for part in (matrix[:half, :half], matrix[half:, half:]))
     result = np.zeros((r, r))
     result[:half, :half], result[half:, half:] = left, right
-    result[:half, half:] = -_product(_product(left, matrix[:half, half:]), right)
+    result[:half, half:] = -product(product(left, matrix[:half, half:]), right)
     return result
 
 
-def _product(left, right):
+def product(left, right):
     """Their product, with the same bits for every number of threads."""
     out = np.zeros((len(left), right.shape[1]))
     backends.current().add_product(left.T, right, 1.0, out, upper=False)

@@ -4,6 +4,8 @@ In place of the mean loss that `objective` minimises, everything here is a sum o
 whose weights count as they are: the inverse of the information is a covariance.
 """
 
+from functools import cached_property
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import expit, softmax, xlogy
@@ -37,7 +39,7 @@ class _Summed(Objective):
         self.total = 1 / self.data.scale  # sum of the weights
         self.penalty_value = 0.0  # at the last evaluation
 
-    @property
+    @cached_property
     def is_penalised(self):
         return bool(self.penalty.any())
 
@@ -112,15 +114,16 @@ class Likelihood(_Summed):
         """
         self.passes += 1 + self.bias_reduced
         self.hessians += 1
-        with np.errstate(over="ignore", invalid="ignore"):
-            if self.is_sparse:
-                value, gradient, information = self._evaluate_sparse(theta)
-            else:
-                value, gradient, information = self._evaluate_dense(theta)
+        if self.is_sparse:
+            value, gradient, information = self._evaluate_sparse(theta)
+        else:
+            value, gradient, information = self._evaluate_dense(theta)
+        if self.is_penalised:
             pull = self.penalty * theta
             information.ravel()[:: self.r + 1] += self.penalty
             self.penalty_value = 0.5 * dot(pull, theta)
-            return value + self.penalty_value, gradient + pull, information
+            value, gradient = value + self.penalty_value, gradient + pull
+        return value, gradient, information
 
     def null_value(self):
         return None if self.offset is not None or self.bias_reduced else super().null_value()
@@ -159,6 +162,7 @@ class Likelihood(_Summed):
         gradient, information = np.empty(self.r), np.empty((self.r, self.r))
         return self._information(theta, gradient, information), gradient, information
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _evaluate_sparse(self, theta):
         z = self.scores_with_offset(theta)
         y, s = self.targets, self.weights
