@@ -54,6 +54,17 @@ def _text(n, d, seed, words=60):
     return X, (rng.random(n) < expit(2 * z / z.std())).astype(np.uint8)
 
 
+def _expressions(n, d, seed):
+    """As those of genes: a few causes of all, and levels of their own."""
+    rng = np.random.default_rng(seed)
+    causes = rng.standard_normal((n, 8), dtype=np.float32)
+    sizes = np.exp(rng.standard_normal(d, dtype=np.float32))
+    X = causes @ rng.standard_normal((8, d), dtype=np.float32) * sizes
+    X += rng.standard_normal((n, d), dtype=np.float32) + 3 * rng.standard_normal(d)
+    noise = rng.standard_normal(n, dtype=np.float32)
+    return X.astype(np.float32), (causes[:, 0] + noise / 2 > 0).astype(np.uint8)
+
+
 def _classes(k, n, d, seed):
     """As many classes, by noisy scores of random weights."""
     rng = np.random.default_rng(seed)
@@ -132,6 +143,10 @@ CLASSES = {
 # More features than rows.
 WIDE = {
     f"1000x{d}": Problem(f"1000x{d}", 1000, d, 1, partial(_scaled, 1.0)) for d in (20_000, 50_000)
+} | {"150x5000, correlated": Problem("150x5000, correlated", 150, 5000, 1, _expressions)}
+WIDE_SOLVERS = {
+    name: SOLVERS[name]
+    for name in ("schuss", "sklearn-lbfgs", "sklearn-newton-cg", "sklearnex-lbfgs", "snapml")
 }
 
 FITTED = {name: (PROBLEMS[name], dtype) for name, dtype in FITS.items() if name != "sparse"} | {
@@ -259,7 +274,7 @@ STUDIES: dict[str, dict[str, Item]] = {
         )
         for name, (n, d, make, dtype) in CLASSES.items()
     },
-    "wide": {name: _fit(problem, "float32") for name, problem in WIDE.items()},
+    "wide": {name: _fit(problem, "float32", WIDE_SOLVERS) for name, problem in WIDE.items()},
     "limits": {
         f"{dtype} {order} d={d}, {n} thread{'s' * (n > 1)}": Item(
             partial(_memory_sized, dtype, order, d), (KERNEL,), n

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logsumexp, softmax
 from sklearn.exceptions import ConvergenceWarning
 
 import schuss
 from schuss import driver
 from schuss.losses import LOSSES, MULTINOMIAL
 from schuss.objective import Objective
-from schuss.solvers import curvature, proximal, second_order
+from schuss.solvers import curvature, proximal, row_space, second_order
 from schuss.solvers.problem import Problem
 from schuss.solvers.second_order import SecondOrder
 
@@ -517,3 +517,67 @@ def test_float32_at_the_ends_of_its_range(scale):
     largest = np.abs(gradient(model, X, y, 1 / 300)).max()
     assert model.converged_ == (largest <= 1e-4)
     assert np.isfinite(model.coef_).all() and model.score(X, y) > 0.5
+
+
+def test_row_space_of_a_gram_matrix():
+    rng = np.random.default_rng(4)
+    X, y = rows(12, 40, rng)
+    problem = Problem(objective(schuss.backends.current(), X, y, "log_loss"))
+    space = row_space.RowSpace(problem)
+    u, b = rng.standard_normal((1, 12)), rng.standard_normal(1)
+    coef, intercept = np.empty((1, 40)), np.empty(1)
+    problem.split(space.join(u, b), coef, intercept)
+    lower = space.objective.scores(np.column_stack([u, b]))
+    np.testing.assert_allclose(X @ coef[0] + intercept, lower[:, 0], atol=1e-12)
+    assert np.sum(coef**2) == pytest.approx(np.sum(u**2))
+
+
+@pytest.mark.parametrize("kind", ("float64", "float32", "uint8", "F", "far", "repeated"))
+@pytest.mark.parametrize("C", (1e-5, 1.0, 1e4))
+@pytest.mark.parametrize(
+    "n_classes, options",
+    [(2, {}), (2, {"fit_intercept": False}), (3, {}), (2, {"solver": "liblinear"})],
+)
+def test_fewer_rows_than_features(kind, C, n_classes, options):
+    rng = np.random.default_rng(5)
+    X, y = rows(40, 1000, rng, n_classes)
+    X[:, :5] *= 30
+    if kind == "far":
+        X += rng.standard_normal(1000) * 1e3
+    elif kind == "repeated":
+        X[20:], y[20:30] = X[:20], y[:10]
+    elif kind == "F":
+        X = np.asfortranarray(X)
+    elif kind == "uint8":
+        X = (X * 20 + 128).clip(0, 255).astype(np.uint8)
+    else:
+        X = X.astype(kind)
+    weight = rng.random(40) + 0.1
+    model = schuss.LogisticRegression(C=C, max_iter=1000, **options).fit(X, y, weight)
+    assert model.converged_ and model.fit_info_["algorithm"] == "lbfgs"
+    K = len(model.coef_)
+    sides = np.eye(n_classes)[y]
+    pull = np.full(1001, 1 / C)
+    pull[-1] = 1 / C if options.get("solver") == "liblinear" else 0
+    columns = np.column_stack([X.astype(float), np.full(40, 1.0)])
+    if "fit_intercept" in options:
+        columns[:, -1] = 0
+
+    def value(theta):
+        theta = theta.reshape(K, 1001)
+        z = columns @ theta.T
+        z = np.column_stack([0 * z[:, 0], z]) if K == 1 else z
+        p = softmax(z, axis=1)
+        loss = weight @ (logsumexp(z, axis=1) - (z * sides).sum(axis=1))
+        gradient = ((p - sides)[:, -K:] * weight[:, None]).T @ columns + pull * theta
+        return loss + 0.5 * (pull * theta**2).sum(), gradient.ravel()
+
+    found = np.column_stack([model.coef_, model.intercept_]).astype(float).ravel()
+    best = minimize(
+        value, found, jac=True, method="L-BFGS-B",
+        options={"maxcor": 60, "ftol": 0, "gtol": 1e-12, "maxiter": 500},
+    )  # fmt: skip
+    assert value(found)[0] <= best.fun * (1 + 1e-6)
+    passes = model.fit_info_["passes"]
+    again = schuss.LogisticRegression(C=C, max_iter=1000, **options).fit(X, y, weight)
+    assert (again.coef_ == model.coef_).all() and passes <= 20

@@ -273,6 +273,34 @@ class Objective:
                 self.backend.add_product(slopes, lines * lines, 1.0, diagonal, upper=False)
         return diagonal
 
+    def row_gram(self, centres=None):
+        """X X^T in float64, of columns from which `centres` are subtracted."""
+        self.passes += 1
+        gram = np.zeros((self.n_rows, self.n_rows))
+        for _, part in self._column_blocks(centres):
+            part = np.ascontiguousarray(part.T)
+            self.backend.add_product(part, part, 1.0, gram, upper=True)
+        _mirror(gram)
+        return gram
+
+    def combine(self, shares, centres=None):
+        """Combinations of the rows of X, (K, d), for shares of shape (n, K); see `row_gram`."""
+        self.passes += 1
+        shares = np.ascontiguousarray(shares, self.dtype)
+        combined = np.zeros((shares.shape[1], self.n_features))
+        for columns, part in self._column_blocks(centres):
+            self.backend.add_product(shares, part, 1.0, combined[:, columns], upper=False)
+        return combined
+
+    def _column_blocks(self, centres):
+        """Pairs of columns and X there, in the type of the weights."""
+        step = max(1, _HESSIAN_ELEMENTS // self.n_rows)
+        for start in range(0, self.n_features, step):
+            columns = slice(start, start + step)
+            part = self._X[:, columns]
+            part = part if centres is None else part - centres[columns].astype(self.dtype)
+            yield columns, part.astype(self.dtype, copy=False)
+
     def columns(self, features):
         """Columns of [X 1], in the type of the weights: see `contract.take_columns`.
 
@@ -373,8 +401,16 @@ class Objective:
         return least * self.data.scale
 
     def centres(self):
-        """As `data.centres` of X."""
-        return data.centres(self._X)
+        """As `data.centres` of X; of a dense X of more columns than rows the mean.
+
+        Together such columns fit the constant one nearly as well as those that are far from 0.
+        """
+        if self.is_sparse or self.n_features <= self.n_rows:
+            return data.centres(self._X)
+        one = np.zeros((1, self.n_features + 1))
+        one[0, -1] = 1.0
+        mean = self._gram_product(one)[0, :-1]
+        return mean if np.isfinite(mean).all() else None
 
     @property
     def largest_sample(self):
@@ -413,16 +449,26 @@ class Objective:
         if factors is not None:
             factors = factors.astype(self.dtype)
             weight = factors if weight is None else weight * factors
-        part = copy(self)
         X = self._X
         # Twice as fast, but of other orders `take` would copy the whole array.
         plain = not sp.issparse(X) and X.flags.c_contiguous
-        part._X = X.take(rows, axis=0) if plain else X[rows]
         y = self.data.y
-        part.data = bind(self.backend, part._X, y[:, rows].T if y.ndim == 2 else y[rows], weight)
-        part.n_rows, part.size = len(rows), data.size(part._X)
+        y = y[:, rows].T if y.ndim == 2 else y[rows]
+        return self._with(X.take(rows, axis=0) if plain else X[rows], y, weight)
+
+    def on_features(self, X):
+        """The same objective on other features of all rows, dense, in the type of X."""
+        y, weight = self.data.y, self.data.sample_weight
+        y = y.T.astype(X.dtype) if y.ndim == 2 else y
+        return self._with(X, y, None if weight is None else weight.astype(X.dtype))
+
+    def _with(self, X, y, weight):
+        part = copy(self)
+        part._X, part.dtype = X, data.real_type(X)
+        part.data = bind(self.backend, X, y, weight)
+        (part.n_rows, part.n_features), part.size = X.shape, data.size(X)
         part.passes, part._curvature, part._augmented = 0, {}, None
-        part.learnt, part.n_learnt = None, len(rows)
+        part.learnt, part.n_learnt = None, X.shape[0]
         return part
 
     def orders(self, epochs, generator):

@@ -182,6 +182,11 @@ def solve(factor, v):
     return lapack.dpotrs(factor, v, lower=1)[0]
 
 
+def solve_transposed(factor, v):
+    """L^-T v of the lower factor L, for v of shape (r, K)."""
+    return product(_inverse_of_upper(factor.T), v)
+
+
 def inverse(factor):
     """Of the matrix that has this lower factor."""
     upper = _inverse_of_upper(factor.T)

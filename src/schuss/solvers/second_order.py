@@ -24,6 +24,7 @@ from schuss.errors import DivergenceError
 from schuss.solvers import proximal
 from schuss.solvers.curvature import Blocks, Diagonal, Kronecker
 from schuss.solvers.problem import LARGE, Problem
+from schuss.solvers.row_space import RowSpace
 from schuss.solvers.run import Progress, WholeRun
 from schuss.solvers.working_set import WorkingSet
 from schuss.vectors import dot, max_norm
@@ -63,6 +64,12 @@ _DIAGONAL_ROWS = 400
 # gradients cost a fraction of it. 1797 x 64 took 17 gradients and 2 Hessians, where a Hessian
 # for each step made it 8.
 _FACTOR_RATE = 0.7
+
+# Features for each row from which an L2 penalty takes a problem to the rows' space, so that the
+# Gram matrix is smaller than X; rows for which that costs a pass: it is made where passes did.
+_WIDE = 4
+_GRAM_ROWS = 30
+_ROW_SPACE_STEPS = 1000
 
 # Rows for each parameter from which an L1 penalty of a dense X is left to passes over all rows.
 _TALL = 5
@@ -173,6 +180,10 @@ class SecondOrder(WholeRun):
         self._patience = _RENEWED
         if self.method == "lbfgs":
             self.problem.recentre()
+        wide = self.method == "lbfgs" and objective.takes_columns and not self.problem.sparse
+        wide = wide and not objective.is_sparse and convex and self.problem.penalised
+        wide = wide and units is None and p >= _WIDE * n
+        self._row_space_after = n // _GRAM_ROWS if wide else math.inf
         self.theta = self.problem.join(coef, intercept)
         # The diagonal of the Hessian as the model, until steps do not improve anything.
         self._scales = convex and not newton
@@ -435,6 +446,8 @@ class SecondOrder(WholeRun):
         """One step; why it was the last, and its length, 0 where none was found."""
         if self.method == "working set":
             return self._solve_set()
+        if self.problem.passes > self._row_space_after:
+            return self._solve_in_rows()
         self._renew()
         direction, slope = self._direct()
         if not slope < 0 or not math.isfinite(slope):
@@ -480,6 +493,27 @@ class SecondOrder(WholeRun):
         self._return(standing)
         self._set.forget()
         return "precision", 0.0
+
+    def _solve_in_rows(self):
+        """Go to the optimum in the rows' space, once; returns as `_iterate` does."""
+        self._row_space_after = math.inf
+        if self.problem.units is not None:
+            return None, 0.0
+        standing = self._here()
+        rows = RowSpace(self.problem)
+        k, n = self.objective.n_outputs, self.objective.n_rows
+        run = SecondOrder(
+            rows.objective, np.zeros((k, n)), np.zeros(k), tol=self.tol / math.sqrt(n),
+            exact=k == 1 and n <= _SAMPLED_SIZE, intercept_scaling=self.problem.intercept_scaling,
+        )  # fmt: skip
+        if run.advance(_ROW_SPACE_STEPS).reason == "interrupted":
+            raise KeyboardInterrupt
+        self._forget()
+        self._evaluate(self.problem.round(rows.join(run.state.coef, run.state.intercept)))
+        if self.loss <= standing[0][2]:
+            return self._end(), 1.0
+        self._return(standing)
+        return None, 0.0
 
     def _leave_sets(self):
         """Go on over all features; columns of sets are in no units of their own."""
@@ -604,8 +638,11 @@ class SecondOrder(WholeRun):
         found = diagonal > self.problem.l2
         diagonal[~found] = diagonal[found].mean() if found.any() else 1.0
         # The gradient of few rows lies in their span, where the curvature is that much larger:
-        # 1000 x 20000 took 55 passes without, and takes 32.
-        return diagonal * max(1.0, self.problem.shape[1] / self.objective.n_rows)
+        # 1000 x 20000 took 55 passes without.
+        # That of the constant column is not: 23 passes, not 31.
+        d, n = self.objective.n_features, self.objective.n_rows
+        diagonal.reshape(self.problem.shape)[:, :d] *= max(1.0, d / n)
+        return diagonal
 
     def _is_slow(self, expected):
         """Whether a larger sample is due."""
