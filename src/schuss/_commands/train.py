@@ -295,6 +295,8 @@ def train(
             names=prepared.preprocessor.get_feature_names_out(),
             notes=prepared.notes,
             command=shlex.join(["schuss", *context.find_root().obj]),
+            side=prepared.preprocessor.size_ if is_pictures else None,
+            files=prepared.files_held_out,
         )
         write_text(report, page)
     print_report(results, as_json, quiet)
@@ -314,6 +316,7 @@ class Prepared(NamedTuple):
     rows_held_out: Any  # their places in the table
     notes: list[str]
     facts: dict[str, Any]  # for the report
+    files_held_out: list[str] = []  # of pictures
 
 
 def _refuse(given, why):
@@ -347,7 +350,10 @@ def _pictures(folder, size, colour, mirror, test_size, seed):
         "columns_left_out": {},
         "pictures": f"{images.size_} × {images.size_} pixels, {'colour' if colour else 'grey'}",
     }
-    return Prepared(images, learnt, y, X[parts[1]], labels[parts[1]], parts[1], notes, facts)
+    files = [str(paths[i].relative_to(folder)) for i in parts[1]]
+    return Prepared(
+        images, learnt, y, X[parts[1]], labels[parts[1]], parts[1], notes, facts, files
+    )  # fmt: skip
 
 
 def _table(table, name, test_size, seed, quiet, *, target, **parameters):

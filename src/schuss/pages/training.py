@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from schuss.pages import page
+from schuss.pages.pictures import picture_rows
 from schuss.report import LABELS, STOP_REASONS, TrainingReport, figure
 
 # Classes up to which a confusion matrix is shown, and the number of weights.
@@ -25,6 +26,7 @@ _BAR = 12
 def training_page(
     report: TrainingReport, estimator: Any, X: Any, y: np.ndarray, *,
     names: Sequence[str] | None = None, notes: Iterable[str] = (), command: str = "",
+    side: int | None = None, files: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """Return the page.
 
@@ -40,6 +42,10 @@ def training_page(
         Remarks on the data.
     command : str
         What repeats the training.
+    side : int, optional
+        Pixels of a side, where X are pictures.
+    files : sequence of str
+        Those of the pictures.
 
     Returns
     -------
@@ -65,7 +71,8 @@ def training_page(
         confusion=confusion,
         score_charts=charts,
         loss_charts=_loss_charts(estimator),
-        weights=_weights(estimator, names),
+        weights=_weights(estimator, names) if side is None else None,
+        picture_rows=[] if side is None else picture_rows(estimator, X, y, side, files),
         data=_data(report),
         notes=list(notes),
         parameters=_parameters(estimator),
@@ -103,8 +110,11 @@ def _data(report):
     yield "rows held out", f"{report.rows_held_out:,}"
     if report.rows_without_target:
         yield "rows without a target, left out", f"{report.rows_without_target:,}"
-    yield "numeric columns", f"{report.columns_numeric:,}"
-    yield "categorical columns", f"{report.columns_categorical:,}"
+    if report.pictures:
+        yield "pictures", report.pictures
+    else:
+        yield "numeric columns", f"{report.columns_numeric:,}"
+        yield "categorical columns", f"{report.columns_categorical:,}"
     yield "features", f"{report.features:,}"
     for name, why in report.columns_left_out.items():
         yield f"left out: {name}", why
