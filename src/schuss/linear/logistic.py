@@ -5,7 +5,6 @@ predictions are not.
 """
 
 import math
-import warnings
 
 import numpy as np
 import scipy.sparse as sp
@@ -261,12 +260,10 @@ default="lbfgs"
     _couples = True
 
     def _penalties(self, total, n_rows):
-        with warnings.catch_warnings():
-            # `fit` has said them.
-            warnings.simplefilter("ignore")
-            l1_ratio, penalised = self._resolve_penalty()
-        if not penalised:
+        penalty = self._penalty()
+        if penalty is None or math.isinf(self.C):
             return 0.0, 0.0, 0.0
+        l1_ratio = self._l1_share(penalty)
         l2 = (1 - l1_ratio) / self.C
         intercept = l2 / self.intercept_scaling**2 if self.solver == "liblinear" else 0.0
         return l2, l1_ratio / self.C, intercept
@@ -285,19 +282,27 @@ default="lbfgs"
         tags.array_api_support = False
         return tags
 
+    def _penalty(self):
+        """Name of the penalty, whichever parameters say it."""
+        if self.penalty != "deprecated":
+            return self.penalty
+        if math.isinf(self.C):
+            return None
+        return {0: "l2", 1: "l1"}.get(self.l1_ratio or 0, "elasticnet")
+
+    def _l1_share(self, penalty):
+        return {"l1": 1.0, "elasticnet": self.l1_ratio}.get(penalty, 0.0)
+
     def _resolve_penalty(self):
         """Share of the L1 penalty, and whether there is a penalty; scikit-learn's warnings."""
-        penalty = self.penalty
-        if penalty == "deprecated":
+        penalty = self._penalty()
+        if self.penalty == "deprecated":
             if self.l1_ratio is None:
                 warn(
                     "'l1_ratio=None' was deprecated in version 1.8 and will trigger an error in "
                     "1.10. Use 0<=l1_ratio<=1 instead.",
                     FutureWarning,
                 )
-            penalty = {0: "l2", 1: "l1"}.get(self.l1_ratio or 0, "elasticnet")
-            if math.isinf(self.C):
-                penalty = None
         else:
             warn(
                 "'penalty' was deprecated in version 1.8 and will be removed in 1.10. To avoid "
@@ -330,8 +335,7 @@ default="lbfgs"
                 f"'n_jobs={self.n_jobs}', please leave it unspecified.",
                 FutureWarning,
             )
-        share = {"l1": 1.0, "elasticnet": self.l1_ratio}.get(penalty, 0.0)
-        return share, penalty is not None and not math.isinf(self.C)
+        return self._l1_share(penalty), penalty is not None and not math.isinf(self.C)
 
     def _check_indices(self, X):
         if sp.issparse(X) and X.indices.dtype == np.int64:

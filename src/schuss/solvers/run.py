@@ -148,6 +148,7 @@ class Run:
 class WholeRun(Run):
     """A run over all rows at once, whose parameters are ``theta`` beside those of ``state``."""
 
+    # Pairs, models and samples would have to be kept, too.
     resumable = False
 
     def constant(self):
