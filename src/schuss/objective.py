@@ -193,17 +193,17 @@ class Objective:
         z = self.scores(theta)
         add_product = self.backend.add_product
         for rows, lines in self._lines(units, centres, k if coupled else 1):
-            slopes, weight = self._slopes(z[rows], rows)
+            curvatures, weight = self._second_derivatives(z[rows], rows)
             if self.loss.couples and not coupled:
-                slopes = slopes * (1 - slopes)
+                curvatures = curvatures * (1 - curvatures)
             for i in range(k):
-                root = np.sqrt(slopes[:, i] * weight, dtype=self.dtype)
+                root = np.sqrt(curvatures[:, i] * weight, dtype=self.dtype)
                 part = lines * root[:, None]
                 place = slice(i * r, (i + 1) * r) if coupled else slice(None)
                 block = blocks[0 if coupled else i, place, place]
                 add_product(part, part, 1.0, block, upper=True)
             if coupled:
-                part = slopes * np.sqrt(weight)[:, None]
+                part = curvatures * np.sqrt(weight)[:, None]
                 part = (part[:, :, None] * lines[:, None, :]).reshape(len(lines), k * r)
                 add_product(part, part, -1.0, blocks[0], upper=True)
         for block in blocks:
@@ -233,7 +233,7 @@ class Objective:
         z = self.scores(theta)
         add_product = self.backend.add_product
         for rows, lines in self._lines(units, centres):
-            p, weight = self._slopes(z[rows], rows)
+            p, weight = self._second_derivatives(z[rows], rows)
             classes[np.diag_indices(k)] += np.einsum("ik,i->k", p, weight, dtype=np.float64)
             part = p * np.sqrt(weight)[:, None]
             add_product(part, part, -1.0, classes, upper=False)
@@ -256,21 +256,21 @@ class Objective:
         else:
             parts = self._lines(units, centres)
         for rows, lines in parts:
-            slopes, weight = self._slopes(z[rows], rows)
+            curvatures, weight = self._second_derivatives(z[rows], rows)
             if self.loss.couples:
-                slopes = slopes * (1 - slopes)
-            slopes = slopes * weight[:, None]
+                curvatures = curvatures * (1 - curvatures)
+            curvatures = curvatures * weight[:, None]
             if sp.issparse(lines):
-                diagonal[:, :d] = (lines.T @ slopes).T
+                diagonal[:, :d] = (lines.T @ curvatures).T
                 if self.fit_intercept:
-                    diagonal[:, -1] = slopes.sum(axis=0)
+                    diagonal[:, -1] = curvatures.sum(axis=0)
                 if centres is not None:
-                    moved = centres * diagonal[:, -1:] - 2 * (own.T @ slopes).T
+                    moved = centres * diagonal[:, -1:] - 2 * (own.T @ curvatures).T
                     diagonal[:, :d] = np.maximum(diagonal[:, :d] + centres * moved, 0.0)
                 if units is not None:
                     diagonal *= units * units
             else:
-                self.backend.add_product(slopes, lines * lines, 1.0, diagonal, upper=False)
+                self.backend.add_product(curvatures, lines * lines, 1.0, diagonal, upper=False)
         return diagonal
 
     def row_gram(self, centres=None):
@@ -334,14 +334,14 @@ class Objective:
             )  # fmt: skip
         return z
 
-    def _slopes(self, z, rows):
+    def _second_derivatives(self, z, rows):
         """Second derivatives (probabilities for the multinomial loss), and weights of rows."""
         with np.errstate(over="ignore"):
-            slopes = self.loss.second_derivative(z)
+            curvatures = self.loss.second_derivative(z)
         weight = self.data.sample_weight
         if weight is None:
-            return slopes, np.full(len(z), self.data.scale, self.dtype)
-        return slopes, weight[rows] * self.dtype.type(self.data.scale)
+            return curvatures, np.full(len(z), self.data.scale, self.dtype)
+        return curvatures, weight[rows] * self.dtype.type(self.data.scale)
 
     def _lines(self, units, centres, copies=1):
         """Pairs of rows and [X 1] there, in the type of the weights; see `hessian`.

@@ -232,9 +232,9 @@ def _newton_model(rows, config, l2, begin):
 
     def evaluate(theta):
         z = rows.X @ theta
-        value, slope = _loss(z, rows.y, config.loss)
+        value, derivative = _loss(z, rows.y, config.loss)
         value = rows.weight @ value / total + penalty @ theta**2 / 2
-        gradient = (rows.weight * slope) @ rows.X / total + penalty * theta
+        gradient = (rows.weight * derivative) @ rows.X / total + penalty * theta
         return z, value, gradient
 
     def hessian(z):
@@ -283,15 +283,15 @@ def _newton_model(rows, config, l2, begin):
 
 def _halved(evaluate, config, real, theta, value, gradient, step):
     """Where the first step that serves leads, what is there, its share; None where none does."""
-    slope, norm = float(gradient @ step), np.abs(gradient).max()
+    derivative, norm = float(gradient @ step), np.abs(gradient).max()
     noise, t = config.noise * abs(value), 1.0
     for _ in range(config.halvings + 1):
         trial = (theta + t * step).astype(real).astype(np.float64)
-        if not slope < 0 or (trial == theta).all():
+        if not derivative < 0 or (trial == theta).all():
             return None
         found = evaluate(trial)
-        below_noise = -t * slope / 2 <= noise
-        bound = value + noise + (0 if below_noise else config.armijo * t * slope)
+        below_noise = -t * derivative / 2 <= noise
+        bound = value + noise + (0 if below_noise else config.armijo * t * derivative)
         smaller = np.abs(found[2]).max() < norm
         if math.isfinite(found[1]) and found[1] <= bound and (smaller or not below_noise):
             return trial, found, t
@@ -567,12 +567,12 @@ def coordinate_descent(
                 if not curvatures[j] > 0:
                     continue
                 x, rows = _column(columns, places[j])
-                slope = float(x @ residual[rows]) + l2[j] * theta[j]
-                old, wanted = theta[j], curvatures[j] * theta[j] - slope
+                derivative = float(x @ residual[rows]) + l2[j] * theta[j]
+                old, wanted = theta[j], curvatures[j] * theta[j] - derivative
                 if old:
-                    excess = abs(slope + math.copysign(l1[j], old))
+                    excess = abs(derivative + math.copysign(l1[j], old))
                 else:
-                    excess = max(abs(slope) - l1[j], 0.0)
+                    excess = max(abs(derivative) - l1[j], 0.0)
                 last = excess if not excess <= last else last
                 shrunk = math.copysign(max(abs(wanted) - l1[j], 0.0), wanted)
                 theta[j] = residual.dtype.type(shrunk / curvatures[j])

@@ -153,8 +153,8 @@ class BoundedNewton(WholeRun):
         value, gradient, information = place = self._place
         start, norm = self.theta, self.norm
         direction = self._direct(gradient, information)
-        slope = dot(gradient, direction)
-        if not slope < 0:
+        derivative = dot(gradient, direction)
+        if not derivative < 0:
             return 0.0
         noise = self._noise * abs(value)
         step = 1.0
@@ -168,12 +168,12 @@ class BoundedNewton(WholeRun):
             if (trial == start).all():
                 break
             self._move(trial)
-            if -slope * step > noise:
-                better = self._place[0] <= value + ARMIJO * step * slope + noise
+            if -derivative * step > noise:
+                better = self._place[0] <= value + ARMIJO * step * derivative + noise
             else:
                 better = self._place[0] <= value + noise and self.norm < norm
             if better:
-                if self._learns and -slope / 2 <= _NEAR:
+                if self._learns and -derivative / 2 <= _NEAR:
                     self._remember(trial - start, self._place[1] - gradient)
                 return step
             step /= 2

@@ -112,7 +112,7 @@ class FirstOrder(Run):
         if self.automatic:
             learning_rate = self.method.learning_rate or 1 / self._curvature()
         elif not self.method.fixed_step:
-            # A first step that leaves the slope behind is never made good.
+            # A first step that leaves the gradient behind is never made good.
             learning_rate = min(learning_rate, 1 / self._curvature())
         self.rule = new_rule(
             objective.loss.code, self.method.rule, learning_rate, l2=objective.l2, l1=objective.l1,

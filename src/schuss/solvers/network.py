@@ -385,21 +385,21 @@ class QuasiNewton(_NetworkRun):
         return v
 
     def _search(self, direction):
-        """Step, weights, loss, gradient there, and slopes at both ends (Moré & Thuente, 1994)."""
-        slope = first = dot(self._gradient, direction)
-        if not slope < 0:
+        """Step, weights, loss, gradient, derivatives at both ends (Moré & Thuente, 1994)."""
+        derivative = first = dot(self._gradient, direction)
+        if not derivative < 0:
             return None
         search = DCSRCH(None, None, 1e-3, 0.9, 0.1, 0.0, _LONGEST_STEP)
         t = 1.0 if self.n_iter else min(1.0 / norm(direction), _LONGEST_STEP)
-        t, _, _, task = search._iterate(t, self._cost, slope, b"START")
+        t, _, _, task = search._iterate(t, self._cost, derivative, b"START")
         for _ in range(_EVALUATIONS):
             new = self._state.theta + t * direction
             loss, gradient = self._evaluate(new)
-            slope = dot(gradient, direction)
-            if not (math.isfinite(loss) and math.isfinite(slope)):
+            derivative = dot(gradient, direction)
+            if not (math.isfinite(loss) and math.isfinite(derivative)):
                 break
             ended = t
-            t, _, _, task = search._iterate(t, loss, slope, task)
+            t, _, _, task = search._iterate(t, loss, derivative, task)
             if task[:2] != b"FG":
-                return ended, new, loss, gradient, first, slope
+                return ended, new, loss, gradient, first, derivative
         return None

@@ -35,27 +35,28 @@ def minimise(hessian, gradient, theta, l1, tol, singular=SINGULAR[8]):
     -------
     ndarray of shape (r,)
     """
-    t, slope = theta.copy(), gradient.copy()
+    t, gradient = theta.copy(), gradient.copy()
     curvature = hessian.diagonal().copy()
     for _ in range(_ROUNDS):
         for _ in range(_SWEEPS):
-            for j in np.flatnonzero((curvature > 0) & ((t != 0) | (np.abs(slope) > l1))).tolist():
+            moves = (t != 0) | (np.abs(gradient) > l1)
+            for j in np.flatnonzero((curvature > 0) & moves).tolist():
                 h = curvature[j]
-                wanted = h * t[j] - slope[j]
+                wanted = h * t[j] - gradient[j]
                 new = max(wanted - l1[j], 0.0) if wanted > 0 else min(wanted + l1[j], 0.0)
                 move = new / h - t[j]
                 if move:
                     t[j] = new / h
-                    slope += move * hessian[j]
+                    gradient += move * hessian[j]
         for _ in range(len(t)):
-            if _solve_face(hessian, t, slope, l1, singular):
+            if _solve_face(hessian, t, gradient, l1, singular):
                 break
-        if np.abs(smallest_subgradient(slope, t, l1)).max(initial=0) <= tol:
+        if np.abs(smallest_subgradient(gradient, t, l1)).max(initial=0) <= tol:
             break
     return t
 
 
-def _solve_face(hessian, t, slope, l1, singular):
+def _solve_face(hessian, t, gradient, l1, singular):
     """Minimise over the weights that are not 0, up to the first that would change its sign.
 
     Returns whether none would.
@@ -64,7 +65,7 @@ def _solve_face(hessian, t, slope, l1, singular):
     if not len(face):
         return True
     old = t[face]
-    pull = slope[face] + l1[face] * np.sign(old)
+    pull = gradient[face] + l1[face] * np.sign(old)
     move = -solve(factorise(hessian[np.ix_(face, face)], singular), pull)
     with np.errstate(divide="ignore", invalid="ignore"):
         crossing = np.where((l1[face] > 0) & (move * old < 0), -old / move, np.inf)
@@ -72,5 +73,5 @@ def _solve_face(hessian, t, slope, l1, singular):
     new = old + share * move
     new[crossing <= share] = 0.0
     t[face] = new
-    slope += np.einsum("i,ij->j", new - old, hessian[face])
+    gradient += np.einsum("i,ij->j", new - old, hessian[face])
     return share == 1.0

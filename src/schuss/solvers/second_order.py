@@ -192,8 +192,6 @@ class SecondOrder(WholeRun):
     def algorithm(self):
         return self.method
 
-    # Pairs, models and samples would have to be kept, too.
-
     # ------------------------------------------------------------ what the driver asks for
 
     @property
@@ -370,12 +368,12 @@ class SecondOrder(WholeRun):
         return self.objective.loss.at_zero(self.objective.n_outputs)
 
     def _here(self):
-        place = self.theta, self._gradient, self.loss, self._slope, self.norm, self._largest
+        place = self.theta, self._gradient, self.loss, self._subgradient, self.norm, self._largest
         return place, self.problem.centres
 
     def _return(self, standing):
         place, self.problem.centres = standing
-        self.theta, self._gradient, self.loss, self._slope, self.norm, self._largest = place
+        self.theta, self._gradient, self.loss, self._subgradient, self.norm, self._largest = place
 
     def _evaluate(self, theta):
         value, self._gradient = self.problem.evaluate(theta)
@@ -385,11 +383,12 @@ class SecondOrder(WholeRun):
     def _settle(self, value):
         """What follows from the gradient: objective, pseudo-gradient, its largest entry."""
         self.loss = value + self._lasso(self.theta)
-        self._slope = self._gradient
+        self._subgradient = self._gradient
         if self.problem.sparse:
-            self._slope = proximal.smallest_subgradient(self._gradient, self.theta, self.problem.l1)
-        self._largest = max_norm(self._slope)
-        self.norm = self.problem.largest(self._slope)
+            l1 = self.problem.l1
+            self._subgradient = proximal.smallest_subgradient(self._gradient, self.theta, l1)
+        self._largest = max_norm(self._subgradient)
+        self.norm = self.problem.largest(self._subgradient)
 
     def _lasso(self, theta):
         return dot(self.problem.l1, np.abs(theta)) if self.problem.sparse else 0.0
@@ -449,17 +448,17 @@ class SecondOrder(WholeRun):
         if self.problem.passes > self._row_space_after:
             return self._solve_in_rows()
         self._renew()
-        direction, slope = self._direct()
-        if not slope < 0 or not math.isfinite(slope):
+        direction, derivative = self._direct()
+        if not derivative < 0 or not math.isfinite(derivative):
             self._forget()
-            direction = -self._slope / max(self._largest, 1.0)
-            slope = dot(self._slope, direction)
-        self.expected = expected = -slope / 2
+            direction = -self._subgradient / max(self._largest, 1.0)
+            derivative = dot(self._subgradient, direction)
+        self.expected = expected = -derivative / 2
         if self.method == "lbfgs" and self._sample and self._is_slow(expected):
             self._enlarge()
             return self._iterate()
         before = self.theta, self._gradient
-        step = self._search(direction, slope)
+        step = self._search(direction, derivative)
         if not step:
             if self._recentre():
                 return self._end(), 0.0
@@ -480,7 +479,7 @@ class SecondOrder(WholeRun):
         """Minimise over a working set, or leave it to L-BFGS; returns as `_iterate` does."""
         standing = self._here()
         place, _ = standing
-        new = self._set.improve(self.theta, self._gradient, self._slope, self.tol)
+        new = self._set.improve(self.theta, self._gradient, self._subgradient, self.tol)
         if new is None:
             self._leave_sets()
             return None, 0.0
@@ -654,7 +653,7 @@ class SecondOrder(WholeRun):
         return expected > self._promised * _RATE ** (1 - self._since)
 
     def _direct(self):
-        """A direction, and the objective's slope along it."""
+        """A direction, and the objective's derivative along it."""
         l1 = self.problem.l1
         if self.problem.sparse and isinstance(self._model, Blocks):
             b = len(self._model.blocks)
@@ -672,19 +671,19 @@ class SecondOrder(WholeRun):
             change = dot(l1, np.abs(new) - np.abs(self.theta))
             return direction, dot(self._gradient, direction) + change
         direction = self._two_loops()
-        return direction, dot(self._slope, direction)
+        return direction, dot(self._subgradient, direction)
 
     def _two_loops(self):
         """Nocedal & Wright, algorithm 7.4, around the model.
 
         With an L1 penalty in the space of the weights that may move (Andrew & Gao, 2007).
         """
-        v = -self._slope
+        v = -self._subgradient
         # Millions of parameters would wait for new memory each time.
         work = np.empty_like(v)
         pairs = self._pairs
         if self.problem.sparse:
-            free = (self.theta != 0) | (self._slope != 0)
+            free = (self.theta != 0) | (self._subgradient != 0)
             pairs = [(s * free, y * free) for s, y, _ in pairs]
             pairs = [(s, y, dot(s, y)) for s, y in pairs]
             pairs = [pair for pair in pairs if pair[2] > 0]
@@ -702,12 +701,12 @@ class SecondOrder(WholeRun):
             s, y, product = pairs[-1]
             v *= product / dot(y, y)
         else:
-            v = v / max(1.0, float(np.abs(self._slope).sum()))
+            v = v / max(1.0, float(np.abs(self._subgradient).sum()))
         for (s, y, product), share in zip(pairs, reversed(shares), strict=True):
             v += np.multiply(s, share - dot(y, v) / product, out=work)
         if self.problem.sparse:
             # Weights at 0 leave it downhill or not at all.
-            v[(self.theta == 0) & (v * self._slope >= 0)] = 0.0
+            v[(self.theta == 0) & (v * self._subgradient >= 0)] = 0.0
         return v
 
     def _remember(self, step, change):
@@ -721,7 +720,7 @@ class SecondOrder(WholeRun):
 
     # ------------------------------------------------------------ line search
 
-    def _search(self, direction, slope):
+    def _search(self, direction, derivative):
         """Move to a better point along a direction; its step, or 0 where there is none.
 
         Weak Wolfe conditions; Armijo's alone for Newton's method and with an L1 penalty.
@@ -730,7 +729,7 @@ class SecondOrder(WholeRun):
         """
         place = self._here()
         start, _, value, pseudo, _, largest = place[0]
-        expected = -slope / 2
+        expected = -derivative / 2
         orthant = None
         if self.problem.sparse and not isinstance(self._model, Blocks):
             orthant = np.where(start != 0, start, -pseudo)
@@ -746,23 +745,24 @@ class SecondOrder(WholeRun):
                 break
             self._evaluate(trial)
             if expected * t <= flat:
-                ahead = dot(self._slope, direction)
+                ahead = dot(self._subgradient, direction)
                 if not self.loss <= value + flat:
                     break
-                if self._improves(slope, ahead, largest):
+                if self._improves(derivative, ahead, largest):
                     return t
                 if self.method == "newton" or not ahead > 0 or self._stalled > _STALLED:
                     break
-                t *= slope / (slope - ahead)  # where the gradient along the step may vanish
+                # Where the gradient along the step may vanish.
+                t *= derivative / (derivative - ahead)
                 continue
             if orthant is None:
-                bound = value + ARMIJO * t * slope
+                bound = value + ARMIJO * t * derivative
             else:
                 bound = value + ARMIJO * dot(pseudo, trial - start)
             if math.isfinite(self.loss) and self.loss <= bound + flat:
                 best = t, trial, self.loss, self._gradient
                 ahead = dot(self._gradient, direction)
-                if self.method == "newton" or self.problem.sparse or ahead >= _WOLFE * slope:
+                if self.method == "newton" or self.problem.sparse or ahead >= _WOLFE * derivative:
                     return t
                 low = t
                 t = 2 * t if math.isinf(high) else (low + high) / 2
@@ -770,9 +770,9 @@ class SecondOrder(WholeRun):
                     t *= 2
             else:
                 high = t
-                # The parabola through value and slope at 0 and the value here.
-                above = self.loss - value - t * slope
-                guess = -slope * t * t / (2 * above) if math.isfinite(above) else 0.0
+                # The parabola through value and derivative at 0 and the value here.
+                above = self.loss - value - t * derivative
+                guess = -derivative * t * t / (2 * above) if math.isfinite(above) else 0.0
                 t = max(guess, low + 0.1 * (high - low)) if low == 0 else (low + high) / 2
                 t = min(t, low + 0.5 * (high - low))
         if best is not None:
@@ -782,7 +782,7 @@ class SecondOrder(WholeRun):
         self._return(place)
         return 0.0
 
-    def _improves(self, slope, ahead, largest):
+    def _improves(self, derivative, ahead, largest):
         """Whether the gradient is better than before, where the objective cannot tell.
 
         Smaller, or for a few steps of L-BFGS in a row smaller along the step (the approximate
@@ -794,7 +794,7 @@ class SecondOrder(WholeRun):
         if self.method == "newton":
             return self._largest < largest
         self._stalled += 1
-        return self._stalled <= _STALLED and abs(ahead) <= -_WOLFE * slope
+        return self._stalled <= _STALLED and abs(ahead) <= -_WOLFE * derivative
 
     # ------------------------------------------------------------ samples
 

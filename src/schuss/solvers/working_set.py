@@ -149,15 +149,15 @@ class WorkingSet:
                 break
             move, scores = new - theta, change.astype(np.float64)
             before = value + _penalty(l2, l1, theta)
-            slope = dot(residual, scores) + dot(l2 * theta, move)
-            slope += dot(l1, np.abs(new) - np.abs(theta))
-            if not slope < 0:
+            derivative = dot(residual, scores) + dot(l2 * theta, move)
+            derivative += dot(l1, np.abs(new) - np.abs(theta))
+            if not derivative < 0:
                 break
             t = 1.0
             for _ in range(_HALVINGS):
                 trial = theta + t * move
                 new_value, new_residual = self._loss(self._scores + t * scores)
-                bound = before + ARMIJO * t * slope + problem.noise * abs(before)
+                bound = before + ARMIJO * t * derivative + problem.noise * abs(before)
                 if new_value + _penalty(l2, l1, trial) <= bound:
                     break
                 t /= 2

@@ -63,14 +63,14 @@ def coordinate_descent(
             h, old = curvatures[j], theta[j]
             if not h > 0:
                 continue
-            slope = _dot(x, where, residual) + l2[j] * old
+            derivative = _dot(x, where, residual) + l2[j] * old
             if old != 0:
-                excess = abs(slope + math.copysign(l1[j], old))
+                excess = abs(derivative + math.copysign(l1[j], old))
             else:
-                excess = max(abs(slope) - l1[j], 0.0)
+                excess = max(abs(derivative) - l1[j], 0.0)
             if not excess <= last:
                 last = excess
-            wanted = h * old - slope
+            wanted = h * old - derivative
             new = np.float64(real(math.copysign(max(abs(wanted) - l1[j], 0.0), wanted) / h))
             if new != old:
                 theta[j] = new
