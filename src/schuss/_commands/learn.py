@@ -20,10 +20,11 @@ def learn(
         "--open/--no-open", help="Page opened in the browser.", rich_help_panel=OUTPUT,
     )] = True,
 ) -> None:  # fmt: skip
-    """Write and open a page to learn gradient descent: from a parabola to backpropagation.
+    """Write and open a page to learn gradient descent.
 
-    Every function on it can be walked down, step by step, with other starts, learning rates
-    and methods. It is one file that needs no network.
+    It leads from a parabola to backpropagation. Every function on it can be
+    walked down, step by step, with other starts, learning rates and methods.
+    It is one file that needs no network.
     """
     from schuss.pages import learn_page
 

@@ -151,20 +151,12 @@ function heightColour(plot, share) {
   return `rgb(${low.map((v, i) => Math.round(v + share * (high[i] - v))).join(",")})`;
 }
 
-const rank = (levels, value) => levels.filter((level) => level < value).length / levels.length;
-
 function drawContours(plot, grid) {
   const {xs, ys, values, levels} = grid, c = plot.context;
   plot.clip();
   const colours = levels.concat(Infinity).map((_, i) => heightColour(plot, i / levels.length));
   for (let i = 0; i + 1 < ys.length; i++) {
-    for (let j = 0; j + 1 < xs.length; j++) {
-      const value = (values[i][j] + values[i + 1][j + 1]) / 2;
-      if (!Number.isFinite(value)) continue;
-      c.fillStyle = colours[Math.round(rank(levels, value) * levels.length)];
-      const x = plot.x(xs[j]), y = plot.y(ys[i + 1]);
-      c.fillRect(x, y, plot.x(xs[j + 1]) - x + 1, plot.y(ys[i]) - y + 1);
-    }
+    for (let j = 0; j + 1 < xs.length; j++) fillCell(plot, grid, i, j, colours);
   }
   c.strokeStyle = plot.colour("contour");
   c.lineWidth = 0.8;
@@ -176,6 +168,37 @@ function drawContours(plot, grid) {
   }
   c.stroke();
   c.restore();
+}
+
+// The bands of heights within one cell: each level covers what is above it.
+function fillCell(plot, {xs, ys, values, levels}, i, j, colours) {
+  const c = plot.context;
+  // Cells overlap a little, so that no seam shows.
+  const seam = [[0, 1], [1, 1], [1, 0], [0, 0]];
+  const corners = [[i, j], [i, j + 1], [i + 1, j + 1], [i + 1, j]]
+    .map(([a, b], k) => [plot.x(xs[b]) + seam[k][0], plot.y(ys[a]) + seam[k][1], values[a][b]]);
+  const heights = corners.map((corner) => corner[2]);
+  if (!heights.every(Number.isFinite)) return;
+  const lowest = Math.min(...heights), highest = Math.max(...heights);
+  const first = levels.filter((level) => level <= lowest).length;
+  for (let k = first; k <= levels.length && (k === first || levels[k - 1] < highest); k++) {
+    const above = k === first ? corners : cut(corners, levels[k - 1]);
+    c.beginPath();
+    for (const [x, y] of above) c.lineTo(x, y);
+    c.fillStyle = colours[k];
+    c.fill();
+  }
+}
+
+// The part of a polygon of (x, y, height) that is not below a level, or not above it.
+function cut(corners, level, sign = 1) {
+  const isOut = (height) => sign * height < sign * level;
+  return corners.flatMap(([x0, y0, a], k) => {
+    const [x1, y1, b] = corners[(k + 1) % corners.length], t = (level - a) / (b - a);
+    const kept = isOut(a) ? [] : [[x0, y0, a]];
+    if (isOut(a) !== isOut(b)) kept.push([x0 + t * (x1 - x0), y0 + t * (y1 - y0), level]);
+    return kept;
+  });
 }
 
 // The pieces of a contour within one cell (marching squares).
@@ -207,6 +230,7 @@ class Mountain {
     const all = values.flat().filter(Number.isFinite).sort((a, b) => a - b);
     if (!all.length) return;
     const low = all[0], high = all[Math.floor(0.9 * (all.length - 1))];
+    const top = low + 1.15 * (high - low || 1);
     const height = (v) => Math.min(Math.max((v - low) / (high - low || 1), -0.3), 1.15);
     const scale = Math.min(0.66 * plot.width, 0.72 * plot.height);
     const unit = ([a, b], v) => (v - a) / (b - a) - 0.5;
@@ -222,12 +246,16 @@ class Mountain {
     const cells = [];
     for (let i = 0; i + 1 < ys.length; i++) {
       for (let j = 0; j + 1 < xs.length; j++) {
-        const corners = [[i, j], [i, j + 1], [i + 1, j + 1], [i + 1, j]];
-        const heights = corners.map(([a, b]) => values[a][b]);
-        if (!heights.every(Number.isFinite)) continue;
-        const at = corners.map(([a, b], k) => this.project(xs[b], ys[a], heights[k]));
-        cells.push([at.reduce((sum, p) => sum + p[2], 0), at,
-          heights.reduce((a, b) => a + b) / 4]);
+        const corners = [[i, j], [i, j + 1], [i + 1, j + 1], [i + 1, j]]
+          .map(([a, b]) => [xs[b], ys[a], values[a][b]]);
+        if (!corners.every(([, , v]) => Number.isFinite(v))) continue;
+        const isCut = corners.some(([, , v]) => v > top);
+        for (const part of isCut ? [cut(corners, top, -1), cut(corners, top)] : [corners]) {
+          if (part.length < 3) continue;
+          const at = part.map((place) => this.project(...place)), mean = (k, of) =>
+            of.reduce((sum, place) => sum + place[k], 0) / of.length;
+          cells.push([mean(2, at), at, mean(2, part)]);
+        }
       }
     }
     cells.sort((a, b) => b[0] - a[0]);
