@@ -141,21 +141,21 @@ def fit_folds(tasks):
     classes, Cs = kwargs["classes"], kwargs["Cs"]
     if isinstance(Cs, Integral):
         Cs = np.logspace(-4, 4, Cs)
-    targets = (y == classes[1]).astype(np.uint8)
+    is_second = y == classes[1]
     given = kwargs["sample_weight"]
     rows = np.ones(len(y)) if given is None else np.asarray(given)
     if kwargs["class_weight"] is not None:
         factors = [kwargs["class_weight"].get(label, 1.0) for label in classes]
-        rows = rows * np.take(factors, targets)
+        rows = rows * np.where(is_second, factors[1], factors[0])
     weights = np.zeros((len(tasks), len(y)))
     for weight, ((_, _, train, _), _) in zip(weights, tasks, strict=True):
         weight[train] = rows[train]
-        if not (weight @ targets > 0 and weight @ (1 - targets) > 0):
+        if not ((weight[is_second] > 0).any() and (weight[~is_second] > 0).any()):
             return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         result = fit_many(
-            X, targets, sample_weight=weights, Cs=Cs,
+            X, is_second, sample_weight=weights, Cs=Cs,
             fit_intercept=kwargs["fit_intercept"], tol=kwargs["tol"], max_iter=kwargs["max_iter"],
         )  # fmt: skip
     if not result.converged.all():
@@ -164,7 +164,8 @@ def fit_folds(tasks):
     if kwargs["fit_intercept"]:
         coefs = np.column_stack([coefs, result.intercept.astype(coefs.dtype)])
     shape = len(tasks), len(Cs)
-    coefs, n_iter = coefs.reshape(*shape, -1), result.n_iter.reshape(shape)
+    # Where a model begins at its optimum, what all of them share has found it.
+    coefs, n_iter = coefs.reshape(*shape, -1), np.maximum(result.n_iter, 1).reshape(shape)
     return [(coefs[i], np.asarray(Cs), n_iter[i]) for i in range(len(tasks))]
 
 
