@@ -10,6 +10,7 @@ def copy_columns(Matrix X, const int32_t[::1] features, real[:, ::1] out):
     cdef Rows *x = &X.rows
     cdef Py_ssize_t first = 0, count, k
     cdef Team alone
+    cdef uint64_t mode = ieee_mode()
     memset(&alone, 0, sizeof(Team))
     with nogil:
         while first < x.n and not check_signals(&alone, 0, TAKEN_ROWS * features.shape[0]):
@@ -19,6 +20,7 @@ def copy_columns(Matrix X, const int32_t[::1] features, real[:, ::1] out):
                         x.base + first * x.row_stride + features[k] * x.column_stride,
                         count, x.row_stride, x.kind)
             first += TAKEN_ROWS
+    restore_mode(mode)
     raise_if_interrupted(&alone)
 
 
@@ -256,6 +258,7 @@ def coordinate_descent(
     cdef Column c
     cdef Model m
     cdef Team alone
+    cdef uint64_t mode
     memset(&alone, 0, sizeof(Team))
     m.rows, m.starts, m.n, m.w = NULL, NULL, residual.shape[0], places.shape[0]
     if m.w == 0:
@@ -275,6 +278,7 @@ def coordinate_descent(
     doubles = <double *>reserve(2 * m.w, sizeof(double), "a model of some weights")
     m.curvatures = doubles
     memcpy(doubles + m.w, m.theta, m.w * sizeof(double))
+    mode = ieee_mode()
     with nogil:
         while done < sweeps and not alone.interrupted:
             last = sweep_weights(&m, done == 0, everywhere, &alone)
@@ -291,6 +295,7 @@ def coordinate_descent(
             if m.theta[k] != start:
                 c = column_of(&m, k)
                 add_column(&c, <real>(m.theta[k] - start), &change[0])
+    restore_mode(mode)
     free(doubles)
     raise_if_interrupted(&alone)
     return done, first, last

@@ -356,5 +356,9 @@ cdef class Evaluator(Gradient):
         self.start_threads()
 
     def __call__(self):
-        self.start_threads()
-        return self.lead()
+        cdef uint64_t mode = ieee_mode()
+        try:
+            self.start_threads()
+            return self.lead()
+        finally:
+            restore_mode(mode)

@@ -136,6 +136,10 @@ cdef extern from "threads.h" nogil:
     void set_affinity(unsigned long thread, CpuSet *allowed)
     void clear_affinity(CpuSet *allowed)
 
+cdef extern from "float_mode.h" nogil:
+    uint64_t ieee_mode()
+    void restore_mode(uint64_t before)
+
 cdef enum:
     MAX_LANES = 16  # of any type and instruction set
 

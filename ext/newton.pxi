@@ -410,7 +410,14 @@ cdef class Newton(NeuronJob):
             self.products[self.n_pairs] = product
             self.n_pairs += 1
 
-    def __call__(self, double[:, ::1] history, double[:, ::1] hessian=None):
+    def __call__(self, history, hessian=None):
+        cdef uint64_t mode = ieee_mode()
+        try:
+            return self.advance(history, hessian)
+        finally:
+            restore_mode(mode)
+
+    cdef tuple advance(self, double[:, ::1] history, double[:, ::1] hessian):
         cdef Py_ssize_t r = self.r, steps = 0, gradients = 0, hessians = 0, j, k
         cdef size_t size = r * sizeof(double)
         cdef double *theta = &self.theta[0]

@@ -5,6 +5,7 @@ def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
     cdef Py_ssize_t i = 0, m, n = z.shape[0]
     cdef real[MAX_LANES] z_, y_, value_, derivative_
     cdef vreal c, g
+    cdef uint64_t mode = ieee_mode()
     memset(z_, 0, sizeof(z_))
     memset(y_, 0, sizeof(y_))
     with nogil:
@@ -23,3 +24,4 @@ def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
             memcpy(&value[i], value_, m * REAL_SIZE)
             memcpy(&derivative[i], derivative_, m * REAL_SIZE)
             i += LANES
+    restore_mode(mode)

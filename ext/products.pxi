@@ -72,6 +72,7 @@ def add_product(
     cdef Team alone
     cdef real *memory
     cdef real *panels
+    cdef uint64_t mode
     memset(&alone, 0, sizeof(Team))
     if out.shape[0] == 0 or out.shape[1] == 0:
         return
@@ -85,6 +86,7 @@ def add_product(
         REAL_SIZE, "a product of matrices",
     )
     panels = from_cache_line(memory)
+    mode = ieee_mode()
     try:
         with nogil:
             while column < out.shape[1] and not alone.interrupted:
@@ -108,4 +110,5 @@ def add_product(
                 column += columns
         raise_if_interrupted(&alone)
     finally:
+        restore_mode(mode)
         free(memory)

@@ -160,6 +160,7 @@ cdef class Job:
         cdef Team *team = &self.team
         cdef int64_t last
         cdef int spins = -SPINS_BETWEEN_TASKS
+        ieee_mode()
         with nogil:
             while atomic_read(&self.present[thread]) != PLACED:
                 spins = spin_wait(spins)
@@ -200,10 +201,12 @@ cdef class Job:
     def run(self):
         """Do the job; threads that are off the processor then exit when they are on it."""
         cdef int64_t begin = clock_ns(), thread
+        cdef uint64_t mode = ieee_mode()
         try:
             self.start_threads()
             return self.lead()
         finally:
+            restore_mode(mode)
             atomic_write(&self.team.ended, 1)
             for thread in range(1, self.team.n_threads):
                 if atomic_read(&self.present[thread]) == PLACED:

@@ -256,6 +256,7 @@ def walk(function, state, config, limits, previous, const double[::1] rates, dou
     cdef Path way
     cdef Optimizer o
     cdef real *memory
+    cdef uint64_t mode
     f.in_c, f.n, f.difference = read_Function(function), n, limits_.difference
     f.coef, f.n_coef = (&polynomial[0] if polynomial.shape[0] else NULL), polynomial.shape[0]
     f.derivative = &derivative[0] if derivative.shape[0] else NULL
@@ -276,12 +277,14 @@ def walk(function, state, config, limits, previous, const double[::1] rates, dou
         o.theta[j] = coef[0, j] if j < n - 1 else intercept[0]
         for s in range(S):
             slot(&o, s, 0)[j] = slots[s, 0, j]
+    mode = ieee_mode()
     with nogil:
         if not f.in_c.value and update.solver == SOLVER_GD and not limits_.automatic:
             status = walk_polynomial(&f, &way, scalars_, &limits_, update.tol, o.theta)
             counters[COUNTER_STEPS] += way.taken
         else:
             status = walk_any(&f, &way, scalars_, &limits_, &o, &update)
+    restore_mode(mode)
     for j in range(n):
         if j < n - 1:
             coef[0, j] = o.theta[j]
