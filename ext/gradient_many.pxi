@@ -1,10 +1,10 @@
 # `gradient_many` of the contract: losses and gradients of many models on the same rows.
 #
-# A block of rows is converted once for MODELS_OF_BLOCK models. Their scores and gradients are
+# A block of rows is converted once for up to MODELS_OF_BLOCK models. Their scores and gradients are
 # products of matrices, tile by tile of product.h, with all scores of the block in L1 between them.
 
 cdef enum:
-    MODELS_OF_BLOCK = 32
+    MODELS_OF_BLOCK = 64        # at the most
     SHARED_ROWS = 64            # of a block: whole tiles of every type
     # Rows that a thread takes at a time, and so many such parts at the most.
     SHARED_CHUNK = 4096
@@ -28,6 +28,7 @@ cdef struct SharedRows:
     double *sums                # (row chunks, M, r + 1): gradient, value
     Py_ssize_t rows             # of a chunk
     Py_ssize_t n_blocks         # of models
+    Py_ssize_t models_of_block
     SharedScratch *scratch
 
 
@@ -58,6 +59,8 @@ cdef void take_shared_rows(
             take_sparse_row(x, first + i, row)
         else:
             convert(row, x.base + (first + i) * x.row_stride, d, x.column_stride, x.kind)
+            if first + i + ROWS_AHEAD < x.n:
+                prefetch_dense_row(x, first + i + ROWS_AHEAD)
         for j in range(d, width):
             row[j] = j < job.r
     i = 0
@@ -147,8 +150,8 @@ cdef void shared_block(
 cdef void shared_chunk(void *job_, int64_t thread, Py_ssize_t chunk) noexcept nogil:
     cdef SharedRows *job = <SharedRows *>job_
     cdef SharedScratch *s = &job.scratch[thread]
-    cdef Py_ssize_t part = chunk // job.n_blocks, first = chunk % job.n_blocks * MODELS_OF_BLOCK
-    cdef Py_ssize_t count = min(<Py_ssize_t>MODELS_OF_BLOCK, job.M - first), k, j, rows
+    cdef Py_ssize_t part = chunk // job.n_blocks, first = chunk % job.n_blocks * job.models_of_block
+    cdef Py_ssize_t count = min(job.models_of_block, job.M - first), k, j, rows
     cdef Py_ssize_t row = part * job.rows, stop = min(row + job.rows, job.x.n)
     cdef double *sums = job.sums + (part * job.M + first) * (job.r + 1)
     memset(sums, 0, count * (job.r + 1) * sizeof(double))
@@ -207,6 +210,7 @@ cdef class GradientMany(Job):
         job.rows = round_up((job.x.n + parts - 1) // parts, SHARED_ROWS)
         parts = (job.x.n + job.rows - 1) // job.rows
         job.n_blocks = (job.M + MODELS_OF_BLOCK - 1) // MODELS_OF_BLOCK
+        job.models_of_block = (job.M + job.n_blocks - 1) // job.n_blocks
         self.form_team(n_threads)
         self.team.uneven = True
         job.team = &self.team

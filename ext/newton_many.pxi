@@ -123,15 +123,22 @@ cdef void take_sparse_row(const Rows *x, Py_ssize_t row, real *out) noexcept nog
             out[(<int64_t *>x.indices)[i]] += x.values[i]
 
 
+cdef inline void prefetch_dense_row(const Rows *x, Py_ssize_t row) noexcept nogil:
+    cdef const char *begin = x.base + row * x.row_stride
+    cdef Py_ssize_t j = 0, line = CACHE_LINE // max(x.column_stride, 1)
+    # Entries of columns that lie elsewhere would be a line each.
+    while line > 1 and j < x.d:
+        prefetch(begin + j * x.column_stride)
+        j += line
+
+
 cdef void take_columns(
     Models *job, Modeller *s, Py_ssize_t place, Py_ssize_t count
 ) noexcept nogil:
     """Some rows, as columns."""
     cdef Rows *x = &job.x
     cdef Py_ssize_t i, j, u, m, row, d = x.d, step = job.step
-    cdef Py_ssize_t line = CACHE_LINE // max(x.column_stride, 1)
     cdef bint by_columns = x.layout == COLUMNS or x.layout == CONVERTED_COLUMNS
-    cdef const char *ahead
     if by_columns and job.order == NULL:
         for j in range(d):
             convert(s.columns + j * step, x.base + place * x.row_stride + j * x.column_stride,
@@ -146,12 +153,8 @@ cdef void take_columns(
                 take_sparse_row(x, row, s.row + u * x.width)
                 continue
             convert(s.row + u * x.width, x.base + row * x.row_stride, d, x.column_stride, x.kind)
-            if i + u + ROWS_AHEAD < count and line > 1:
-                row = row_at(job.order, place + i + u + ROWS_AHEAD)
-                ahead, j = x.base + row * x.row_stride, 0
-                while j < d:
-                    prefetch(ahead + j * x.column_stride)
-                    j += line
+            if i + u + ROWS_AHEAD < count:
+                prefetch_dense_row(x, row_at(job.order, place + i + u + ROWS_AHEAD))
         j = 0
         while j < d:
             transpose(s.row + j, x.width, m, s.columns + j * step + i, step,

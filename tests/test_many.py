@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 import schuss
 from schuss import LogisticRegression, SigmoidRegressor, fit_many
 from schuss.many import fit as fitting
+from schuss.many import together
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,23 @@ def test_replicates_and_penalties_together(wide_rows, dtype):
     one_by_one = fit_many(X, y, sample_weight=counts[:1], Cs=Cs[-1], tol=1e-11,
                           standard_errors=True)  # fmt: skip
     assert np.allclose(errors.standard_error[2], one_by_one.standard_error[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6, 1e16])
+def test_passes_in_float32_change_no_optimum(wide_rows, unit, monkeypatch):
+    """Columns in other units, one of them far from 0 beside its spread."""
+    X, Y = wide_rows
+    X = X * unit
+    X[:, 3] += 100 * unit
+    Y = np.hstack([Y, np.roll(Y, 1, axis=0)])
+    results = []
+    for products in (0, math.inf):
+        monkeypatch.setattr(together, "_COARSE_PRODUCTS", products)
+        results.append(fit_many(X, Y, Cs=[1.0 / unit**2, math.inf], tol=1e-10 * max(unit, 1.0)))
+    mixed, exact = results
+    assert mixed.converged.all() and exact.converged.all()
+    assert np.abs(mixed.coef - exact.coef).max() * unit <= 1e-8
+    assert np.abs(mixed.intercept - exact.intercept).max() <= 1e-6
 
 
 def test_scan_has_the_errors_of_maximum_likelihood(rows):
