@@ -40,6 +40,10 @@ html_theme = "furo"
 html_title = "schuss"
 html_show_sourcelink = False
 html_extra_path = ["_build/extra"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+# Commands and formulas are not Python.
+highlight_language = "none"
 
 # Names of other projects that the pages link to. A build needs no network: their inventories are
 # written here, with these names alone.
@@ -131,9 +135,26 @@ def _write_pages(_app):
     (extra / "learn.html").write_text(learn_page(), encoding="utf-8")
 
 
+def _close_examples(_app, _name, source):
+    """Leave out the blank line by which doctest finds the end of an example."""
+    source[0] = re.sub(r"(?<=\n)\n(?=```\n(?:\n|$))", "", source[0])
+
+
+def _name_levels(app, error):
+    """Give the captions of the navigation the level that readers of screens need."""
+    if error is None and app.builder.format == "html":
+        for path in Path(app.outdir).rglob("*.html"):
+            text = path.read_text(encoding="utf-8")
+            named = text.replace('role="heading">', 'role="heading" aria-level="2">')
+            if named != text:
+                path.write_text(named, encoding="utf-8")
+
+
 _write_command_line()
 (HERE / "_build" / "extra").mkdir(parents=True, exist_ok=True)
 
 
 def setup(app):
     app.connect("builder-inited", _write_pages)
+    app.connect("source-read", _close_examples)
+    app.connect("build-finished", _name_levels)
