@@ -129,21 +129,8 @@ cdef inline vreal hidden_derivative(int hidden, vreal a, vreal g) noexcept nogil
     return g
 
 
-cdef inline void hidden_loop(
-    int hidden, Layer *layer, Py_ssize_t low, Py_ssize_t high
-) noexcept nogil:
-    cdef Py_ssize_t i, j
-    cdef real *z
-    for i in range(low, high):
-        z = layer.output + i * layer.stride
-        j = 0
-        while j < layer.width:
-            v_store(z + j, hidden_value(hidden, v_load(z + j)))
-            j += LANES
-
-
-cdef inline void derivative_loop(
-    int hidden, Layer *layer, Py_ssize_t low, Py_ssize_t high
+cdef inline inlined_void hidden_loop(
+    int hidden, bint derivatives, Layer *layer, Py_ssize_t low, Py_ssize_t high
 ) noexcept nogil:
     cdef Py_ssize_t i, j
     cdef real *a
@@ -152,29 +139,24 @@ cdef inline void derivative_loop(
         a, g = layer.output + i * layer.stride, layer.delta + i * layer.stride
         j = 0
         while j < layer.width:
-            v_store(g + j, hidden_derivative(hidden, v_load(a + j), v_load(g + j)))
+            if derivatives:
+                v_store(g + j, hidden_derivative(hidden, v_load(a + j), v_load(g + j)))
+            else:
+                v_store(a + j, hidden_value(hidden, v_load(a + j)))
             j += LANES
 
 
 cdef inline void hidden_rows(
-    int hidden, bint derivatives, Layer *layer, Py_ssize_t low, Py_ssize_t high
+    bint derivatives, int hidden, Layer *layer, Py_ssize_t low, Py_ssize_t high
 ) noexcept nogil:
+    """Scores become activations, or errors of activations those of scores."""
     # The activation is a constant in each call, so the loops hold no branch on it.
     if hidden == HIDDEN_LOGISTIC:
-        if derivatives:
-            derivative_loop(HIDDEN_LOGISTIC, layer, low, high)
-        else:
-            hidden_loop(HIDDEN_LOGISTIC, layer, low, high)
+        hidden_loop(HIDDEN_LOGISTIC, derivatives, layer, low, high)
     elif hidden == HIDDEN_TANH:
-        if derivatives:
-            derivative_loop(HIDDEN_TANH, layer, low, high)
-        else:
-            hidden_loop(HIDDEN_TANH, layer, low, high)
+        hidden_loop(HIDDEN_TANH, derivatives, layer, low, high)
     elif hidden == HIDDEN_RELU:
-        if derivatives:
-            derivative_loop(HIDDEN_RELU, layer, low, high)
-        else:
-            hidden_loop(HIDDEN_RELU, layer, low, high)
+        hidden_loop(HIDDEN_RELU, derivatives, layer, low, high)
 
 
 # --------------------------------------------------------------------- rows through the layers
@@ -246,7 +228,7 @@ cdef void forward(Net *net, Py_ssize_t low, Py_ssize_t high, int64_t thread) noe
                 rows_product(<int>(p.b_stride // LANES), &p)
                 column += p.b_stride
             if depth + 1 < net.n_layers:
-                hidden_rows(net.hidden, False, layer, i, i + p.m)
+                hidden_rows(False, net.hidden, layer, i, i + p.m)
             i += p.m
             if check_signals(net.team, thread,
                              p.m * layer.d_in * layer.d_out // PRODUCTS_PER_ELEMENT):
@@ -274,7 +256,7 @@ cdef void backward(Net *net, Py_ssize_t low, Py_ssize_t high, int64_t thread) no
                 p.C = below.delta + i * below.stride + column
                 rows_product(<int>(p.b_stride // LANES), &p)
                 column += p.b_stride
-            hidden_rows(net.hidden, True, below, i, i + p.m)
+            hidden_rows(True, net.hidden, below, i, i + p.m)
             i += p.m
             if check_signals(net.team, thread,
                              p.m * layer.d_in * layer.d_out // PRODUCTS_PER_ELEMENT):

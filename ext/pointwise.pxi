@@ -13,12 +13,7 @@ def pointwise(const real[::1] z, const real[::1] y, int loss, real[::1] value,
             m = min(LANES, n - i)
             memcpy(z_, &z[i], m * REAL_SIZE)
             memcpy(y_, &y[i], m * REAL_SIZE)
-            if loss == LOSS_SQUARED_ERROR:
-                loss_of(LOSS_SQUARED_ERROR, v_load(z_), v_load(y_), v_set(1), &c, &g)
-            elif loss == LOSS_LOG_LOSS:
-                loss_of(LOSS_LOG_LOSS, v_load(z_), v_load(y_), v_set(1), &c, &g)
-            else:
-                loss_of(LOSS_QUADRATIC, v_load(z_), v_load(y_), v_set(1), &c, &g)
+            loss_of(loss, v_load(z_), v_load(y_), v_set(1), &c, &g)
             v_store(value_, c)
             v_store(derivative_, g)
             memcpy(&value[i], value_, m * REAL_SIZE)
