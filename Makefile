@@ -19,12 +19,13 @@ ESTIMATOR_TESTS := tests/test_neuron.py tests/test_train.py tests/test_network.p
 SOURCES := setup.py pyproject.toml README.md $(shell find src ext -type f \
 	\( -name '*.py' -o -name '*.p[yx][xid]' -o -name '*.h' \) ! -name build_info.py)
 
-.PHONY: help demo test bench results docs-tables check-perf renew-floors docs asan tsan portability lint clean
+.PHONY: help demo test test-long bench results docs-tables check-perf renew-floors docs asan tsan portability lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo    train a sigmoid neuron on real data and print the result'
 	@echo 'make test    run all tests, with each backend'
+	@echo 'make test-long    try for hours to break what docs/promises.md promises'
 	@echo 'make bench   time the kernels and the peers that are installed'
 	@echo 'make results      measure all studies (STUDIES=... for some, SECONDS=7200), write the tables'
 	@echo 'make docs-tables  write the tables of README and docs from the recorded results'
@@ -45,6 +46,19 @@ test: $(VENV)/test.stamp
 	SCHUSS_REQUIRE_EXT=1 $(PY) -m pytest -q -n 2 --dist loadgroup --doctest-glob='*.md' --pyargs tests/ schuss README.md $(PAGES)
 	SCHUSS_BACKEND=numba $(PY) -m pytest -q -n 2 --dist loadgroup $(ESTIMATOR_TESTS)
 	SCHUSS_BACKEND=numpy $(PY) -m pytest -q -n 2 --dist loadgroup $(ESTIMATOR_TESTS)
+
+# SECONDS_PER_TARGET of each target of the fuzzer.
+SECONDS_PER_TARGET ?= 1200
+test-long: $(VENV)/test.stamp
+	SCHUSS_LONG_TESTS=1 SCHUSS_EXAMPLES=10000 $(PY) -m pytest -q -n 2 --dist loadgroup \
+	  tests/test_properties.py tests/test_dask.py tests/conformance/test_large.py
+	$(PY) -m tests.kills --kills 200
+	$(PY) -m pip install --quiet atheris
+	for target in checkpoint expression model table; do \
+	  $(PY) -m tests.fuzz $$target --runs 100000000 --seconds $(SECONDS_PER_TARGET) || exit 1; done
+	$(PY) tests/interrupts.py
+	$(PY) tests/network_stress.py --fits 100000
+	$(PY) -m tests.stress_threads
 
 bench: $(VENV)/bench.stamp
 	$(VENV)/bin/schuss bench

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,16 +84,31 @@ def global_random_seed():
     return 42
 
 
-def pytest_configure():
+# What takes minutes and is not needed at each change: `make test-long` sets it.
+LONG = os.environ.get("SCHUSS_LONG_TESTS") == "1"
+
+
+def pytest_configure(config):
+    # Of several processes each would have as many threads of BLAS as there are processors, which
+    # spin for one another: scikit-learn's fits of a few hundred rows take 15 times as long.
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Shells start what runs in the background with Ctrl-C ignored, and so would every process
     # that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_NONE = SimpleNamespace(params={})  # of tests without parameters
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     reasons = sklearn_suite.exceptions()
     for item in items:
+        # One process, so that what Numba compiles for a module is compiled once.
+        if {"numba", "numba, rows"} & {*map(str, getattr(item, "callspec", _NONE).params.values())}:
+            item.add_marker(pytest.mark.xdist_group(f"numba {item.path.stem}"))
         reason = reasons.get(sklearn_suite.key(item))
         if reason is not None:
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))

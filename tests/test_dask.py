@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import schuss
 from schuss import Stream
 from schuss.blocks import survey
+from tests.conftest import LONG
 
 da = pytest.importorskip("dask.array")
 dask = pytest.importorskip("dask")
@@ -195,13 +196,9 @@ def _with_kills(n_fits, rows):
     return kills
 
 
-@pytest.mark.slow
-def test_workers_that_are_killed_again_and_again():
-    assert len(_with_kills(20, 80_000)) == 20
-
-
-def test_a_worker_that_is_killed():
-    assert len(_with_kills(1, 8_000)) == 1
+def test_workers_that_are_killed():
+    n_fits, rows = (20, 80_000) if LONG else (2, 8_000)
+    assert len(_with_kills(n_fits, rows)) == n_fits
 
 
 def test_workers_that_join_are_used(client, problem):

@@ -15,7 +15,7 @@ kernels = pytest.importorskip("schuss.backends.cython_", exc_type=ImportError)
 def test_ctrl_c_ends(monkeypatch, name):
     """Each call takes more than a minute on a machine that does nothing else."""
     monkeypatch.setenv("SCHUSS_BACKEND", "cython")
-    seconds, word = interrupts.latency(name, timeout=60)
+    seconds, word = interrupts.latency(name, after=0.5, timeout=60)
     assert word == "interrupted"
     assert seconds < 60
 

@@ -200,7 +200,7 @@ def test_an_interrupt_changes_no_bit(layout):
         kernels.descend(data, state, rule, None, history, n_threads)
 
     reached, alive = start(), _thread._count()
-    with pytest.raises(KeyboardInterrupt), ctrl_c(1.0):
+    with pytest.raises(KeyboardInterrupt), ctrl_c(0.2):
         run(reached, 1_000_000, 3)
     for _ in range(100):
         if _thread._count() <= alive:

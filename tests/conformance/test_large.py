@@ -11,15 +11,22 @@ from schuss.backends.contract import Network, NewtonConfig
 from schuss.constants import HISTORY_COLUMNS, Activation, Hidden
 from schuss.losses import Loss, Output
 from schuss.methods import Solver
+from tests.conftest import LONG
 
 from . import cases
+
+
+def _skip_what_takes_long(backend):
+    if backend.NAME == "numpy":
+        pytest.skip("NumPy indexes with 64 bits, and is slow at this")
+    if backend.NAME == "numba" and not LONG:
+        pytest.skip("indexes with 64 bits, too, and takes a minute: part of make test-long")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ("float32", "uint8"))
 def test_more_entries_than_32_bits_count(backend, reference, dtype):
-    if backend.NAME == "numpy":
-        pytest.skip("NumPy indexes with 64 bits, and is slow at this")
+    _skip_what_takes_long(backend)
     rng = np.random.default_rng(0)
     n, d = (1 << 22) + 3, 515
     assert n * d > 1 << 31
@@ -123,8 +130,7 @@ def test_gradient_of_a_network_over_many_rows(backend):
 
 @pytest.mark.slow
 def test_more_rows_than_32_bits_count(backend):
-    if backend.NAME == "numpy":
-        pytest.skip("NumPy indexes with 64 bits, and is slow at this")
+    _skip_what_takes_long(backend)
     row, p = _equals("one row repeated", (1 << 31) + 3, 1)
     _assert_gradient(backend, p, row)
 
