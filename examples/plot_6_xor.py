@@ -4,7 +4,9 @@ XOR with a hidden layer
 
 One neuron cannot represent XOR: no line has (0, 1) and (1, 0) on one side and (0, 0) and (1, 1) on
 the other. Two hidden neurons draw two lines, and the output neuron selects the band between them.
-`schuss.minimize` finds the nine weights, with the gradient from backpropagation::
+`schuss.minimize` finds the nine weights, with the gradient from backpropagation:
+
+.. code-block:: none
 
     a = σ(X W + b)      ŷ = σ(a v + c)      δ₂ = ŷ − y      δ₁ = δ₂ vᵀ ⊙ a (1 − a)
 

@@ -2,14 +2,13 @@
 
 import importlib
 import os
-import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests import sklearn_suite
+from tests import browser, sklearn_suite
 
 BACKENDS = ("numpy", "numba", "cython")
 
@@ -114,40 +113,24 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver")
-    if not CHROMIUM or not DRIVER:
+@pytest.fixture(scope="session", name="browser")
+def _browser(tmp_path_factory):
+    pytest.importorskip("selenium.webdriver")
+    if not browser.CHROMIUM or not browser.DRIVER:
         pytest.skip("no chromium and chromedriver here (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--disable-dev-shm-usage", f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver = browser.start(tmp_path_factory.mktemp("profile"))
     yield driver
     driver.quit()
 
 
-@pytest.fixture
-def show(browser):
+@pytest.fixture(name="show")
+def _show(request):
     """Opens a page: ``show(file, width=1200, scheme="light")`` returns the driver."""
+    driver = request.getfixturevalue("browser")
 
     def opened(file, width=1200, scheme="light"):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        browser.get(file.as_uri())
-        return browser
+        browser.show(driver, file, width, scheme)
+        return driver
 
     return opened
 

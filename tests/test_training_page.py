@@ -170,6 +170,7 @@ def test_pictures_in_a_browser(pixel_neuron, show, violations, tmp_path, width, 
 @pytest.mark.parametrize("width", [360, 1200])
 def test_in_a_browser(neuron, show, violations, tmp_path, width, scheme):
     file = tmp_path / "report.html"
+    neuron.set_params(alpha=1 / 455)  # of many digits
     file.write_text(page(neuron, LABELS), encoding="utf-8")
 
     driver = show(file, width=width, scheme=scheme)
