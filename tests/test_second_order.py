@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy.linalg import block_diag
 from scipy.optimize import minimize
 from scipy.special import expit, logsumexp, softmax
 from sklearn.exceptions import ConvergenceWarning
@@ -93,6 +94,38 @@ def test_blocks_of_classes_are_those_of_the_hessian():
         np.testing.assert_allclose(part, whole[place, place], atol=1e-15)
 
 
+@pytest.mark.parametrize("penalised", (4, 5))
+def test_blocks_of_classes_leave_what_all_have_alike(penalised):
+    rng = np.random.default_rng(0)
+    parts = rng.standard_normal((3, 20, 5))
+    blocks = parts.transpose(0, 2, 1) @ parts
+    l2 = np.zeros(5)
+    l2[:penalised] = 0.1
+    mean = np.kron(np.full((3, 3), 1 / 3), np.eye(5))
+    rest = np.eye(15) - mean
+    penalty = np.kron(np.eye(3), np.diag(np.divide(1, l2, out=np.zeros(5), where=l2 > 0)))
+    expected = rest @ block_diag(*map(np.linalg.inv, blocks)) @ rest + mean @ penalty
+    model = curvature.ClassBlocks(blocks, l2)
+    found = np.column_stack([model.solve(column) for column in np.eye(15)])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("C", (1.0, 100.0))
+def test_columns_that_are_nearly_always_0_cost_few_passes(C):
+    rng = np.random.default_rng(0)
+    n, d = 12_000, 120
+    X = rng.standard_normal((n, d))
+    X[:, ::4] = 5 * (rng.random((n, 30)) < 5e-4)
+    X[:, 1] = 0.0
+    z = X @ rng.standard_normal((d, 4)) / 5
+    y = (z + rng.gumbel(size=z.shape)).argmax(axis=1)
+    best = schuss.LogisticRegression(C=C, tol=1e-7, max_iter=1000).fit(X, y)
+    model = schuss.LogisticRegression(C=C, tol=1e-5).fit(X, y)
+    # Where the model takes what a sample lacks for flat it takes 59 and 551.
+    assert best.converged_ and model.fit_info_["passes"] <= 30
+    assert model.loss_ <= best.loss_ * (1 + 1e-6)
+
+
 @pytest.mark.parametrize("r", (1, 5, 48, 49, 130))
 def test_inverse_of_a_factor(r):
     part = np.random.default_rng(r).standard_normal((2 * r, r))
@@ -101,7 +134,7 @@ def test_inverse_of_a_factor(r):
     np.testing.assert_allclose(inverse @ matrix, np.eye(r), atol=1e-10)
 
 
-@pytest.mark.parametrize("n, d, most", ((10_000, 20, 6), (3000, 150, 30)))
+@pytest.mark.parametrize("n, d, most", ((10_000, 20, 6), (3000, 150, 20)))
 @pytest.mark.parametrize("dtype", (np.float64, np.float32))
 def test_classes_take_few_passes(dtype, n, d, most):
     rng = np.random.default_rng(1)

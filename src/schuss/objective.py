@@ -242,6 +242,23 @@ class Objective:
         _mirror(features)
         return classes, features / (classes.trace() or 1.0)
 
+    def largest_squares(self, units=None, centres=None):
+        """Largest square of each column of a dense [X 1], shape (r,); see `hessian`.
+
+        That of columns of zeros is the mean of the others.
+        """
+        self.passes += 1
+        ends = np.ones((2, self.n_features + bool(self.fit_intercept)))
+        ends[:, : self.n_features] = self._X.max(axis=0), self._X.min(axis=0)
+        if centres is not None:
+            ends[:, : self.n_features] -= centres
+        if units is not None:
+            ends *= units
+        squares = np.square(ends).max(axis=0)
+        found = squares > 0
+        squares[~found] = squares[found].mean() if found.any() else 1.0
+        return squares
+
     def hessian_diagonal(self, theta, units=None, centres=None):
         """Diagonal of the Hessian, shape (K, r); see `hessian`."""
         self.passes += 1

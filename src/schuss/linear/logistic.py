@@ -79,9 +79,10 @@ default="lbfgs"
         give the same optimum ("liblinear" that of a penalised intercept). What serves
         depends on the data: Newton's method for small problems; L-BFGS that begins at the
         optimum of a sample of the rows, with its Hessian, where n is much larger than d;
-        L-BFGS with a Kronecker product as the Hessian of several classes; L-BFGS alone for
-        many features, and the Gram matrix of the rows where these are far fewer; working sets
-        of features for an L1 penalty where X is sparse or n is not much larger than d.
+        L-BFGS with a Kronecker product as the Hessian of several classes, later with its
+        blocks of each class; L-BFGS alone for many features, and the Gram matrix of the rows
+        where these are far fewer; working sets of features for an L1 penalty where X is sparse
+        or n is not much larger than d.
     max_iter : int, default=100
     verbose : int, default=0
         Lines of progress a second.

@@ -10,8 +10,9 @@ passes, never the answer: a start that is worse than no weights is dropped, and 
 under which the run is slow is replaced by one of four times the rows, up to all of them.
 
 Of many weights of classes that a loss couples the model is a Kronecker product, of a matrix of
-the classes and one of the features, renewed a few times as the probabilities change; from a
-sample's optimum on it is that of all classes, or of many the blocks of each alone.
+the classes and one of the features, and once the probabilities have changed the blocks of each
+class alone, renewed a few times; from a sample's optimum on it is that of all classes, or of many
+the blocks.
 """
 
 import math
@@ -22,7 +23,7 @@ from schuss.backends.contract import NewtonConfig, State
 from schuss.constants import ARMIJO, HISTORY_COLUMNS, N_COUNTERS, SINGULAR
 from schuss.errors import DivergenceError
 from schuss.solvers import proximal
-from schuss.solvers.curvature import Blocks, Diagonal, Kronecker
+from schuss.solvers.curvature import Blocks, ClassBlocks, Diagonal, Kronecker
 from schuss.solvers.problem import LARGE, Problem
 from schuss.solvers.row_space import RowSpace
 from schuss.solvers.run import Progress, WholeRun
@@ -45,8 +46,8 @@ _FIRST_ROWS = 20
 _SAMPLE_GROWTH = 4
 _SAMPLE_STEPS = 50
 # Columns of [X 1] up to which a Kronecker product is worth its factor, rows for each column that
-# make one, with a least number, and iterations after which it is made anew, first and then by how
-# much more seldom: digits took 46 passes and 2 factors, 52 and 5 with 5 and 1.5.
+# make a model, with a least number, and iterations after which it is made anew, first and then by
+# how much more seldom.
 _KRONECKER_SIZE = 1024
 _KRONECKER_ROWS = 8
 _KRONECKER_LEAST = 2000
@@ -54,9 +55,10 @@ _RENEWED = 10
 _RENEWED_GROWTH = 3
 # Parameters up to which a sample's Hessian of classes is taken as a whole.
 _COUPLED_SIZE = 300
-# Rows for each square of the columns from which the blocks of the classes cost less than some
-# passes.
+# Rows for each square of the columns from which a run begins with a sample of all its blocks, and
+# multiplications of the blocks for each of a pass up to which they are worth it later.
 _BLOCKS_ROWS = 2
+_BLOCKS_COST = 100
 # Rows of a dense X from which the diagonal of the Hessian is taken.
 _DIAGONAL_ROWS = 400
 
@@ -176,7 +178,7 @@ class SecondOrder(WholeRun):
         self._sample = rows if sampled and samples else 0
         # From a sample's optimum on a factor serves Gauss-Newton, too, with pairs that mend it.
         self._reuses = convex and (reuses or not exact) or self._sample > 0
-        self._helper = self._rows = None
+        self._helper = self._rows = self._unseen = None
         self._patience = _RENEWED
         if self.method == "lbfgs":
             self.problem.recentre()
@@ -601,19 +603,42 @@ class SecondOrder(WholeRun):
 
     def _curve(self, theta):
         """The model that the rows give, where they are a sample."""
-        whole = not self._kronecker or self.problem.size <= _COUPLED_SIZE
-        hessian = self.problem.hessian(theta, coupled=whole)
-        return Blocks(hessian, SINGULAR[self.objective.dtype.itemsize], scaled=whole)
+        if self._kronecker and self.problem.size > _COUPLED_SIZE:
+            return self._class_blocks(self.problem, theta)
+        return self._blocks(self.problem.hessian(theta))
+
+    def _class_blocks(self, rows, theta, unseen=0.0):
+        """Blocks of the classes, and the curvature that some rows may lack."""
+        (k, p), singular = self.problem.shape, SINGULAR[self.objective.dtype.itemsize]
+        blocks = rows.hessian(theta, coupled=False)
+        np.einsum("kii->ki", blocks)[...] += unseen / k
+        return ClassBlocks(blocks, self.problem.l2[:p], singular)
 
     def _factors(self):
-        """Kronecker product of classes and features where the run is, of some of the rows."""
+        """Model of some of the rows where the run is.
+
+        A Kronecker product of classes and features without weights, where that is the Hessian, or
+        where blocks of the classes cost more than the passes that they save.
+        """
+        p, n = self.problem.shape[1], self.objective.n_rows
         if self._rows is None:
-            m = max(_KRONECKER_ROWS * self.problem.shape[1], _KRONECKER_LEAST)
-            self._rows = self._sampled(m).problem
-        if self._rows.objective.n_rows == self.objective.n_rows:
+            self._rows = self._sampled(max(_KRONECKER_ROWS * p, _KRONECKER_LEAST)).problem
+            self._unseen = np.zeros(p)
+            if self._rows.objective.n_rows < n:
+                # Curvature that a row may have which the sample lacks: pictures in uint8 take a
+                # tenth of the passes.
+                rows = self._rows.objective
+                whole = self.objective if self.objective.takes_columns else rows
+                squares = whole.largest_squares(self.problem.units, self.problem.centres)
+                self._unseen = squares / rows.n_rows
+        m = self._rows.objective.n_rows
+        if m == n:
             self.problem.passes += 1
             self.problem.hessians += 1
+        if self.theta.any() and m * p <= _BLOCKS_COST * n:
+            return self._class_blocks(self._rows, self.theta, self._unseen)
         classes, features = self._rows.kronecker(self.theta)
+        features[np.diag_indices(p)] += self._unseen
         return Kronecker(classes, features, SINGULAR[self.objective.dtype.itemsize])
 
     def _is_due(self):
