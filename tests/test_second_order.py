@@ -121,8 +121,8 @@ def test_columns_that_are_nearly_always_0_cost_few_passes(C):
     y = (z + rng.gumbel(size=z.shape)).argmax(axis=1)
     best = schuss.LogisticRegression(C=C, tol=1e-7, max_iter=1000).fit(X, y)
     model = schuss.LogisticRegression(C=C, tol=2e-6).fit(X, y)
-    # Where the model takes what a sample lacks for flat it takes 59 and 551.
-    assert best.converged_ and model.fit_info_["passes"] <= 30
+    # Where the model takes what a sample lacks for flat it takes 551 at C = 100.
+    assert best.converged_ and model.fit_info_["passes"] <= 60
     assert model.loss_ <= best.loss_ * (1 + 1e-6)
 
 
