@@ -319,7 +319,7 @@ def inference(kind, n, d, correlated=False):
         X = X.astype(np.float64)
         rng = np.random.default_rng(1)
         y = (rng.random(n) < 1 / (1 + np.exp(-2 * X @ rng.standard_normal(d) / np.sqrt(d)))) * 1
-    expected = {"summary": _by_statsmodels, "share": partial(_estimated, False),
+    expected = {"summary": _by_statsmodels, "share": partial(_estimated, None),
                 "firth": _firth_by_numpy}  # fmt: skip
     model = schuss.LogisticRegression(C=np.inf, tol=1e-8)
     result = None
@@ -332,11 +332,11 @@ def inference(kind, n, d, correlated=False):
     )  # fmt: skip
 
 
-def _estimated(summarised, task, epochs):
+def _estimated(cov_type, task, epochs):
     X, y, _ = task.data
     model = schuss.LogisticRegression(C=np.inf).fit(X, y)
-    if summarised:
-        model.summary(X, y)
+    if cov_type is not None:
+        model.summary(X, y, cov_type=cov_type)
     return model.coef_[0]
 
 
@@ -413,8 +413,10 @@ INFERENCE = {
         _library("statsmodels", _by_statsmodels, missing=installed("statsmodels")),
     ),
     "share": (
-        _library("schuss", partial(_estimated, True)),
-        _library("schuss, fit alone", partial(_estimated, False)),
+        _library("schuss", partial(_estimated, "nonrobust")),
+        _library("schuss, HC1", partial(_estimated, "HC1")),
+        _library("schuss, HC3", partial(_estimated, "HC3")),
+        _library("schuss, fit alone", partial(_estimated, None)),
     ),
     "firth": (_library("schuss", _firth), _library("numpy", _firth_by_numpy)),
     "profile": (_library("schuss", _profile),),

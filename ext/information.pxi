@@ -1,4 +1,5 @@
-# `information` of the contract: log-likelihood, gradient and information of one neuron, dense rows.
+# `information` and `weighted_gram` of the contract: log-likelihood, gradient and information of one
+# neuron on dense rows, and [X 1]^T S [X 1] alone.
 #
 # Blocks of rows lie as columns in L2, as those of `newton_many`, whose sums these are. Before the
 # products the columns are multiplied by the roots of the curvature, in place.
@@ -9,12 +10,16 @@ cdef struct Evaluation:
     const double *theta
     Py_ssize_t chunk        # rows of a chunk
     Py_ssize_t n_chunks
-    Py_ssize_t size
-    double *sums            # of each chunk: value, gradient, information
+    Py_ssize_t head         # of the sums of a chunk: value and gradient, or nothing
+    double *sums            # of each chunk, with the matrix behind its head
     # With Firth's penalty, of all rows; and the inverse of the factor, its columns as rows.
     real *scores
     real *curvature
     real *inverse
+
+
+cdef inline Py_ssize_t size_of_sums(const Evaluation *c) noexcept nogil:
+    return c.head + c.models.r * c.models.r
 
 
 cdef inline Py_ssize_t begin_block(
@@ -47,9 +52,9 @@ cdef void information_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcep
     cdef Evaluation *c = <Evaluation *>job
     cdef Models *models = c.models
     cdef Modeller *s = &models.modellers[thread]
-    cdef double *sums = c.sums + chunk * c.size
+    cdef double *sums = c.sums + chunk * size_of_sums(c)
     cdef Py_ssize_t first = chunk * c.chunk, stop = min(first + c.chunk, models.x.n), count, j
-    memset(sums, 0, c.size * sizeof(double))
+    memset(sums, 0, size_of_sums(c) * sizeof(double))
     while first < stop:
         count = begin_block(c, s, thread, first, stop)
         sums[0] += evaluate_model(models, s, c.theta, 0, s.gradient)
@@ -59,7 +64,7 @@ cdef void information_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcep
             memcpy(c.scores + first, s.scores, count * REAL_SIZE)
             memcpy(c.curvature + first, s.curvature, count * REAL_SIZE)
         scale_columns(models, s)
-        add_block_gram(models, s, count, NULL, sums + 1 + models.r)
+        add_block_gram(models, s, count, NULL, sums + c.head)
         first += count
         if check_signals(models.team, thread, count * models.r * models.r // 16):
             return
@@ -92,12 +97,12 @@ cdef void firth_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogi
     cdef Evaluation *c = <Evaluation *>job
     cdef Models *models = c.models
     cdef Modeller *s = &models.modellers[thread]
-    cdef double *sums = c.sums + chunk * c.size
+    cdef double *sums = c.sums + chunk * size_of_sums(c)
     cdef Py_ssize_t first = chunk * c.chunk, stop = min(first + c.chunk, models.x.n)
     cdef Py_ssize_t count, i, j, r = models.r
     cdef Block columns
     columns.step, columns.by_columns = models.step * REAL_SIZE, True
-    memset(sums, 0, (1 + r) * sizeof(double))
+    memset(sums, 0, c.head * sizeof(double))
     while first < stop:
         count, i = begin_block(c, s, thread, first, stop), 0
         enter_block(models, s, 0)
@@ -137,23 +142,115 @@ cdef void invert_factor(const double *u, Py_ssize_t r, real *out, double *column
             out[j * r + i] = <real>column[i]
 
 
-cdef class Information(ModelJob):
-    """What `information` returns."""
+cdef void gram_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogil:
+    """Products of a chunk of rows, whose factors stand in the targets' place."""
+    cdef Evaluation *c = <Evaluation *>job
+    cdef Models *models = c.models
+    cdef Modeller *s = &models.modellers[thread]
+    cdef double *sums = c.sums + chunk * size_of_sums(c)
+    cdef Py_ssize_t first = chunk * c.chunk, stop = min(first + c.chunk, models.x.n), count
+    memset(sums, 0, size_of_sums(c) * sizeof(double))
+    while first < stop:
+        count = begin_block(c, s, thread, first, stop)
+        enter_block(models, s, 0)
+        memcpy(s.curvature, s.y, round_up(count, LANES) * REAL_SIZE)
+        scale_columns(models, s)
+        add_block_gram(models, s, count, NULL, sums)
+        first += count
+        if check_signals(models.team, thread, count * models.r * models.r // 16):
+            return
+
+
+cdef class BlockJob(ModelJob):
+    """A call that adds up sums of blocks of rows."""
 
     cdef Evaluation evaluation
-    cdef bint bias_reduced
-    cdef double singular
-    cdef real *rows         # targets and, for Firth's penalty, what is kept of each row
     cdef double *sums
 
     def __cinit__(self):
-        self.rows = NULL
         self.sums = NULL
 
     def __dealloc__(self):
-        free(self.rows)
         free(self.sums)
         free(self.evaluation.parts)
+
+    cdef int set_up_blocks(
+        self, Matrix X, bint fit_intercept, bint takes_gradient, Py_ssize_t spare, n_threads
+    ) except -1:
+        """Cut the rows, and reserve memory, with spare numbers behind the sums."""
+        cdef Models *job = &self.job
+        cdef Evaluation *c = &self.evaluation
+        cdef Py_ssize_t n = X.rows.n, r = X.rows.d + fit_intercept, wanted, t
+        job.x, job.r, job.y_step = X.rows, r, n
+        job.config.loss, job.config.fit_intercept = LOSS_LOG_LOSS, fit_intercept
+        self.cut(n)
+        self.set_up(job.block, n_threads)
+        # As the chunks of Newton's method.
+        wanted = clamp(1, n * r * r // HESSIAN_PRODUCTS, HESSIAN_CHUNKS)
+        wanted = min(wanted, max(2, HESSIAN_REALS // (r * r)))
+        c.models, c.chunk = job, round_up(max(1, (n + wanted - 1) // wanted), job.block)
+        c.n_chunks = (n + c.chunk - 1) // c.chunk
+        c.head = takes_gradient * (1 + r)
+        what = f"{c.n_chunks} partial sums of {r} x {r}"
+        self.sums = <double *>reserve(
+            c.n_chunks * size_of_sums(c) + spare, sizeof(double), what
+        )
+        c.sums = self.sums
+        c.parts = <int64_t *>reserve(n_threads * <int>len_model, sizeof(int64_t), what, True)
+        for t in range(n_threads):
+            job.modellers[t].total = 1
+            c.parts[t * <int>len_model + <int>MODELPART_WEIGHT] = 0 if job.weights != NULL else -1
+        return 0
+
+    cdef void add_matrices(self, double *out) noexcept nogil:
+        """The sum of the chunks' matrices, both triangles."""
+        cdef Evaluation *c = &self.evaluation
+        cdef Py_ssize_t r = self.job.r, i, j, chunk
+        cdef const double *sums
+        memset(out, 0, r * r * sizeof(double))
+        for chunk in range(c.n_chunks):
+            sums = c.sums + chunk * size_of_sums(c) + c.head
+            for j in range(r):
+                for i in range(j, r):
+                    out[j * r + i] += sums[j * r + i]
+        for j in range(r):
+            for i in range(j):
+                out[j * r + i] = out[i * r + j]
+
+
+cdef class WeightedGram(BlockJob):
+    """A call of `weighted_gram`."""
+
+    cdef double[:, ::1] out
+
+    def __init__(
+        self, Matrix X, const real[::1] factors, bint fit_intercept, double[:, ::1] out, n_threads
+    ):
+        self.keep = (X, factors)
+        self.out = out
+        self.job.y = &factors[0]
+        self.set_up_blocks(X, fit_intercept, False, 0, n_threads)
+
+    def lead(self):
+        cdef double *out = &self.out[0, 0]
+        with nogil:
+            run_chunks(self.job.team, gram_chunk, &self.evaluation, self.evaluation.n_chunks)
+            self.add_matrices(out)
+        raise_if_interrupted(self.job.team)
+
+
+cdef class Information(BlockJob):
+    """What `information` returns."""
+
+    cdef bint bias_reduced
+    cdef double singular
+    cdef real *rows         # targets and, for Firth's penalty, what is kept of each row
+
+    def __cinit__(self):
+        self.rows = NULL
+
+    def __dealloc__(self):
+        free(self.rows)
 
     def __init__(
         self, data, const real[::1] offset, bint fit_intercept, bint bias_reduced,
@@ -163,20 +260,17 @@ cdef class Information(ModelJob):
         cdef Evaluation *c = &self.evaluation
         cdef Matrix X = data.X
         cdef Targets targets
-        cdef Py_ssize_t n = X.rows.n, r = X.rows.d + fit_intercept, wanted, i, t
+        cdef Py_ssize_t n = X.rows.n, r = X.rows.d + fit_intercept, i
         cdef real *free_
         self.keep = (X, data, offset)
         self.bias_reduced, self.singular = bias_reduced, singular
-        job.x, job.r = X.rows, r
-        job.config.loss, job.config.fit_intercept = LOSS_LOG_LOSS, fit_intercept
         bind_targets(&targets, 1, data.y, data.sample_weight)
-        job.weights, job.weights_step, job.y_step = targets.weights, n, n
+        job.weights, job.weights_step = targets.weights, n
         if offset is not None:
             job.offset = &offset[0]
-        what = f"the information of {r} parameters"
         self.rows = <real *>reserve(
             taken(n) + bias_reduced * (2 * taken(n) + taken(r * r)) + CACHE_LINE // REAL_SIZE,
-            REAL_SIZE, what,
+            REAL_SIZE, f"the information of {r} parameters",
         )
         free_ = from_cache_line(self.rows)
         job.y = take(&free_, n)
@@ -185,21 +279,8 @@ cdef class Information(ModelJob):
         if bias_reduced:
             c.scores, c.curvature = take(&free_, n), take(&free_, n)
             c.inverse = take(&free_, r * r)
-        self.cut(n)
-        self.set_up(job.block, n_threads)
-        # As the chunks of Newton's method.
-        wanted = clamp(1, n * r * r // HESSIAN_PRODUCTS, HESSIAN_CHUNKS)
-        wanted = min(wanted, max(2, HESSIAN_REALS // (r * r)))
-        c.models, c.chunk = job, round_up(max(1, (n + wanted - 1) // wanted), job.block)
-        c.n_chunks = (n + c.chunk - 1) // c.chunk
-        c.size = 1 + r + r * r
-        # And a factor, and a column of its inverse.
-        self.sums = <double *>reserve(c.n_chunks * c.size + r * r + r, sizeof(double), what)
-        c.sums = self.sums
-        c.parts = <int64_t *>reserve(n_threads * <int>len_model, sizeof(int64_t), what, True)
-        for t in range(n_threads):
-            job.modellers[t].total = 1
-            c.parts[t * <int>len_model + <int>MODELPART_WEIGHT] = 0 if job.weights != NULL else -1
+        # A factor, and a column of its inverse.
+        self.set_up_blocks(X, fit_intercept, True, r * r + r, n_threads)
         self.patience = LINGERING_NS
 
     def __call__(
@@ -207,29 +288,25 @@ cdef class Information(ModelJob):
     ):
         cdef Models *job = &self.job
         cdef Evaluation *c = &self.evaluation
-        cdef Py_ssize_t r = job.r, i, j, chunk
+        cdef Py_ssize_t r = job.r, j, chunk
         cdef double value = 0
         cdef double *grad = &gradient[0]
         cdef double *out = &information[0, 0]
         cdef const double *sums
-        cdef double *factor = self.sums + c.n_chunks * c.size
+        cdef double *factor = self.sums + c.n_chunks * size_of_sums(c)
+        cdef uint64_t mode
         c.theta = &theta[0]
         self.start_threads()
+        mode = ieee_mode()
         with nogil:
             run_chunks(job.team, information_chunk, c, c.n_chunks)
             memset(grad, 0, r * sizeof(double))
-            memset(out, 0, r * r * sizeof(double))
             for chunk in range(c.n_chunks):
-                sums = c.sums + chunk * c.size
+                sums = c.sums + chunk * size_of_sums(c)
                 value += sums[0]
                 for j in range(r):
                     grad[j] += sums[1 + j]
-                for j in range(r):
-                    for i in range(j, r):
-                        out[j * r + i] += sums[1 + r + j * r + i]
-            for j in range(r):
-                for i in range(j):
-                    out[j * r + i] = out[i * r + j]
+            self.add_matrices(out)
             if self.bias_reduced and not job.team.interrupted:
                 memcpy(factor, out, r * r * sizeof(double))
                 if not factorise(job.team, 0, factor, r, self.singular):
@@ -240,7 +317,9 @@ cdef class Information(ModelJob):
                     invert_factor(factor, r, c.inverse, factor + r * r)
                     run_chunks(job.team, firth_chunk, c, c.n_chunks)
                     for chunk in range(c.n_chunks):
+                        sums = c.sums + chunk * size_of_sums(c)
                         for j in range(r):
-                            grad[j] += c.sums[chunk * c.size + 1 + j]
+                            grad[j] += sums[1 + j]
+        restore_mode(mode)
         raise_if_interrupted(job.team)
         return value

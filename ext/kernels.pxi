@@ -8,7 +8,8 @@
 # descend             descend       gradient, steps
 # newton              newton        gradient, product.h
 # newton_many         newton_many   rows, newton (factors), dot_axpy.h, gram.h
-# information         information   newton_many
+# information,        information   newton_many
+# weighted_gram
 # gradient_many       gradient_many newton_many (rows), product.h
 # predict             predict       pass
 # pointwise           pointwise     formulas

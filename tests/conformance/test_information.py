@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from schuss.backends import numpy_
-from schuss.constants import SINGULAR
+from schuss.constants import REAL_TYPE, SINGULAR
 from schuss.losses import Loss
 
 from . import cases
@@ -100,6 +100,25 @@ def test_scores_without_an_end(backend):
     np.testing.assert_allclose(found, [[0, 0], [0, 0.25]], atol=1e-300)
     p.X[0] = np.nan
     assert not math.isfinite(information(backend, p)[0])
+
+
+@pytest.mark.parametrize("dtype", cases.DENSE_TYPES)
+@pytest.mark.parametrize("layout", ["C", "F", "rows strided"])
+def test_weighted_gram(backend, dtype, layout):
+    rng = np.random.default_rng(8)
+    for n, d in SIZES:
+        X = cases.LAYOUTS[layout](cases.dense(dtype, n, d, rng))
+        real = REAL_TYPE[X.dtype]
+        factors = (rng.random(n) * (rng.random(n) < 0.8)).astype(real)
+        for fit_intercept in (True, False):
+            rows = np.column_stack([X, np.ones(n)])[:, : d + fit_intercept].astype(float)
+            expected = rows.T @ (rows * factors[:, None])
+            out = [np.full(expected.shape, np.nan) for _ in range(2)]
+            for n_threads, found in enumerate(out, 1):
+                backend.weighted_gram(backend.prepare(X), factors, fit_intercept, found, n_threads)
+            unit = 50 * float(np.finfo(real).eps) * np.abs(rows).max() ** 2 * n
+            assert np.abs(out[0] - expected).max() <= unit
+            assert (out[0] == out[1]).all() and np.abs(out[0] - out[0].T).max() <= unit
 
 
 def test_bits_are_those_of_one_thread(backend):

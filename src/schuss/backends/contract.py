@@ -48,7 +48,7 @@ from schuss.constants import (
 
 FUNCTIONS = (
     "prepare", "pointwise", "gradient", "evaluator", "newton", "newton_many", "gradient_many",
-    "information", "add_product", "descend", "predict",
+    "information", "weighted_gram", "add_product", "descend", "predict",
     "network_gradient", "network_epochs", "network_predict", "shuffle",
     "walk", "sweep", "take_columns", "coordinate_descent",
 )  # fmt: skip
@@ -463,6 +463,18 @@ def information(data, offset, fit_intercept, bias_reduced, singular, n_threads):
         It returns the negative log-likelihood, the sum of the weighted losses; infinity where
         `bias_reduced` meets an information without a factor, and the gradient then has no
         meaning.
+    """
+
+
+def weighted_gram(X, factors, fit_intercept, out, n_threads):
+    """``sum_i factors_i x_i x_i^T`` over dense rows x_i of [X 1], or of X.
+
+    Parameters
+    ----------
+    X : from prepare()
+    factors : real of shape (n,), of 0 or more
+    fit_intercept : bool
+    out : ndarray of shape (r, r), float64, C order, OUT
     """
 
 

@@ -134,6 +134,11 @@ def information(data, offset, fit_intercept, bias_reduced, singular, n_threads):
     return module.Information(data, offset, fit_intercept, bias_reduced, singular, n_threads)
 
 
+def weighted_gram(X, factors, fit_intercept, out, n_threads):
+    module = _double if isinstance(X, _double.Matrix) else _single
+    module.WeightedGram(X, factors, fit_intercept, out, n_threads).run()
+
+
 def add_product(left, right, factor, out, upper):
     _module(left.dtype).add_product(left, right, factor, out, upper)
 

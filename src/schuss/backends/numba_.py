@@ -99,6 +99,10 @@ def information(data, offset, fit_intercept, bias_reduced, singular, n_threads):
     )  # fmt: skip
 
 
+def weighted_gram(X, factors, fit_intercept, out, n_threads):
+    numpy_.weighted_gram(X.X, factors, fit_intercept, out, n_threads)
+
+
 def add_product(left, right, factor, out, upper):
     numpy_.add_product(left, right, factor, out, upper)
 

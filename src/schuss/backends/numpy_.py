@@ -361,6 +361,16 @@ def information(data, offset, fit_intercept, bias_reduced, singular, n_threads):
     return quiet
 
 
+def weighted_gram(X, factors, fit_intercept, out, n_threads):
+    n, d = X.shape
+    out[...] = 0.0
+    for rows in _blocks(0, n):
+        part = np.ones((rows.stop - rows.start, d + fit_intercept), factors.dtype)
+        part[:, :d] = X[rows]
+        part *= np.sqrt(factors[rows])[:, None]
+        out += _sums(part, part, _MATRIX_SUM_ROWS)
+
+
 def add_product(left, right, factor, out, upper):
     out += factor * (left.T @ right)
 

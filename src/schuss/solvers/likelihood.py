@@ -157,10 +157,13 @@ class Likelihood(_Summed):
         if self._information is None:
             self._information = self.backend.information(
                 self.data, self.offset, self.fit_intercept, self.bias_reduced, self.singular,
-                threads.useful(self._threads, self.size * self.r),
+                self._hessian_threads(),
             )  # fmt: skip
         gradient, information = np.empty(self.r), np.empty((self.r, self.r))
         return self._information(theta, gradient, information), gradient, information
+
+    def _hessian_threads(self):
+        return threads.useful(self._threads, self.size * self.r)
 
     @np.errstate(over="ignore", invalid="ignore")
     def _evaluate_sparse(self, theta):
@@ -207,11 +210,11 @@ class Likelihood(_Summed):
         """``sum_i factors_i x_i x_i^T``, for factors of 0 or more."""
         if self.is_sparse:
             return (self.rows.T @ (self.rows * factors[:, None])).toarray()
-        out = np.zeros((self.r, self.r))
-        root = np.sqrt(factors)
-        for rows, lines in self._lines(None, None):
-            part = lines * root[rows, None].astype(self.dtype)
-            self.backend.add_product(part, part, 1.0, out, upper=False)
+        out = np.empty((self.r, self.r))
+        self.backend.weighted_gram(
+            self.data.X, factors.astype(self.dtype, copy=False), self.fit_intercept, out,
+            self._hessian_threads(),
+        )  # fmt: skip
         return out
 
     def meat(self, theta, factors=None):
