@@ -590,7 +590,7 @@ class Inferable:
                     f"cov_type={cov_type!r}: with bias_reduction='firth' there is "
                     "cov_type='nonrobust' only. Fit without it for a robust covariance."
                 )
-            meat = _meat(likelihood, theta, cov_type, codes, n_groups, df_model)
+            meat = _meat(likelihood, theta, information, cov_type, codes, n_groups, df_model)
             cov_inside = product(product(cov_inside, meat[inside]), cov_inside)
         cov = np.full_like(information, np.nan)
         cov[inside] = cov_inside
@@ -778,7 +778,7 @@ def _separation(likelihood, theta, step, names, *, warns):
     return found
 
 
-def _meat(likelihood, theta, cov_type, codes, n_groups, r):
+def _meat(likelihood, theta, information, cov_type, codes, n_groups, r):
     """Covariance of the gradient, from its parts of rows or of clusters."""
     n = likelihood.n_counted
     if cov_type == "cluster":
@@ -787,7 +787,7 @@ def _meat(likelihood, theta, cov_type, codes, n_groups, r):
         return factor * (sums.T @ sums)
     leverage = None
     if cov_type in ("HC2", "HC3"):
-        leverage = likelihood.leverages(theta)
+        leverage = likelihood.leverages(theta, information)
         if not leverage.max() < 1 - 1e-10:
             raise ValueError(
                 f"cov_type={cov_type!r}: row {int(leverage.argmax())} of X has leverage 1, being "

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg import lapack
 from scipy.special import expit, softmax, xlogy
 
 from schuss import threads
@@ -22,6 +23,9 @@ from schuss.vectors import dot
 # Rows and features up to which every optimum is looked at for separation; of more only where
 # some of the rows have a score as far from 0 as this.
 _SMALL, _ROWS_LOOKED_AT, _FAR = 1_000_000, 2000, 10.0
+
+# Products of rows with a factor that are kept at a time.
+_LEVERAGES = 1 << 22
 
 
 class _Summed(Objective):
@@ -233,22 +237,20 @@ class Likelihood(_Summed):
             np.add.at(out, groups[rows], lines * residuals[rows, None])
         return out
 
-    def leverages(self, theta):
+    def leverages(self, theta, information):
         """Diagonal of the weighted hat matrix, of shape (n,)."""
         z = self.scores_with_offset(theta)
         curvature = self.weights * expit(z) * expit(-z)
-        return self._leverages(curvature, self.gram(curvature) + np.diag(self.penalty))
+        return self._leverages(curvature, information)
 
     def _leverages(self, curvature, information):
-        root = np.linalg.inv(np.linalg.cholesky(information)).T
-        if self.is_sparse:
-            return curvature * np.square(self.rows @ root).sum(axis=1)
+        root = lapack.dtrtri(np.linalg.cholesky(information), lower=1)[0]
         out = np.empty(self.n_rows)
-        root = root.astype(self.dtype)
-        for rows, lines in self._lines(None, None):
-            part = np.zeros((len(lines), self.r))
-            self.backend.add_product(lines.T, root, 1.0, part, upper=False)
-            out[rows] = np.square(part).sum(axis=1)
+        step = max(1, _LEVERAGES // self.r)
+        for first in range(0, self.n_rows, step):
+            rows = np.arange(first, min(first + step, self.n_rows))
+            z = self.sample(rows).scores(root)
+            out[rows] = np.einsum("ij,ij->i", z, z, dtype=np.float64)
         return curvature * out
 
     def contrasts(self, theta, cov):
@@ -299,7 +301,7 @@ class MultinomialLikelihood(_Summed):
         """Not looked for."""
         return None
 
-    def leverages(self, theta):
+    def leverages(self, theta, information):
         raise ValueError(
             "cov_type: leverages, which HC2 and HC3 need, are there for two classes only. Use "
             "cov_type='HC1'."
