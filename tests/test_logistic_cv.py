@@ -63,6 +63,12 @@ def test_weights_are_those_of_the_best_penalty(cancer):
     )
 
 
+def test_each_model_has_an_iteration(cancer):
+    """Even where the folds' common optimum is that of one of them within `tol`."""
+    model = LogisticRegressionCV(**OPTIONS, tol=0.1).fit(*cancer)
+    assert (model.n_iter_ >= 1).all()
+
+
 def test_float32_is_not_copied_to_float64(cancer, monkeypatch):
     seen = []
     plan, fit_many = LogisticRegression._plan, logistic_cv.fit_many

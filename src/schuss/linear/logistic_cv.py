@@ -73,7 +73,12 @@ def fit_penalties(
             weights = np.column_stack([weights, model.intercept_])
         coefs.append(weights[0].copy() if len(weights) == 1 else np.array(weights, order="F"))
         n_iter.append(model.n_iter_[0])
-    return np.stack(coefs), np.asarray(Cs), np.array(n_iter, np.int32)
+    return np.stack(coefs), np.asarray(Cs), _at_least_one(n_iter)
+
+
+def _at_least_one(n_iter):
+    """As scikit-learn's checks expect, also where a model begins at its optimum."""
+    return np.maximum(n_iter, 1).astype(np.int32)
 
 
 def score_penalties(*arguments: Any, **options: Any) -> tuple[np.ndarray, ...]:
@@ -164,8 +169,7 @@ def fit_folds(tasks):
     if kwargs["fit_intercept"]:
         coefs = np.column_stack([coefs, result.intercept.astype(coefs.dtype)])
     shape = len(tasks), len(Cs)
-    # Where a model begins at its optimum, what all of them share has found it.
-    coefs, n_iter = coefs.reshape(*shape, -1), np.maximum(result.n_iter, 1).reshape(shape)
+    coefs, n_iter = coefs.reshape(*shape, -1), _at_least_one(result.n_iter).reshape(shape)
     return [(coefs[i], np.asarray(Cs), n_iter[i]) for i in range(len(tasks))]
 
 
