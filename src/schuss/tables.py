@@ -718,20 +718,20 @@ class TablePreprocessor(ColumnTransformer):
         ndarray or CSR array
             As from `transform`.
         """
-        table = as_table(X, text=self.categorical or ())
-        self._learn(table)
-        return self._features(table)
+        return self._features(self._learn(as_table(X, text=self.categorical or ())))
 
     def _learn(self, table):
+        """Fit, and return the columns of the features, text by its distinct values."""
         numeric, categories = [], {}
         left_out = {}
+        columns = {}
         for name in self._chosen(table.column_names):
-            column = table.column(name)
+            column = columns[name] = _encoded(table.column(name))
             if column.null_count == len(column):
                 left_out[name] = "no values"
             elif len(levels := self._levels(name, column)) == 1:
                 left_out[name] = "one value only"
-            elif is_text(column.type):
+            elif pa.types.is_dictionary(column.type):
                 categories[name] = levels
                 if name not in (self.categorical or ()):
                     _warn_of_other_notation(name, levels)
@@ -746,7 +746,7 @@ class TablePreprocessor(ColumnTransformer):
         numbers = np.empty((table.num_rows, len(numeric)), order="F")
         medians = []
         for values, name in zip(numbers.T, numeric, strict=True):
-            values[:] = _floats(table.column(name))
+            values[:] = _floats(columns[name])
             missing = np.isnan(values)
             medians.append(np.median(values[~missing] if missing.any() else values))
             values[missing] = medians[-1]
@@ -763,6 +763,7 @@ class TablePreprocessor(ColumnTransformer):
                 "left_out_": left_out,
             }
         )
+        return columns
 
     def _choose(self, numeric, categories):
         self.numeric_columns_ = list(numeric)
@@ -783,16 +784,16 @@ class TablePreprocessor(ColumnTransformer):
 
     def _levels(self, name, column):
         """Categories of text; of numbers the least and the greatest."""
-        if not is_text(column.type):
+        if not pa.types.is_dictionary(column.type):
             return sorted(set(pc.min_max(column).as_py().values()))
-        unique = column.unique()
-        if len(unique) > self.max_levels:
+        distinct = column.dictionary
+        if len(distinct) > self.max_levels:
             raise TableError(
-                f"column {name!r} has {len(unique):,} different texts, more than "
+                f"column {name!r} has {len(distinct):,} different texts, more than "
                 f"{self.max_levels:,}, so it may be an identifier or a date: leave it out "
                 f"(--drop {name}), use parts of it, or raise the limit (--max-levels)"
             )
-        levels = sorted(unique.drop_null().to_pylist())
+        levels = sorted(distinct.to_pylist())
         return levels + [None] if column.null_count else levels
 
     def transform(self, X: Any, **params: Any) -> Any:
@@ -819,31 +820,33 @@ class TablePreprocessor(ColumnTransformer):
             [*self.numeric_columns_, *self.categorical_columns_],
             "the model needs it",
         )
-        return self._features(table)
+        names = [*self.numeric_columns_, *self.categorical_columns_]
+        return self._features({name: _encoded(table.column(name)) for name in names})
 
-    def _features(self, table):
+    def _features(self, columns):
         """What the steps give, to the bit, without their matrices of doubles and of objects."""
         n_numeric, n_categorical = len(self.numeric_columns_), len(self.categorical_columns_)
-        numbers = np.empty((table.num_rows, n_numeric), dtype=np.float32)
+        n_rows = len(next(iter(columns.values())))
+        numbers = np.empty((n_rows, n_numeric), dtype=np.float32)
         scales = self.median_, self.mean_, self.scale_
         for j, (name, median, mean, scale) in enumerate(
             zip(self.numeric_columns_, *scales, strict=True)
         ):
-            values = _floats(table.column(name))
+            values = _floats(columns[name])
             values[np.isnan(values)] = median
             numbers[:, j] = (values - mean) / scale
         # Column of each row's 1, or -1 for an unknown category.
-        places = np.empty((table.num_rows, n_categorical), dtype=np.int32)
+        places = np.empty((n_rows, n_categorical), dtype=np.int32)
         offset = n_numeric
         for j, (name, levels) in enumerate(
             zip(self.categorical_columns_, self.categories_, strict=True)
         ):
-            codes = _codes(name, table.column(name), pa.array(levels, pa.string()))
+            codes = _codes(name, columns[name], pa.array(levels, pa.string()))
             places[:, j] = np.where(codes < 0, -1, codes + offset)
             offset += len(levels)
         if n_numeric + n_categorical < SPARSE_DENSITY * self.n_features_out_:
             return _sparse_rows(numbers, places, self.n_features_out_)
-        out = np.zeros((table.num_rows, self.n_features_out_), dtype=np.float32)
+        out = np.zeros((n_rows, self.n_features_out_), dtype=np.float32)
         out[:, :n_numeric] = numbers
         for column in places.T:
             known = np.flatnonzero(column >= 0)
@@ -928,8 +931,11 @@ def _sparse_rows(numbers, places, n_columns):
     values = np.ones(columns.shape, dtype=np.float32)
     values[:, :n_numeric] = numbers
     known = columns >= 0
-    ends = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
-    return sp.csr_matrix((values[known], columns[known], ends), shape=(n, n_columns))
+    ends = np.zeros(n + 1, dtype=np.int64)
+    np.cumsum(known.sum(axis=1), out=ends[1:])
+    if ends[-1] < columns.size:
+        values, columns = values[known], columns[known]
+    return sp.csr_matrix((values.ravel(), columns.ravel(), ends), shape=(n, n_columns))
 
 
 def _as_float32(X):
@@ -950,23 +956,36 @@ def _warn_of_other_notation(name, levels):
         )
 
 
+def _encoded(column):
+    """A column whose text, if it is any, is a dictionary of its distinct values."""
+    if not is_text(column.type):
+        return column
+    encoded = column.combine_chunks().dictionary_encode()
+    # Several chunks where the texts are longer than Arrow's offsets.
+    return encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+
+
 def _codes(name, column, levels):
     """Index of each value among the levels, -1 for unknown values, which are told."""
-    codes = pc.index_in(column, value_set=levels)
-    unknown = pc.and_(codes.is_null(), column.is_valid())
-    if pc.any(unknown).as_py():
+    distinct = column.dictionary
+    codes = pc.index_in(distinct, value_set=levels)
+    if codes.null_count:
         # Other tools write 1 as 1.0 if a column has missing values.
         whole = partial(pc.replace_substring_regex, pattern=_INTEGER_AS_FLOAT, replacement=r"\1")
-        codes = pc.coalesce(codes, pc.index_in(whole(column), value_set=whole(levels)))
-        others = column.filter(pc.and_(codes.is_null(), column.is_valid()))
-        if len(others):
-            warnings.warn(
-                f"column {name!r}: {len(others):,} of {len(column):,} values are unknown to the "
-                f"model, such as {short(others[0].as_py())}; they are ignored",
-                UserWarning,
-                stacklevel=4,
-            )
-    return codes.fill_null(-1).to_numpy()
+        codes = pc.coalesce(codes, pc.index_in(whole(distinct), value_set=whole(levels)))
+    missing = pc.index_in(pa.nulls(1, pa.string()), value_set=levels).fill_null(-1)
+    # The last of these is what indices of missing values stand for.
+    known = np.append(codes.fill_null(-1).to_numpy(), missing.to_numpy()).astype(np.int32)
+    places = column.indices.fill_null(len(distinct)).to_numpy()
+    if codes.null_count and (n_unknown := np.isin(places, np.flatnonzero(codes.is_null())).sum()):
+        example = distinct.filter(codes.is_null())[0].as_py()
+        warnings.warn(
+            f"column {name!r}: {n_unknown:,} of {len(column):,} values are unknown to the "
+            f"model, such as {short(example)}; they are ignored",
+            UserWarning,
+            stacklevel=4,
+        )
+    return known[places]
 
 
 def _floats(column):
