@@ -7,6 +7,7 @@ versions of R, sandwich and brglm2.
 import json
 import pickle
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,15 @@ def test_estimators_agree(plain):
     with pytest.warns(ConvergenceWarning, match="standard errors"):
         rough = SGDClassifier(loss="log_loss", penalty=None, max_iter=1, tol=None).fit(X, y)
         rough.summary(X, y)
+
+
+def test_threads_share_a_summary(plain):
+    X, y = plain
+    result = LogisticRegression(C=np.inf, tol=1e-10).fit(X, y).summary(X, y)
+    expected = result.conf_int(method="profile")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: result.conf_int(method="profile"), range(8)))
+    assert all((ends == expected).all() for ends in found)
 
 
 def test_float32_rows(plain):

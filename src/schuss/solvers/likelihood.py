@@ -5,6 +5,7 @@ whose weights count as they are: the inverse of the information is a covariance.
 """
 
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import scipy.sparse as sp
@@ -100,6 +101,7 @@ class Likelihood(_Summed):
         self.bias_reduced = bias_reduced
         self.penalty = np.zeros(self.r) if penalty is None else penalty
         self._rows = self._information = None
+        self._lock = Lock()  # of what the evaluation keeps: summaries are shared by threads
 
     def evaluate(self, theta):
         """Value, gradient and information at some parameters, penalties included.
@@ -158,13 +160,14 @@ class Likelihood(_Summed):
         )  # fmt: skip
 
     def _evaluate_dense(self, theta):
-        if self._information is None:
-            self._information = self.backend.information(
-                self.data, self.offset, self.fit_intercept, self.bias_reduced, self.singular,
-                self._hessian_threads(),
-            )  # fmt: skip
         gradient, information = np.empty(self.r), np.empty((self.r, self.r))
-        return self._information(theta, gradient, information), gradient, information
+        with self._lock:
+            if self._information is None:
+                self._information = self.backend.information(
+                    self.data, self.offset, self.fit_intercept, self.bias_reduced, self.singular,
+                    self._hessian_threads(),
+                )  # fmt: skip
+            return self._information(theta, gradient, information), gradient, information
 
     def _hessian_threads(self):
         return threads.useful(self._threads, self.size * self.r)
