@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.polynomial import Polynomial
+from scipy.special import entr, expit
 from sklearn import linear_model, neural_network
 from sklearn.datasets import load_breast_cancer
 
@@ -421,3 +422,99 @@ INFERENCE = {
     "firth": (_library("schuss", _firth), _library("numpy", _firth_by_numpy)),
     "profile": (_library("schuss", _profile),),
 }
+
+
+# ----- a path of L1 penalties, all of which reach the same duality gap ---------------------
+
+_PATH_GAP = 2e-3
+_PATH_MAX_ITER = 10_000
+
+
+def penalty_path(n, d, count=50, least=0.01):
+    """Penalties from the least that leaves no weight down to a share of it; no intercept."""
+    X, y = gaussian(n, d, seed=0)
+    X = np.asfortranarray(X, np.float64)
+    largest = np.abs(X.T @ (0.5 - y)).max() / n
+    penalties = largest * np.logspace(0, np.log10(least), count)
+    return Task(
+        f"path {n}x{d}", (X, y, penalties), told=partial(_told_path, X, y, penalties), shape=(n, d)
+    )
+
+
+def _told_path(X, y, penalties, outcome):
+    """The largest relative duality gap: an upper bound of the distance from the optimum."""
+    worst = 0.0
+    for penalty, coef in zip(penalties, np.asarray(outcome), strict=True):
+        z = X @ coef
+        residual = y - expit(z)
+        share = min(1.0, penalty * len(y) / np.abs(X.T @ residual).max())
+        value = (np.logaddexp(0, z) - y * z).mean() + penalty * np.abs(coef).sum()
+        dual = entr(np.stack([y - share * residual, 1 - y + share * residual])).sum() / len(y)
+        worst = max(worst, float(1 - dual / value))
+    if not worst <= _PATH_GAP:
+        raise Refused(f"a duality gap of {worst:.1e}, more than {_PATH_GAP:.0e}")
+    return {"gap": worst}
+
+
+def _path_by_schuss(task, n_threads, tol):
+    """What `LogisticRegressionCV` does for the penalties of a fold."""
+    X, y, penalties = task.data
+
+    def run(epochs):
+        model = schuss.LogisticRegression(
+            l1_ratio=1.0, solver="saga", fit_intercept=False, tol=tol, max_iter=_PATH_MAX_ITER
+        )
+        return [model.coef_[0].copy() for _ in model._fit_path(X, y, None, 1 / penalties / len(y))]
+
+    return run
+
+
+def _path_by_celer(task, n_threads, tol):
+    X, y, penalties = task.data
+    path = import_module("celer").celer_path
+
+    def run(epochs):
+        # It minimises the sum of the losses.
+        return path(X, 2.0 * y - 1, "logreg", alphas=penalties * len(y), tol=tol)[1].T
+
+    return run
+
+
+def _path_by_skglm(task, n_threads, tol):
+    X, y, penalties = task.data
+    solvers, parts = import_module("skglm.solvers"), import_module("skglm")
+    datafits = import_module("skglm.datafits")
+
+    def run(epochs):
+        solver = solvers.AndersonCD(tol=tol, fit_intercept=False, warm_start=True)
+        return solver.path(X, 2.0 * y - 1, datafits.Logistic(), parts.penalties.L1(1.0), penalties)[
+            1
+        ].T
+
+    return run
+
+
+def _path_by_adelie(task, n_threads, tol):
+    X, y, penalties = task.data
+    adelie = import_module("adelie")
+
+    def run(epochs):
+        found = adelie.grpnet(
+            X, adelie.glm.binomial(y.astype(np.float64), dtype=np.float64), lmda_path=penalties,
+            tol=tol, irls_tol=tol, intercept=False, n_threads=n_threads, early_exit=False,
+            progress_bar=False, max_iters=_PATH_MAX_ITER, ddev_tol=0.0, adev_tol=1.0,
+        )  # fmt: skip
+        return found.betas.toarray()
+
+    return run
+
+
+PATH = tuple(
+    Library(name, prepare, installed(package), tuple(10.0 ** (-power) for power in range(2, 13)))
+    for name, prepare, package in (
+        ("schuss", _path_by_schuss, "schuss"),
+        ("celer", _path_by_celer, "celer"),
+        ("skglm", _path_by_skglm, "skglm"),
+        ("adelie", _path_by_adelie, "adelie"),
+    )
+)
