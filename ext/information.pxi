@@ -111,18 +111,18 @@ cdef void firth_chunk(void *job, int64_t thread, Py_ssize_t chunk) noexcept nogi
         memcpy(s.scores, c.scores + first, count * REAL_SIZE)
         memset(s.curvature, 0, round_up(count, LANES) * REAL_SIZE)
         memcpy(s.curvature, c.curvature + first, count * REAL_SIZE)
-        memset(s.slopes, 0, round_up(count, LANES) * REAL_SIZE)
+        memset(s.derivatives, 0, round_up(count, LANES) * REAL_SIZE)
         while i < count:
             columns.data = <const char *>(s.columns + i)
             columns.length = round_up(min(models.strip, count - i), LANES)
             for j in range(r):
                 columns.count = j + 1
                 column_axpys(columns, c.inverse + j * r, s.trial_scores)
-                add_squares(columns.length, s.trial_scores, s.slopes + i)
-            firth_residuals(columns.length, s.scores + i, s.curvature + i, s.slopes + i)
+                add_squares(columns.length, s.trial_scores, s.derivatives + i)
+            firth_residuals(columns.length, s.scores + i, s.curvature + i, s.derivatives + i)
             columns.count = r
             memset(s.sums, 0, r * REAL_SIZE)
-            column_dots(&columns, s.slopes + i, s.sums, NULL)
+            column_dots(&columns, s.derivatives + i, s.sums, NULL)
             for j in range(r):
                 sums[1 + j] += s.sums[j]
             i += models.strip

@@ -64,7 +64,7 @@ cdef struct ScanStart:
     double *gradient
     double *hessian
     real *scores            # of all rows
-    real *slopes
+    real *derivatives
     real *curvature
 
 
@@ -86,7 +86,7 @@ cdef struct Modeller:
     real *weight
     real *scores            # of all rows of the model
     real *curvature
-    real *slopes
+    real *derivatives
     real *trial_scores      # (strip)
     real *operand           # (r)
     real *sums
@@ -269,15 +269,15 @@ cdef inline inlined_void pass_strip(
     cdef const real *new_scores = s.trial_scores
     cdef real *scores = s.scores + at
     cdef real *curvature = s.curvature + at
-    cdef real *slopes = s.slopes + at
+    cdef real *derivatives = s.derivatives + at
     cdef vreal total = v_set(0), least = v_set(LARGEST_MARGIN), most = v_set(0)
-    cdef vreal z, w, target, value, slope, second
+    cdef vreal z, w, target, value, derivative, second
     cdef ScoreParts parts
     while i < count:
         z, w, target = v_load(new_scores + i), v_load(weight + i), v_load(y + i)
         exp_parts(z, &parts.power, &parts.r)
         parts.small = logistic_of_parts(parts.power, parts.r)
-        loss_of_parts(loss, z, target, w, &parts, &value, &slope)
+        loss_of_parts(loss, z, target, w, &parts, &value, &derivative)
         second = logistic_derivative(parts.small)
         if loss == LOSS_SQUARED_ERROR:
             second = second * second
@@ -285,7 +285,7 @@ cdef inline inlined_void pass_strip(
         least = v_min(least, v_where_zero(w, v_set(LARGEST_MARGIN),
                                           z * (target + target - v_set(1))))
         most = v_max(most, v_where_zero(w, v_set(0), v_abs(z - v_load(scores + i))))
-        v_store(slopes + i, slope)
+        v_store(derivatives + i, derivative)
         v_store(curvature + i, second * w)
         v_store(scores + i, z)
         i += LANES
@@ -321,7 +321,7 @@ cdef double evaluate_model(
             else:
                 pass_strip(LOSS_SQUARED_ERROR, columns.length, i, first + i, s, &value)
             memset(s.sums, 0, r * REAL_SIZE)
-            column_dots(&columns, s.slopes + first + i, s.sums, NULL)
+            column_dots(&columns, s.derivatives + first + i, s.sums, NULL)
             for j in range(r):
                 gradient[j] += s.sums[j]
             i += job.strip
@@ -403,7 +403,7 @@ cdef double begin_scan(
         memcpy(s.start.theta, theta, r * sizeof(double))
         memcpy(s.start.hessian, s.hessian, r * r * sizeof(double))
         memcpy(s.start.scores, s.scores, size)
-        memcpy(s.start.slopes, s.slopes, size)
+        memcpy(s.start.derivatives, s.derivatives, size)
         memcpy(s.start.curvature, s.curvature, size)
         s.model_first = -1
     memcpy(s.gradient, s.start.gradient, r * sizeof(double))
@@ -416,7 +416,7 @@ cdef double begin_scan(
         column.data = <const char *>(s.columns + d * job.step + i)
         column.length = round_up(min(job.strip, s.count - i), LANES)
         sum = 0
-        column_dots(&column, s.start.slopes + i, &sum, NULL)
+        column_dots(&column, s.start.derivatives + i, &sum, NULL)
         total += sum
         i += job.strip
     s.gradient[d] = total / s.total
@@ -477,7 +477,7 @@ cdef double halve_step(
 ) noexcept nogil:
     """Take the direction, or the first of its halves that serves; its share, 0 where none does."""
     cdef Py_ssize_t r = job.r, j, halving
-    cdef double t = 1, new, trial_norm, bound, slope = dot(s.gradient, s.direction, r)
+    cdef double t = 1, new, trial_norm, bound, derivative = dot(s.gradient, s.direction, r)
     cdef double noise = job.config.noise * fabs(value[0])
     cdef bint moved, hidden
     for halving in range(job.config.halvings + 1):
@@ -485,12 +485,12 @@ cdef double halve_step(
         for j in range(r):
             s.trial[j] = <real>(theta[j] + t * s.direction[j])
             moved = moved or s.trial[j] != theta[j]
-        if not (slope < 0 and moved):
+        if not (derivative < 0 and moved):
             return 0
         new = evaluate_model(job, s, s.trial, l2, s.trial_gradient)
         trial_norm = largest_entry(s.trial_gradient, r)
-        hidden = -t * slope / 2 <= noise
-        bound = value[0] + noise + (0 if hidden else job.config.armijo * t * slope)
+        hidden = -t * derivative / 2 <= noise
+        bound = value[0] + noise + (0 if hidden else job.config.armijo * t * derivative)
         if isfinite(new) and new <= bound and (trial_norm < norm or not hidden):
             memcpy(theta, s.trial, r * sizeof(double))
             memcpy(s.gradient, s.trial_gradient, r * sizeof(double))
@@ -688,12 +688,12 @@ cdef class ModelJob(Job):
             s.row = take(&free_, LANES * job.x.width)
             s.scores = take(&free_, rows)
             s.curvature = take(&free_, rows)
-            s.slopes = take(&free_, rows)
+            s.derivatives = take(&free_, rows)
             if job.extra != NULL:
                 s.extras = take(&free_, MODELS_OF_CHUNK * job.step)
                 s.extra_rows = take(&free_, LANES * MODELS_OF_CHUNK)
                 s.start.scores = take(&free_, rows)
-                s.start.slopes = take(&free_, rows)
+                s.start.derivatives = take(&free_, rows)
                 s.start.curvature = take(&free_, rows)
             s.trial_scores = take(&free_, job.strip)
             s.operand = take(&free_, r)

@@ -39,18 +39,18 @@ def _evaluate(lines, y, weight, total, loss, l2, penalised, theta, z, curvature,
         for j in range(r):
             score += lines[i, j] * theta[j]
         if loss == Loss.LOG_LOSS:
-            cost, slope = log_loss(score, y[i])
+            c, derivative = log_loss(score, y[i])
         else:
-            cost, slope = squared_error(score, y[i])
+            c, derivative = squared_error(score, y[i])
         p, q, _ = sigmoid_pair(score)
         second = p * q
         if loss == Loss.SQUARED_ERROR:
             second *= second
-        value += weight[i] * cost
+        value += weight[i] * c
         curvature[i] = weight[i] * second
-        slope *= weight[i]
+        derivative *= weight[i]
         for j in range(r):
-            gradient[j] += slope * lines[i, j]
+            gradient[j] += derivative * lines[i, j]
         if weight[i] > 0:
             moved = max(moved, abs(score - z[i]))
         z[i] = score
@@ -161,9 +161,9 @@ def _minimise(lines, y, weight, total, config, l2, begin, theta, factor, report)
             )
         step = -gradient
         _solve(factor, step)
-        slope = 0.0
+        derivative = 0.0
         for j in range(r):
-            slope += gradient[j] * step[j]
+            derivative += gradient[j] * step[j]
         noise, t, accepted = config.noise * abs(value), 1.0, False
         for _ in range(config.halvings + 1):
             same = True
@@ -171,14 +171,14 @@ def _minimise(lines, y, weight, total, config, l2, begin, theta, factor, report)
                 rounded[j] = theta[j] + t * step[j]
                 trial[j] = rounded[j]
                 same = same and trial[j] == theta[j]
-            if same or not slope < 0:
+            if same or not derivative < 0:
                 break
             new, change = _evaluate(
                 lines, y, weight, total, config.loss, l2, penalised, trial, z, curvature,
                 trial_gradient,
             )  # fmt: skip
-            hidden = -t * slope / 2 <= noise
-            bound = value + noise + (0.0 if hidden else config.armijo * t * slope)
+            hidden = -t * derivative / 2 <= noise
+            bound = value + noise + (0.0 if hidden else config.armijo * t * derivative)
             smaller = _largest(trial_gradient) < norm
             if math.isfinite(new) and new <= bound and (smaller or not hidden):
                 accepted, value, moved = True, new, change / t
