@@ -170,7 +170,7 @@ class Walk {
     this.state = element("p", {class: "state", "aria-live": "polite"});
     this.reason = element("p", {class: "reason"});
     this.arithmetic = element("ul", {class: "steps", tabindex: 0, "aria-label": t.step});
-    this.summary = element("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": t.method});
+    this.summary = element("div", {class: "scroll compared", tabindex: 0, role: "region", "aria-label": t.method});
     this.all = element("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": t.table});
     const details = element("details", {ontoggle: () => this.list()},
       element("summary", {}, t.table), this.all);
