@@ -191,7 +191,10 @@ def dependent(matrix, singular=SINGULAR[8]):
     """
     diagonal = matrix.diagonal().copy()
     units = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    factor, order, rank, _ = lapack.dpstrf(matrix / np.outer(units, units), singular, lower=1)
+    scaled = matrix / np.outer(units, units)
+    # Of columns that are alike the first is kept, whatever rounding made of their ones.
+    np.fill_diagonal(scaled, diagonal > 0)
+    factor, order, rank, _ = lapack.dpstrf(scaled, singular, lower=1)
     order = order - 1
     found = []
     kept = np.tril(factor)[:rank, :rank]
