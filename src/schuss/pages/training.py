@@ -7,6 +7,7 @@ reader has set.
 import inspect
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -259,7 +260,8 @@ def _chart(draw, text):
         stream = io.StringIO()
         picture.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]
+    # Names of groups are the same in each chart, and nothing refers to them.
+    svg = re.sub('<g id="[^"]*"', "<g", svg[svg.index("<svg") :])
     for black in ("#000000", "black", "rgb(0,0,0)"):
         svg = svg.replace(f": {black}", ": currentColor")
     # Text has no colour of its own.
