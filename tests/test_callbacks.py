@@ -66,18 +66,20 @@ def test_metrics_go_to_a_tracker(estimator):
         Metrics(3)
 
 
+@pytest.mark.parametrize("transient", [False, True])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_bar_in_a_terminal(estimator):
+def test_a_bar_in_a_terminal(estimator, transient):
     console = pytest.importorskip("rich.console").Console(
         file=io.StringIO(), force_terminal=True, width=80
     )
 
-    estimator.fit(X, Y, callbacks=[ProgressBar("neuron", console)])
+    estimator.fit(X, Y, callbacks=[ProgressBar("neuron", console, transient)])
 
     shown = console.file.getvalue()
     assert "neuron" in shown and "loss" in shown
     # The cursor is there again.
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+    assert shown.endswith("\x1b[2K") == transient  # which clears its line
 
 
 def test_lines_in_a_file(capsys):
