@@ -456,6 +456,17 @@ def test_bad_input_of_a_stream(rows, monkeypatch):
         fit_many(stream, sample_weight=np.ones(900), groups=groups)
     with pytest.raises(ValueError, match="scan was passed with a stream"):
         fit_many(stream, scan=X, groups=groups)
+    # Blocks whose numbers of targets make up for each other.
+    cuts = slice(0, 50), slice(50, 900)
+    for name, blocks in {
+        "y has 40 rows, but X has 50": [(X[:50], y[:40]), (X[50:], y[40:])],
+        "sample_weight": [
+            (X[cut], y[cut], np.ones(size)) for cut, size in zip(cuts, (40, 860), strict=True)
+        ],
+        "targets of shape": [(X[:50], y[:50]), (X[50:], np.column_stack([y, y])[50:])],
+    }.items():
+        with pytest.raises(ValueError, match=name):
+            fit_many(schuss.Stream(blocks), groups=groups)
     with pytest.raises(ValueError, match="groups has 899"):
         fit_many(stream, groups=groups[1:])
     with pytest.raises(ValueError, match="groups='shop': a name stands for a column"):

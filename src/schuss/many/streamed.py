@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from schuss import data
+from schuss import data, validation
 from schuss.blocks import Source, refuse_unlike
 from schuss.memory import FREE_SHARE, free_memory
 
@@ -26,7 +26,7 @@ class StreamedRows:
         refuse_unlike(source, found, lambda block: {
             "features": block.shape[1], "type": block.dtype,
             "sample_weight": block.weights is not None,
-            "text targets": block.y.dtype.kind in "OUST",
+            "text targets": block.y.dtype.kind in "OUST", "targets of shape": block.y.shape[1:],
         })  # fmt: skip
         self._source: Any = source
         self._starts = np.cumsum([0, *(block.shape[0] for block in found)])
@@ -85,9 +85,11 @@ class _Found(NamedTuple):
 
 
 def _look(rows):
-    X = rows.X
+    X, n = rows.X, rows.X.shape[0]
     n_bytes = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes if sp.issparse(X) else X.nbytes
-    weights = None if rows.sample_weight is None else np.asarray(rows.sample_weight, np.float64)
+    validation.check_not_scalar(rows.y, f"({n},)")
+    validation.check_rows(len(rows.y), n, "y")
+    weights = validation.check_weights(rows.sample_weight, X, all_zero=True)
     return _Found(X.shape, X.dtype, n_bytes, np.asarray(rows.y), weights)
 
 
