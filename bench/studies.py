@@ -146,7 +146,7 @@ WIDE = {
 } | {"150x5000, correlated": Problem("150x5000, correlated", 150, 5000, 1, _expressions)}
 WIDE_SOLVERS = {
     name: SOLVERS[name]
-    for name in ("schuss", "sklearn-lbfgs", "sklearn-newton-cg", "sklearnex-lbfgs", "snapml")
+    for name in ("schuss", "sklearn-lbfgs", "sklearn-newton-cg", "sklearnex-lbfgs")
 }
 
 FITTED = {name: (PROBLEMS[name], dtype) for name, dtype in FITS.items() if name != "sparse"} | {

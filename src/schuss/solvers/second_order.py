@@ -71,6 +71,8 @@ _FACTOR_RATE = 0.7
 # Gram matrix is smaller than X; rows for which that costs a pass: it is made where passes did.
 _WIDE = 4
 _GRAM_ROWS = 30
+# Rows whose Gram matrix costs no more than the diagonal of the Hessian.
+_FEW_ROWS = 200
 _ROW_SPACE_STEPS = 1000
 
 # Rows for each parameter from which an L1 penalty of a dense X is left to passes over all rows.
@@ -185,7 +187,9 @@ class SecondOrder(WholeRun):
         wide = self.method == "lbfgs" and objective.takes_columns and not self.problem.sparse
         wide = wide and not objective.is_sparse and convex and self.problem.penalised
         wide = wide and units is None and p >= _WIDE * n
-        self._row_space_after = n // _GRAM_ROWS if wide else math.inf
+        self._row_space_after = math.inf
+        if wide:
+            self._row_space_after = n // _GRAM_ROWS if n > _FEW_ROWS else 0
         self.theta = self.problem.join(coef, intercept)
         # The diagonal of the Hessian as the model, until steps do not improve anything.
         self._scales = convex and not newton
@@ -512,6 +516,8 @@ class SecondOrder(WholeRun):
         self._forget()
         self._evaluate(self.problem.round(rows.join(run.state.coef, run.state.intercept)))
         if self.loss <= standing[0][2]:
+            # The same objective, judged there by a better model.
+            self.expected = run.expected
             return self._end(), 1.0
         self._return(standing)
         return None, 0.0
