@@ -223,7 +223,7 @@ cdef void take_targets(
         return
     extra = job.extra + s.model[MODELPART_COLUMN] * job.extra_column_stride
     i = s.model[MODELPART_COLUMN] - s.extras_first
-    if i < s.extras_count:
+    if 0 <= i < s.extras_count:
         memcpy(column, s.extras + i * job.step, count * REAL_SIZE)
     elif job.order == NULL:
         convert(column, extra + place * job.extra_row_stride, count, job.extra_row_stride,

@@ -196,6 +196,17 @@ def test_scan_by_groups_and_weights_is_each_its_own(rows):
     ]  # fmt: skip
 
 
+def test_scan_of_several_targets_takes_the_columns_of_each(rows):
+    X, y, _ = rows
+    rng = np.random.default_rng(5)
+    # A thread takes the last column of a target and the first one of the next together.
+    Y, Z = np.column_stack([y, rng.random(900) < 0.5]).astype(int), rng.standard_normal((900, 65))
+    both = fit_many(X, Y, scan=Z, tol=1e-10)
+    for t in range(2):
+        one = fit_many(X, Y[:, t], scan=Z, tol=1e-10)
+        assert np.abs(both.coef[65 * t : 65 * (t + 1)] - one.coef).max() < 1e-8
+
+
 def test_float32_and_sparse_rows(rows):
     X, y, groups = rows
     wide = fit_many(X, y, groups=groups)
