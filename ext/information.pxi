@@ -283,9 +283,16 @@ cdef class Information(BlockJob):
         self.set_up_blocks(X, fit_intercept, True, r * r + r, n_threads)
         self.patience = LINGERING_NS
 
-    def __call__(
+    def __call__(self, theta, gradient, information):
+        cdef uint64_t mode = ieee_mode()
+        try:
+            return self.evaluate(theta, gradient, information)
+        finally:
+            restore_mode(mode)
+
+    cdef double evaluate(
         self, const double[::1] theta, double[::1] gradient, double[:, ::1] information
-    ):
+    ) except? -1:
         cdef Models *job = &self.job
         cdef Evaluation *c = &self.evaluation
         cdef Py_ssize_t r = job.r, j, chunk

@@ -10,6 +10,7 @@ import pytest
 
 import schuss
 from schuss.backends import get_backend
+from schuss.backends.contract import Data
 from schuss.constants import Activation
 from schuss.losses import Loss
 from tests.conformance import cases
@@ -90,12 +91,20 @@ def test_kernels_compute_as_in_the_usual_mode(processor, mode, dtype):
     X = cases.dense(dtype, 70_000, 9, rng)
     X[:, ::2] *= np.finfo(dtype).tiny
     p = cases.problem(X, (3, True, "real", Loss.LOG_LOSS), rng)
+    codes = (rng.random(len(X)) < 0.5).astype(np.uint8)
 
     def answers():
         # Of two threads, which take the mode of the one that starts them.
         answers = [*cases.gradient(backend, p, 2), cases.predict(backend, p, Activation.LOGISTIC)]
+        data = Data(backend.prepare(X), codes, None, 1.0)
+        evaluate = backend.information(data, None, True, False, 1e-12, 2)
+        gradient, information = np.empty(10), np.empty((10, 10))
+        value = evaluate(np.full(10, 2.0), gradient, information)
         return [
             *answers,
+            value,
+            gradient,
+            information,
             backend.take_columns(backend.prepare(X), np.arange(4, dtype=np.int32)).values,
         ]
 
