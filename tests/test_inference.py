@@ -231,6 +231,16 @@ def test_float32_rows(plain):
         np.testing.assert_allclose(got, wanted, rtol=1e-4)
 
 
+def test_an_offset_where_rounding_hides_the_optimum():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 5)).astype(np.float32)
+    y, offset = rng.integers(0, 2, 2000), rng.standard_normal(2000)
+    with pytest.warns(ConvergenceWarning, match="rounding hides any further descent"):
+        model = LogisticRegression(C=np.inf, tol=1e-12).fit(X, y, offset=offset)
+    exact = LogisticRegression(C=np.inf, tol=1e-12).fit(X.astype(float), y, offset=offset)
+    np.testing.assert_allclose(model.coef_, exact.coef_, rtol=1e-3, atol=1e-5)
+
+
 def test_a_penalty_is_said(plain):
     X, y = plain
     model = LogisticRegression(C=0.5, tol=1e-11).fit(X, y)

@@ -136,6 +136,10 @@ class Run:
         """Whether a loss that no longer improves is an end, not a matter of small steps."""
         return True
 
+    def is_within(self, tol):
+        """Whether it stands where one that was held to this tolerance had ended."""
+        return False
+
     def is_unstable(self):
         """Whether the step is longer than what surely converges."""
         return False

@@ -45,9 +45,8 @@ _LEAST_ROWS = 60
 _FIRST_ROWS = 20
 _SAMPLE_GROWTH = 4
 _SAMPLE_STEPS = 50
-# Columns of [X 1] up to which a Kronecker product is worth its factor, rows for each column that
-# make a model, with a least number, and iterations after which it is made anew, first and then by
-# how much more seldom.
+# Columns of [X 1] up to which a Kronecker product is worth its factor, rows of a model for each of
+# them and at least, iterations after which it is made anew, and the factor by which they grow.
 _KRONECKER_SIZE = 1024
 _KRONECKER_ROWS = 8
 _KRONECKER_LEAST = 2000
