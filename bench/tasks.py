@@ -357,7 +357,7 @@ def _by_statsmodels(task, epochs):
 
 def _firth(task, epochs):
     X, y, _ = task.data
-    model = schuss.LogisticRegression(C=np.inf).fit(X, y, bias_reduction="firth")
+    model = schuss.LogisticRegression(C=np.inf, tol=1e-6).fit(X, y, bias_reduction="firth")
     return np.append(model.intercept_, model.coef_[0])
 
 
