@@ -1,5 +1,7 @@
 """Streams: the same answers as in memory, whatever the rows come from."""
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -298,3 +300,16 @@ def test_survey_reads_once(problem):
     found = survey(Stream(source), labels=True)
     assert found.shape == (N, D) and found.classes.tolist() == ["no", "perhaps", "yes"]
     assert found.by_class("counts").sum() == N and len(passes) == 1
+
+
+def test_ctrl_c_while_the_thread_that_decodes_begins(monkeypatch):
+    begin = threading.Thread.start
+
+    def start(thread):
+        begin(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        list(Stream(np.zeros((100, 1)), np.zeros(100), block_rows=1))
+    assert all(thread.name != "schuss-stream" for thread in threading.enumerate())

@@ -235,8 +235,9 @@ class Stream(Source):
                 put(error)
 
         thread = threading.Thread(target=work, name="schuss-stream", daemon=True)
-        thread.start()
         try:
+            # Ctrl-C may come while it waits for the thread to begin.
+            thread.start()
             while (block := ready.get()) is not None:
                 if isinstance(block, BaseException):
                     raise block
@@ -244,7 +245,8 @@ class Stream(Source):
                 del block
         finally:
             stopped.set()
-            thread.join()
+            if thread.is_alive():
+                thread.join()
 
     def _decode(self):
         """Blocks of one pass, checked against those of the first."""
