@@ -241,6 +241,14 @@ def test_an_offset_where_rounding_hides_the_optimum():
     np.testing.assert_allclose(model.coef_, exact.coef_, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("weight", [1e300, 1e-300])
+def test_weights_that_float32_cannot_hold_are_named(weight):
+    X, y = np.arange(40, dtype=np.float32).reshape(20, 2) % 7, np.arange(20) % 2
+    weights = np.full(20, weight)
+    with pytest.raises(ValueError, match=r"sample_weight: .* is 0 or infinite in float32"):
+        LogisticRegression(C=np.inf).fit(X, y, sample_weight=weights, offset=np.ones(20))
+
+
 def test_a_penalty_is_said(plain):
     X, y = plain
     model = LogisticRegression(C=0.5, tol=1e-11).fit(X, y)

@@ -41,6 +41,11 @@ class _Summed(Objective):
         weight = self.data.sample_weight
         self.n_counted = self.n_rows if weight is None else int(np.count_nonzero(weight))
         self.singular = SINGULAR[self.dtype.itemsize]
+        if not self.data.scale:
+            raise ValueError(
+                f"sample_weight: the sum of the weights is 0 or infinite in {self.dtype}. Scale "
+                "them, or pass X in float64."
+            )
         self.total = 1 / self.data.scale  # sum of the weights
         self.penalty_value = 0.0  # at the last evaluation
 
