@@ -334,15 +334,15 @@ def minimise_together(levels: list[Level], theta: np.ndarray, precondition: Call
             if len(new):
                 direction[new] = -_two_loops(gradient[new], pairs[:, :, new], products[:, new],
                                              lambda v, new=new: precondition(v, new))  # fmt: skip
-            slope = np.einsum("ij,ij->i", gradient[active], direction[active])
+            derivative = np.einsum("ij,ij->i", gradient[active], direction[active])
             trial = theta[active] + t[active, None] * direction[active]
             trial = trial.astype(real).astype(np.float64)
             values, gradients = evaluate(trial, active)
             norms = np.abs(gradients).max(axis=1)
             error = noise * np.abs(value[active])
-            hidden = -t[active] * slope / 2 <= error
-            bound = value[active] + error + np.where(hidden, 0, ARMIJO * t[active] * slope)
-            good = (values <= bound) & (slope < 0) & (~hidden | (norms < norm[active]))
+            hidden = -t[active] * derivative / 2 <= error
+            bound = value[active] + error + np.where(hidden, 0, ARMIJO * t[active] * derivative)
+            good = (values <= bound) & (derivative < 0) & (~hidden | (norms < norm[active]))
             refused, taken = active[~good], active[good]
             t[refused] /= 2
             halvings[refused] += 1

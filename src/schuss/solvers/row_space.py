@@ -13,7 +13,7 @@ from schuss.solvers.curvature import factorise, solve_transposed
 
 
 class RowSpace:
-    """The objective of L, and the way there and back.
+    """The objective of L, with weights of the problem from its own.
 
     Rows that depend on each other get a Gram matrix near by: the weights then are near the optimum.
 

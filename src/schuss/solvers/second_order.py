@@ -666,9 +666,8 @@ class SecondOrder(WholeRun):
         # What has no entries at all has no gradient either, but a sample may lack some.
         found = diagonal > self.problem.l2
         diagonal[~found] = diagonal[found].mean() if found.any() else 1.0
-        # The gradient of few rows lies in their span, where the curvature is that much larger:
-        # 1000 x 20000 took 55 passes without.
-        # That of the constant column is not: 23 passes, not 31.
+        # The gradient of few rows lies in their span, where the curvature is that much larger; that
+        # of the constant column does not. 1000 x 20000: 23 passes, 31 with it, 55 without either.
         d, n = self.objective.n_features, self.objective.n_rows
         diagonal.reshape(self.problem.shape)[:, :d] *= max(1.0, d / n)
         return diagonal
