@@ -799,3 +799,9 @@ def test_values_that_overflow_downwards_end_the_run():
 
     assert result.stop_reason == "diverged" and np.isfinite(result.fun)
     assert np.isfinite(result.path_fun).all() and result.fun == result.x[0] ** 3
+
+
+def test_a_root_that_is_too_large_for_a_float_is_none():
+    """Of x + 1e-309 x^2 one is -1e309; NumPy refused the matrix of its quotients."""
+    result = schuss.minimize(np.polynomial.Polynomial([0, 1, 1e-309]), 0.0, max_iter=5)
+    assert np.isfinite(result.x).all() and result.fun < 0

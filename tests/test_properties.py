@@ -124,7 +124,8 @@ def test_fits(name, data):
         single = found.dtype == np.float32
         tolerance = 1e-3 if single else 1e-7
         if name in ("LogisticRegression", "SigmoidClassifier, newton", "LogisticRegression, L1"):
-            tolerance *= 100
+            # Where a fit ends is known to `tol` of the gradient only.
+            tolerance = 0.1 if single else 1e-3
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 
 

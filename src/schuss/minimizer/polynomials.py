@@ -25,8 +25,16 @@ def curvature_bound(polynomial: Polynomial, x0: Any) -> float | None:
     """Largest \\|f''\\| on the interval around x0 in which f is at most f(x0), or None.
 
     With its inverse as the learning rate no iterate leaves the interval. It is None where f is
-    unbounded below in the direction of descent.
+    unbounded below in the direction of descent, or where some root is too large for a float.
     """
+    try:
+        with np.errstate(over="ignore"):
+            return _curvature_bound(polynomial, x0)
+    except np.linalg.LinAlgError:  # a subnormal coefficient divides the others
+        return None
+
+
+def _curvature_bound(polynomial, x0):
     level = polynomial - polynomial(x0)
     derivative = polynomial.deriv()(x0)
     roots = level.roots() if level.degree() > 0 else np.empty(0)
