@@ -630,8 +630,7 @@ class SecondOrder(WholeRun):
             self._rows = self._sampled(max(_KRONECKER_ROWS * p, _KRONECKER_LEAST)).problem
             self._unseen = np.zeros(p)
             if self._rows.objective.n_rows < n:
-                # Curvature that a row may have which the sample lacks: pictures in uint8 take a
-                # tenth of the passes.
+                # Curvature that a row may have which the sample lacks.
                 rows = self._rows.objective
                 whole = self.objective if self.objective.takes_columns else rows
                 squares = whole.largest_squares(self.problem.units, self.problem.centres)
