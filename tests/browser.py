@@ -29,3 +29,16 @@ def show(driver, file, width=1200, scheme="light"):
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     driver.get(file.as_uri())
+
+
+def printed(driver, tries=3):
+    """The page as PDF, in base64. A busy Chromium now and then says only that printing failed."""
+    from selenium.common.exceptions import WebDriverException
+
+    for left in reversed(range(tries)):
+        try:
+            return driver.execute_cdp_cmd("Page.printToPDF", {})["data"]
+        except WebDriverException as error:
+            if not left or "Printing failed" not in str(error):
+                raise
+            driver.refresh()

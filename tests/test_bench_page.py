@@ -20,6 +20,7 @@ from schuss._commands import app  # noqa: E402
 from schuss.bench import page, suite  # noqa: E402
 from schuss.bench.report import environment  # noqa: E402
 from schuss.bench.runner import Result, Row  # noqa: E402
+from tests import browser  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -285,11 +286,7 @@ def test_a_walk_through_the_page(opened, tmp_path, width, scheme):
 
 
 def test_it_prints(opened):
-    driver = opened()
-
-    printed = driver.execute_cdp_cmd("Page.printToPDF", {})["data"]
-
-    assert len(printed) > 10_000
+    assert len(browser.printed(opened())) > 10_000
 
 
 def test_bars_are_as_long_as_their_numbers(opened, content):

@@ -86,7 +86,11 @@ def targets(draw, model, n):
 
 
 def outcome(model, X, y, weights):
-    """The weights that a fit leaves, or the error that it raises."""
+    """The weights that a fit leaves, or the error that it raises.
+
+    Of one that seeks an optimum, whose weights `tol` does not tell, the objective, or None where it
+    says that it has not converged.
+    """
     given = {} if weights is None else {"sample_weight": weights}
     try:
         with warnings.catch_warnings():
@@ -95,6 +99,8 @@ def outcome(model, X, y, weights):
     except REFUSALS as error:
         assert str(error)
         return error
+    if type(model).__name__ == "LogisticRegression" or model.get_params().get("solver") == "newton":
+        return np.array([model.loss_], model.coef_.dtype) if model.converged_ else None
     parts = model.coefs_ if hasattr(model, "coefs_") else (model.coef_, model.intercept_)
     return np.concatenate([np.ravel(part) for part in parts])
 
@@ -117,15 +123,12 @@ def test_fits(name, data):
     assert np.array_equal(state[1], after[1]) and state[2] == after[2]
     if isinstance(expected, Exception) or isinstance(found, Exception):
         assert type(found) is type(expected), (found, expected)
-    else:
+    elif found is not None and expected is not None:
         assert np.isfinite(found).all()
         # Layouts are summed in their own order; twice the rounding of what is summed.
         scale = np.abs(expected).max(initial=1.0)
         single = found.dtype == np.float32
-        tolerance = 1e-3 if single else 1e-7
-        if name in ("LogisticRegression", "SigmoidClassifier, newton", "LogisticRegression, L1"):
-            # Where a fit ends is known to `tol` of the gradient only.
-            tolerance = 0.1 if single else 1e-3
+        tolerance = 1e-3 if single else 1e-5 if found.size == 1 else 1e-7
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 
 
