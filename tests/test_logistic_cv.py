@@ -4,8 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn import linear_model
-from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris
 from sklearn.model_selection import KFold
 
 from schuss import LogisticRegression, LogisticRegressionCV
@@ -133,3 +134,17 @@ def test_unknown_scikit_learn_is_refused():
 
     with pytest.raises(ImportError, match="whose .*fit does not call other: install a newer"):
         logistic_cv._rebind(fit, other=len)
+
+
+def test_models_of_several_classes_are_made_anew_for_each_penalty():
+    X, y = load_digits(return_X_y=True)
+    Cs = np.logspace(-4, 4, 10)
+    coefs, _, n_iter = logistic_cv.fit_penalties(X / 16, y, classes=np.unique(y), Cs=Cs)
+    # Those of the first penalty left 100 iterations for each of the last five.
+    assert n_iter.max() <= 40
+    for C, weights in zip(Cs[::3], coefs[::3], strict=True):
+        alone = LogisticRegression(C=C).fit(X / 16, y)
+        np.testing.assert_allclose(
+            softmax(X / 16 @ weights[:, :-1].T + weights[:, -1], axis=1),
+            alone.predict_proba(X / 16), atol=0.02,
+        )  # fmt: skip

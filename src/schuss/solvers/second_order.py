@@ -179,8 +179,7 @@ class SecondOrder(WholeRun):
         self._sample = rows if sampled and samples else 0
         # From a sample's optimum on a factor serves Gauss-Newton, too, with pairs that mend it.
         self._reuses = convex and (reuses or not exact) or self._sample > 0
-        self._helper = self._rows = self._unseen = None
-        self._patience = _RENEWED
+        self._helper = self._unseen = None
         if self.method == "lbfgs":
             self.problem.recentre()
         wide = self.method == "lbfgs" and objective.takes_columns and not self.problem.sparse
@@ -191,7 +190,8 @@ class SecondOrder(WholeRun):
             self._row_space_after = n // _GRAM_ROWS if n > _FEW_ROWS else 0
         self.theta = self.problem.join(coef, intercept)
         # The diagonal of the Hessian as the model, until steps do not improve anything.
-        self._scales = convex and not newton
+        self._may_scale = convex and not newton
+        self._forget_models()
 
     @property
     def algorithm(self):
@@ -293,6 +293,7 @@ class SecondOrder(WholeRun):
         )
         problem.set_penalty(alpha, l1_ratio)
         self._forget()
+        self._forget_models()
         if self.method == "working set":
             # The strong rule (Tibshirani et al., JRSS B 2012).
             self._set.threshold = 2 * problem.l1 - l1
@@ -331,6 +332,11 @@ class SecondOrder(WholeRun):
         self._newton = None
         self._since = 0
         self._least, self._stalled = math.inf, 0
+
+    def _forget_models(self):
+        """Make models as at the beginning, of the penalty that is in force."""
+        self._rows = None
+        self._patience, self._scales = _RENEWED, self._may_scale
 
     def _begin(self):
         """The first evaluation, from the sample's optimum where there is one to be had."""
