@@ -3,7 +3,8 @@
     python tests/interrupts.py                 # all phases, each in a process of its own
     python tests/interrupts.py --phases newton,sgd --after 2 --threads 1
 
-Each call would take a minute and more; the signal comes some time after it has begun.
+Most calls would take a minute and more, "newton" some seconds; the signal comes some time after
+they have begun.
 """
 
 import argparse
@@ -85,7 +86,7 @@ PHASES = {
     "network prediction": _network_prediction,
     "network epoch": _network_epoch,
     "network lbfgs": _network_full_batch,
-    "newton": lambda: _logistic("newton-cholesky", 2000, 10_000),
+    "newton": lambda: _logistic("newton-cholesky", 40_000, 4000),
     "softmax": lambda: _logistic("lbfgs", 40_000, 1000, 500),
     "neurons": _neurons,
     "neurons prediction": _neurons_prediction,

@@ -13,7 +13,7 @@ kernels = pytest.importorskip("schuss.backends.cython_", exc_type=ImportError)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", interrupts.PHASES)
 def test_ctrl_c_ends(monkeypatch, name):
-    """Each call takes more than a minute on a machine that does nothing else."""
+    """Each call takes seconds at least on a machine that does nothing else."""
     monkeypatch.setenv("SCHUSS_BACKEND", "cython")
     seconds, word = interrupts.latency(name, after=0.5, timeout=60)
     assert word == "interrupted"
