@@ -238,13 +238,18 @@ def _numbers_as_written(column):
     return values if n_characters == pc.sum(pc.binary_length(column)).as_py() else None
 
 
+def encoded_text(column: Any, null_encoding: str = "mask") -> Any:
+    """A column of text as one dictionary of its distinct values, and indices into it."""
+    encoded = column.combine_chunks().dictionary_encode(null_encoding=null_encoding)
+    # Several chunks where the texts are longer than Arrow's offsets.
+    return encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+
+
 class _Texts:
     """A column of text by its distinct values, of which there are mostly few."""
 
     def __init__(self, column):
-        encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
-        if isinstance(encoded, pa.ChunkedArray):
-            encoded = encoded.combine_chunks()
+        encoded = encoded_text(column, null_encoding="encode")
         self._column = column
         self.places = encoded.indices
         self.distinct = _plain_text(encoded.dictionary)

@@ -32,6 +32,7 @@ from schuss.columns import (
     TableError,
     as_table,
     decimal_commas,
+    encoded_text,
     is_large,
     is_text,
     listed,
@@ -958,11 +959,7 @@ def _warn_of_other_notation(name, levels):
 
 def _encoded(column):
     """A column whose text, if it is any, is a dictionary of its distinct values."""
-    if not is_text(column.type):
-        return column
-    encoded = column.combine_chunks().dictionary_encode()
-    # Several chunks where the texts are longer than Arrow's offsets.
-    return encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return encoded_text(column) if is_text(column.type) else column
 
 
 def _codes(name, column, levels):

@@ -260,8 +260,8 @@ class _Fit:
                     variance[left, p] = errors[:, 0]
 
     def _newton(self, table, extra, config, theta, variance, report):
-        rows = table[:, ModelPart.STOP] - table[:, ModelPart.FIRST]
-        elements = _PASSES * (theta.shape[2] + 8) * int(rows.sum()) * theta.shape[1]
+        n_rows = int((table[:, ModelPart.STOP] - table[:, ModelPart.FIRST]).sum())
+        elements = _PASSES * (theta.shape[2] + 8) * n_rows * theta.shape[1]
         rows, order = self.data, self.models.order
         if rows is None:
             rows, order, table = self._gather(table)

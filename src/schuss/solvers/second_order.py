@@ -179,7 +179,7 @@ class SecondOrder(WholeRun):
         self._sample = rows if sampled and samples else 0
         # From a sample's optimum on a factor serves Gauss-Newton, too, with pairs that mend it.
         self._reuses = convex and (reuses or not exact) or self._sample > 0
-        self._helper = self._unseen = None
+        self._helper = None
         if self.method == "lbfgs":
             self.problem.recentre()
         wide = self.method == "lbfgs" and objective.takes_columns and not self.problem.sparse
@@ -335,7 +335,7 @@ class SecondOrder(WholeRun):
 
     def _forget_models(self):
         """Make models as at the beginning, of the penalty that is in force."""
-        self._rows = None
+        self._rows = self._unseen = None
         self._patience, self._scales = _RENEWED, self._may_scale
 
     def _begin(self):
